@@ -1,0 +1,411 @@
+# cython: language_level=3, boundscheck=True, wraparound=False
+# cython: initializedcheck=False, embedsignature=True
+"""Pack and parse frame headers, one call for a whole batch.
+
+What it is not: it knows no protocol. Kinds and flags are numbers here; their
+meaning is in ipc/protocol.py, the byte table in ipc/envelope.py. Malformed
+input is a ParseStatus, never an exception: ipc/envelope.py turns a status into
+an error class. Imports nothing from this project.
+
+Cost: about 0.15 us an envelope to parse, 0.1 us to pack, plus one pass of XXH64
+over each payload. Concurrency: no shared state. Little-endian hosts only,
+checked at import. Source of the checksum: the XXH64 specification (Y. Collet).
+"""
+
+import sys
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy, memset
+
+MAGIC = 0x4F4C               # b"LO" read as a little-endian u16
+VERSION = 1
+HEADER_SIZE = sizeof(FrameHeader)
+
+cdef enum:
+    _MAGIC = 0x4F4C
+    _VERSION = 1
+    _MAX_PRIORITY = 7
+    _HEADER = 128
+    _CHECKED = 124           # bytes of the header that its checksum covers
+
+if sys.byteorder != "little" or HEADER_SIZE != _HEADER:
+    raise ImportError(f"frame header is 128 little-endian bytes, got {HEADER_SIZE}")
+
+cdef uint64_t P1 = 11400714785074694791U
+cdef uint64_t P2 = 14029467366897019727U
+cdef uint64_t P3 = 1609587929392839161U
+cdef uint64_t P4 = 9650029242287828579U
+cdef uint64_t P5 = 2870177450012600261U
+
+
+cdef inline uint64_t _rotl(uint64_t x, int r) noexcept nogil:
+    return (x << r) | (x >> (64 - r))
+
+
+cdef inline uint64_t _read64(const uint8_t* p) noexcept nogil:
+    cdef uint64_t value
+    memcpy(&value, p, 8)
+    return value
+
+
+cdef inline uint32_t _read32(const uint8_t* p) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, p, 4)
+    return value
+
+
+cdef inline uint64_t _round(uint64_t acc, uint64_t lane) noexcept nogil:
+    return _rotl(acc + lane * P2, 31) * P1
+
+
+cdef inline uint64_t _merge(uint64_t acc, uint64_t lane) noexcept nogil:
+    return (acc ^ _round(0, lane)) * P1 + P4
+
+
+cdef uint64_t xxh64(const uint8_t* data, size_t length) noexcept nogil:
+    # SAFETY: every read is at p < data + length; p only grows to that end.
+    cdef const uint8_t* p = data
+    cdef const uint8_t* end = data + length
+    cdef uint64_t a, b, c, d, h
+    if length >= 32:
+        a = P1 + P2
+        b = P2
+        c = 0
+        d = 0 - P1
+        while end - p >= 32:
+            a = _round(a, _read64(p))
+            b = _round(b, _read64(p + 8))
+            c = _round(c, _read64(p + 16))
+            d = _round(d, _read64(p + 24))
+            p += 32
+        h = _rotl(a, 1) + _rotl(b, 7) + _rotl(c, 12) + _rotl(d, 18)
+        h = _merge(_merge(_merge(_merge(h, a), b), c), d)
+    else:
+        h = P5
+    h += length
+    while end - p >= 8:
+        h = _rotl(h ^ _round(0, _read64(p)), 27) * P1 + P4
+        p += 8
+    if end - p >= 4:
+        h = _rotl(h ^ (<uint64_t>_read32(p) * P1), 23) * P2 + P3
+        p += 4
+    while p < end:
+        h = _rotl(h ^ (<uint64_t>p[0] * P5), 11) * P1
+        p += 1
+    h = (h ^ (h >> 33)) * P2
+    h = (h ^ (h >> 29)) * P3
+    return h ^ (h >> 32)
+
+
+def checksum(const uint8_t[::1] buf not None):
+    """Return the low 32 bits of XXH64(buf), seed 0; what headers carry."""
+    if buf.shape[0] == 0:
+        return <uint32_t>xxh64(NULL, 0)
+    return <uint32_t>xxh64(&buf[0], <size_t>buf.shape[0])
+
+
+def digest64(const uint8_t[::1] buf not None):
+    """Return XXH64(buf), seed 0. Not cryptographic."""
+    if buf.shape[0] == 0:
+        return xxh64(NULL, 0)
+    return xxh64(&buf[0], <size_t>buf.shape[0])
+
+
+cdef class Envelope:
+    """An addressed message and its routing data; fields as in ipc/envelope.py.
+
+    payload: bytes, opaque here. attachments: tuple of C-contiguous buffers.
+    payload_checksum: 0 until packed; a forwarded envelope keeps what it came
+    with, so a payload is hashed once by its sender and once by each reader.
+    """
+
+    cdef public uint8_t kind
+    cdef public uint8_t priority
+    cdef public uint16_t flags
+    cdef public uint64_t sender
+    cdef public uint64_t receiver
+    cdef public uint64_t sequence
+    cdef public uint64_t acknowledged
+    cdef public uint64_t message
+    cdef public uint64_t turn
+    cdef public uint64_t correlation
+    cdef public uint64_t deadline
+    cdef public bytes trace
+    cdef public bytes digest
+    cdef public uint32_t index
+    cdef public uint32_t payload_checksum
+    cdef public bytes payload
+    cdef public tuple attachments
+
+    def __init__(
+        self,
+        uint8_t kind,
+        uint64_t sender=0,
+        uint64_t receiver=0,
+        bytes payload not None=b"",
+        *,
+        uint64_t message=0,
+        uint64_t turn=0,
+        uint64_t correlation=0,
+        uint64_t deadline=0,
+        uint32_t index=0,
+        uint16_t flags=0,
+        uint8_t priority=4,
+        bytes trace not None=b"",
+        bytes digest not None=b"",
+        tuple attachments not None=(),
+        uint64_t sequence=0,
+        uint64_t acknowledged=0,
+    ):
+        self.kind = kind
+        self.sender = sender
+        self.receiver = receiver
+        self.payload = payload
+        self.message = message
+        self.turn = turn
+        self.correlation = correlation
+        self.deadline = deadline
+        self.index = index
+        self.flags = flags
+        self.priority = priority
+        self.trace = trace
+        self.digest = digest
+        self.attachments = attachments
+        self.sequence = sequence
+        self.acknowledged = acknowledged
+        self.payload_checksum = 0
+
+    def copy(self):
+        """Return a new envelope with the same fields; payload and attachments are shared."""
+        cdef Envelope twin = Envelope.__new__(Envelope)
+        twin.kind = self.kind
+        twin.priority = self.priority
+        twin.flags = self.flags
+        twin.sender = self.sender
+        twin.receiver = self.receiver
+        twin.sequence = self.sequence
+        twin.acknowledged = self.acknowledged
+        twin.message = self.message
+        twin.turn = self.turn
+        twin.correlation = self.correlation
+        twin.deadline = self.deadline
+        twin.trace = self.trace
+        twin.digest = self.digest
+        twin.index = self.index
+        twin.payload_checksum = self.payload_checksum
+        twin.payload = self.payload
+        twin.attachments = self.attachments
+        return twin
+
+    @property
+    def size(self):
+        """Bytes this envelope accounts for: header, payload and attachments."""
+        cdef Py_ssize_t total = _HEADER + PyBytes_GET_SIZE(self.payload)
+        if self.attachments:
+            total += attachments_bytes(self.attachments)
+        return total
+
+    def _fields(self):
+        return (
+            self.kind, self.priority, self.flags, self.sender, self.receiver, self.sequence,
+            self.acknowledged, self.message, self.turn, self.correlation, self.deadline,
+            self.trace, self.digest, self.index, self.payload,
+            tuple(bytes(part) for part in self.attachments),
+        )
+
+    def __eq__(self, other):
+        return isinstance(other, Envelope) and self._fields() == other._fields()
+
+    __hash__ = None
+
+    def __repr__(self):
+        return (
+            f"Envelope(kind={self.kind}, sender={self.sender}, receiver={self.receiver}, "
+            f"sequence={self.sequence}, message={self.message}, turn={self.turn}, "
+            f"correlation={self.correlation}, payload={len(self.payload)} B, "
+            f"attachments={len(self.attachments)})"
+        )
+
+
+cdef Py_ssize_t attachments_bytes(tuple attachments) except -1:
+    cdef Py_ssize_t total = 0
+    for part in attachments:
+        total += memoryview(part).nbytes
+    return total
+
+
+cdef int _store16(uint8_t* target, bytes value) except -1:
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(value)
+    if length == 16:
+        memcpy(target, PyBytes_AS_STRING(value), 16)
+    elif length != 0:
+        raise ValueError(f"a trace or digest has 16 bytes or none, not {length}")
+    return 0
+
+
+cdef inline bytes _load16(const uint8_t* source):
+    if _read64(source) == 0 and _read64(source + 8) == 0:
+        return b""
+    return PyBytes_FromStringAndSize(<const char*>source, 16)
+
+
+cdef int _fill(FrameHeader* h, Envelope e) except -1:
+    cdef Py_ssize_t payload_len = PyBytes_GET_SIZE(e.payload)
+    memset(h, 0, _HEADER)
+    if payload_len > <Py_ssize_t>0xFFFFFFFF:
+        raise ValueError("a payload has at most 2**32 - 1 bytes")
+    if len(e.attachments) > 255:
+        raise ValueError("an envelope has at most 255 attachments")
+    if e.priority > _MAX_PRIORITY:
+        raise ValueError(f"a priority is 0 to 7, not {e.priority}")
+    h.magic = _MAGIC
+    h.version = _VERSION
+    h.kind = e.kind
+    h.flags = e.flags
+    h.priority = e.priority
+    h.num_attachments = <uint8_t>len(e.attachments)
+    h.sender = e.sender
+    h.receiver = e.receiver
+    h.sequence = e.sequence
+    h.acknowledged = e.acknowledged
+    h.message = e.message
+    h.turn = e.turn
+    h.correlation = e.correlation
+    h.deadline = e.deadline
+    _store16(h.trace, e.trace)
+    _store16(h.digest, e.digest)
+    h.index = e.index
+    h.payload_len = <uint32_t>payload_len
+    if h.num_attachments:
+        h.attachments_len = <uint64_t>attachments_bytes(e.attachments)
+    if e.payload_checksum == 0:
+        e.payload_checksum = <uint32_t>xxh64(
+            <const uint8_t*>PyBytes_AS_STRING(e.payload), <size_t>payload_len
+        )
+    h.payload_checksum = e.payload_checksum
+    h.header_checksum = <uint32_t>xxh64(<const uint8_t*>h, _CHECKED)
+    return 0
+
+
+def pack(list envelopes not None):
+    """Return ``(headers, payloads)``: the two byte strings that carry the batch.
+
+    Attachments are not copied: the caller sends them as further parts, in order.
+    Raises ValueError for a field that the header cannot hold.
+    """
+    cdef Py_ssize_t count = len(envelopes)
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t i, length
+    cdef Envelope e
+    cdef bytes headers = PyBytes_FromStringAndSize(NULL, count * _HEADER)
+    cdef char* head = PyBytes_AS_STRING(headers)
+    cdef char* body
+    cdef bytes payloads
+    for i in range(count):
+        e = <Envelope?>envelopes[i]
+        # SAFETY: headers has count * _HEADER bytes and i < count.
+        _fill(<FrameHeader*>(head + i * _HEADER), e)
+        total += PyBytes_GET_SIZE(e.payload)
+    if count == 1:
+        return headers, (<Envelope>envelopes[0]).payload
+    payloads = PyBytes_FromStringAndSize(NULL, total)
+    body = PyBytes_AS_STRING(payloads)
+    for i in range(count):
+        e = <Envelope>envelopes[i]
+        length = PyBytes_GET_SIZE(e.payload)
+        # SAFETY: the lengths were added up to ``total`` above; bytes are immutable.
+        memcpy(body, PyBytes_AS_STRING(e.payload), length)
+        body += length
+    return headers, payloads
+
+
+cdef int _check(const FrameHeader* h, uint64_t max_payload) noexcept nogil:
+    if h.magic != _MAGIC:
+        return PARSE_BAD_MAGIC
+    if h.version != _VERSION:
+        return PARSE_BAD_VERSION
+    if h.header_checksum != <uint32_t>xxh64(<const uint8_t*>h, _CHECKED):
+        return PARSE_BAD_HEADER_CHECKSUM
+    if h.priority > _MAX_PRIORITY:
+        return PARSE_BAD_FIELD
+    if h.payload_len > max_payload:
+        return PARSE_TOO_LONG
+    return PARSE_OK
+
+
+cdef Envelope _load(const FrameHeader* h, bytes payload):
+    cdef Envelope e = Envelope.__new__(Envelope)
+    e.kind = h.kind
+    e.flags = h.flags
+    e.priority = h.priority
+    e.sender = h.sender
+    e.receiver = h.receiver
+    e.sequence = h.sequence
+    e.acknowledged = h.acknowledged
+    e.message = h.message
+    e.turn = h.turn
+    e.correlation = h.correlation
+    e.deadline = h.deadline
+    e.trace = _load16(h.trace)
+    e.digest = _load16(h.digest)
+    e.index = h.index
+    e.payload_checksum = h.payload_checksum
+    e.payload = payload
+    e.attachments = ()
+    return e
+
+
+def unpack(bytes headers not None, bytes payloads not None, list attachments not None,
+           uint64_t max_payload):
+    """Return ``(status, envelopes)``; the list is empty unless status is 0.
+
+    headers: k * 128 bytes. payloads: all payloads in order. attachments: the
+    remaining parts, taken by the envelopes in order.
+    """
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(headers)
+    cdef Py_ssize_t available = PyBytes_GET_SIZE(payloads)
+    cdef Py_ssize_t count = length // _HEADER
+    cdef Py_ssize_t offset = 0
+    cdef Py_ssize_t part = 0
+    cdef Py_ssize_t i
+    cdef FrameHeader h
+    cdef int status
+    cdef bytes payload
+    cdef Envelope e
+    cdef list result = []
+    cdef const char* head = PyBytes_AS_STRING(headers)
+    cdef const char* body = PyBytes_AS_STRING(payloads)
+    if count == 0 or length % _HEADER != 0:
+        return PARSE_BAD_LENGTH, []
+    for i in range(count):
+        # SAFETY: i < count, so 128 bytes at i * 128 lie inside ``headers``.
+        memcpy(&h, head + i * _HEADER, _HEADER)
+        status = _check(&h, max_payload)
+        if status != PARSE_OK:
+            return status, []
+        if <Py_ssize_t>h.payload_len > available - offset:
+            return PARSE_PAYLOAD_MISMATCH, []
+        # SAFETY: payload_len bytes at ``offset`` lie inside ``payloads``, checked above.
+        if h.payload_checksum != <uint32_t>xxh64(<const uint8_t*>body + offset, h.payload_len):
+            return PARSE_BAD_PAYLOAD_CHECKSUM, []
+        if count == 1 and available == <Py_ssize_t>h.payload_len:
+            payload = payloads
+        else:
+            payload = PyBytes_FromStringAndSize(body + offset, h.payload_len)
+        offset += h.payload_len
+        e = _load(&h, payload)
+        if h.num_attachments:
+            if part + h.num_attachments > len(attachments):
+                return PARSE_ATTACHMENT_MISMATCH, []
+            e.attachments = tuple(attachments[part:part + h.num_attachments])
+            part += h.num_attachments
+            if <uint64_t>attachments_bytes(e.attachments) != h.attachments_len:
+                return PARSE_ATTACHMENT_MISMATCH, []
+        elif h.attachments_len != 0:
+            return PARSE_ATTACHMENT_MISMATCH, []
+        result.append(e)
+    if offset != available:
+        return PARSE_PAYLOAD_MISMATCH, []
+    if part != len(attachments):
+        return PARSE_ATTACHMENT_MISMATCH, []
+    return PARSE_OK, result

@@ -1,0 +1,126 @@
+"""The one message every process speaks, and its layout on the wire.
+
+A ZeroMQ message is a batch of one or more envelopes:
+
+    [routing id, ROUTER side only] [headers] [payloads] [attachment ...]
+
+``headers`` is k fixed-size headers one after the other, ``payloads`` the k
+payloads one after the other, then all attachment parts in order. Everything
+is little-endian; all integers are unsigned.
+
+    offset  size  field             meaning
+         0     2  magic             0x4F4C, b"LO"
+         2     1  version           1
+         3     1  kind              ipc.protocol.Kind
+         4     2  flags             ipc.protocol.Flag
+         6     1  priority          0 = most urgent .. 7; 4 is usual
+         7     1  num_attachments   parts that belong to this envelope
+         8     8  sender            actor id, session id, or 0 = the kernel
+        16     8  receiver          actor id, session id, or 0 = the kernel
+        24     8  sequence          number of this envelope in this direction, from 1, no gaps,
+                                    per incarnation (kernel to peer: per kernel epoch);
+                                    0 = unnumbered
+        32     8  acknowledged      highest sequence taken in the opposite direction
+        40     8  message           message id; 0 until the kernel has accepted it
+        48     8  turn              id of the message whose turn sent this; 0 outside turns
+        56     8  correlation       the asker's own number of a call; answers carry it back
+        64     8  deadline          nanoseconds left when sent; 0 = none
+        72    16  trace             trace id; zero = none
+        88    16  digest            call digest; zero = not a recorded call
+       104     4  index             count or number; meaning depends on the kind
+       108     4  payload_len       bytes
+       112     8  attachments_len   bytes, all parts of this envelope together
+       120     4  payload_checksum  low 32 bits of XXH64(payload), seed 0
+       124     4  header_checksum   low 32 bits of XXH64(bytes [0, 124) of this header), seed 0
+
+Ids: bit 63 set = session of a client; else bits 48-62 the node, bits 0-47 a
+counter that is never reused. Attachments are not covered by a checksum:
+hashing 64 MiB would cost more than moving it.
+
+If flag HAS_REFS is set the payload begins with a reference table: u16 count,
+then count u64 actor ids: the actors whose handles this message passes on. The
+msgpack body follows. Changing any row means a new version number and an entry
+in SEMANTICS.md. The C mirror is ext/wire.pxd.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from ext.wire import HEADER_SIZE, Envelope, checksum, pack, unpack
+from ipc.errors import BadFrameError
+from ipc.protocol import Flag
+
+__all__ = [
+    "HEADER_SIZE",
+    "MAX_PAYLOAD",
+    "Envelope",
+    "checksum",
+    "decode",
+    "encode",
+    "join_refs",
+    "split_refs",
+]
+
+MAX_PAYLOAD = 64 << 20  # bytes; larger bodies travel as attachments
+
+_REASONS = {
+    1: "the header part is empty or not a multiple of 128 bytes",
+    2: "wrong magic",
+    3: "unknown version",
+    4: "header checksum",
+    5: "payload above the limit",
+    6: "payload lengths do not add up",
+    7: "payload checksum",
+    8: "attachments do not add up",
+    9: "priority above 7",
+}
+
+
+def encode(envelopes: list[Envelope]) -> list[Any]:
+    """Return the parts of one ZeroMQ message that carries the batch.
+
+    Attachments are the very buffers given, not copies.
+    Raises ValueError for a field the header cannot hold.
+    """
+    headers, payloads = pack(envelopes)
+    parts: list[Any] = [headers, payloads]
+    for envelope in envelopes:
+        if envelope.attachments:
+            parts.extend(envelope.attachments)
+    return parts
+
+
+def decode(parts: Sequence[Any], max_payload: int = MAX_PAYLOAD) -> list[Envelope]:
+    """Return the envelopes of one ZeroMQ message (without its routing id).
+
+    Raises:
+        BadFrameError: the bytes are not a batch; nothing of it may be used.
+    """
+    if len(parts) < 2:
+        raise BadFrameError(reason=f"{len(parts)} parts instead of at least 2")
+    status, envelopes = unpack(bytes(parts[0]), bytes(parts[1]), list(parts[2:]), max_payload)
+    if status:
+        raise BadFrameError(reason=_REASONS[status])
+    return envelopes
+
+
+def join_refs(refs: Sequence[int], body: bytes) -> bytes:
+    """Return a payload that begins with the reference table."""
+    return struct.pack(f"<H{len(refs)}Q", len(refs), *refs) + body
+
+
+def split_refs(envelope: Envelope) -> tuple[tuple[int, ...], bytes]:
+    """Return ``(refs, body)`` of an envelope's payload.
+
+    Raises:
+        BadFrameError: flag HAS_REFS is set, but the table is cut short.
+    """
+    payload = envelope.payload
+    if not envelope.flags & Flag.HAS_REFS:
+        return (), payload
+    if len(payload) < 2 or len(payload) < 2 + 8 * (count := struct.unpack_from("<H", payload)[0]):
+        raise BadFrameError(reason="the reference table is cut short")
+    return struct.unpack_from(f"<{count}Q", payload, 2), payload[2 + 8 * count :]
