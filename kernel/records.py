@@ -1,0 +1,123 @@
+"""The journal's contract: tables, keys, and the write set of one kernel loop turn.
+
+What it is not: SQLite (kernel/journal.py). The core only ever fills a ``WriteSet``; whoever
+drives it commits the set atomically, and only then lets the frames out that depend on it.
+
+A write set holds, per table, the last thing said of each key: a row, or None for "gone".
+A row that was put and deleted within one set, and was never in the journal, leaves no trace.
+
+    table         key                  row
+    meta          name                 (value: int)   generation, epoch, counter, format
+    actor         actor id             (blob)         msgpack of ActorRecord.to_row()
+    mark          actor or session id  (incarnation, sequence)
+    message       message id           (Envelope, blob)  blob: msgpack, see kernel/mailbox.py
+    retry         message id           (attempts, not_before wall ns)
+    call          call id              (blob)         msgpack, see kernel/calls.py
+    answer        call id              (Envelope)     REPLY or ERROR of a finished call
+    item          (call id, index)     (payload)      items of a stream
+    state         (actor id, key)      (value bytes)
+    timer         timer id             (actor id, due wall ns, Envelope)
+    handle        (actor id, target)   ()
+    dead_letter   number               (Envelope, blob)
+    keyed         digest               (expires wall ns, Envelope | None)
+
+Cost: one dict write a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns of one table; those in ``envelopes`` hold an Envelope (or None)."""
+
+    name: str
+    key: tuple[tuple[str, str], ...]  # (column, SQLite type)
+    columns: tuple[tuple[str, str], ...]
+    envelopes: tuple[int, ...] = ()  # indexes into columns
+
+
+_ID = (("id", "INTEGER"),)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table("meta", (("name", "TEXT"),), (("value", "INTEGER"),)),
+        Table("actor", _ID, (("row", "BLOB"),)),
+        Table("mark", _ID, (("incarnation", "INTEGER"), ("sequence", "INTEGER"))),
+        Table("message", _ID, (("envelope", "BLOB"), ("row", "BLOB")), (0,)),
+        Table("retry", _ID, (("attempts", "INTEGER"), ("not_before", "INTEGER"))),
+        Table("call", _ID, (("row", "BLOB"),)),
+        Table("answer", _ID, (("envelope", "BLOB"),), (0,)),
+        Table("item", (("call", "INTEGER"), ("number", "INTEGER")), (("payload", "BLOB"),)),
+        Table("state", (("actor", "INTEGER"), ("name", "TEXT")), (("value", "BLOB"),)),
+        Table(
+            "timer",
+            _ID,
+            (("actor", "INTEGER"), ("due", "INTEGER"), ("envelope", "BLOB")),
+            (2,),
+        ),
+        Table("handle", (("actor", "INTEGER"), ("target", "INTEGER")), ()),
+        Table("dead_letter", _ID, (("envelope", "BLOB"), ("row", "BLOB")), (0,)),
+        Table(
+            "keyed",
+            (("digest", "BLOB"),),
+            (("expires", "INTEGER"), ("envelope", "BLOB")),
+            (1,),
+        ),
+    )
+}
+
+Rows = dict[Hashable, tuple[Any, ...]]
+Snapshot = dict[str, Rows]  # table -> key -> row
+
+
+class WriteSet:
+    """What one loop turn changes; see the module head."""
+
+    __slots__ = ("_new", "tables")
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[Hashable, tuple[Any, ...] | None]] = {}
+        self._new: set[tuple[str, Hashable]] = set()
+
+    def __bool__(self) -> bool:
+        return any(self.tables.values())
+
+    def put(self, table: str, key: Hashable, row: tuple[Any, ...]) -> None:
+        """Store the row; it replaces what the key had."""
+        self.tables.setdefault(table, {})[key] = row
+
+    def put_new(self, table: str, key: Hashable, row: tuple[Any, ...]) -> None:
+        """Store the row of a key that the journal has never had."""
+        self.tables.setdefault(table, {})[key] = row
+        self._new.add((table, key))
+
+    def delete(self, table: str, key: Hashable) -> None:
+        """Remove the key; no trace of it is left if it was new in this set."""
+        rows = self.tables.setdefault(table, {})
+        if (table, key) in self._new:
+            self._new.discard((table, key))
+            rows.pop(key, None)
+        else:
+            rows[key] = None
+
+
+class Journal(Protocol):
+    """Where write sets go: a local file (kernel/journal.py), or memory in tests."""
+
+    def commit(self, changes: WriteSet) -> None:
+        """Make the whole set durable, or raise JournalWriteError and change nothing."""
+        ...
+
+    def load(self) -> Snapshot:
+        """Return everything stored."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held; nothing is lost."""
+        ...
