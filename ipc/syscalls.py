@@ -1,0 +1,107 @@
+"""System calls: asks to actor 0. Body: [name, [], {arguments}]; the answer is a dict or list.
+
+Inside a turn they are recorded calls like any other ask. ``who`` says who may call: an agent
+(for itself and what it holds handles of) or a client with the operator's token (for all).
+An actor is named in arguments by id (int) or name (str); clients may use both, agents ids of
+handles they hold. Errors are those of ipc/errors.py.
+
+    name              who     arguments                      answer
+    spawn             both    spec: SpawnSpec                {"actor", "name"} when it said hello
+                              [, parent: clients]            BadSpecError if its class cannot load;
+                                                             a living child of the same parent with
+                                                             the same name and spec is returned
+    lookup            both    name                           {"actor", "name"}; grants the handle
+    children          both    [actor]                        [ActorInfo]
+    stop_child        agent   actor                          {} when terminated
+    kill              client  actor [, tree: bool = true]    {"terminated": [names]}
+    stop              client  actor                          {} once stopped; registration is kept
+    restart           client  actor                          {"actor", "incarnation"} when it is back
+    ps                client                                 [ActorInfo]
+    inspect           client  actor                          ActorDetail
+    status            client                                 KernelStatus
+    statistics        client                                 {counter: number}
+    dead_letters      client  [actor, limit = 100]           [DeadLetter], newest first
+    dead_letter       client  number                         DeadLetter with body bytes
+    retry_letter      client  number                         {"message"}: it enters at the tail
+    drop_letter       client  number                         {}
+    shutdown          client                                 {} ; then all agents stop in order
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class ActorInfo(TypedDict):
+    """One line of ``llmos ps``."""
+
+    actor: int
+    name: str
+    target: str  # as it was given at spawn
+    parent: int | None  # None: started by an operator
+    state: str  # starting ready running waiting idle stopping stopped failed quarantined
+    waiting_for: list[str]  # e.g. ["ask 12 Billing"]
+    incarnation: int
+    restarts: int
+    pid: int | None
+    mailbox: int  # messages
+    mailbox_bytes: int
+    handled: int  # turns committed by this incarnation
+    failures: int  # handler errors and crashes
+    state_bytes: int
+    started_wall_ns: int | None
+    last_error: str | None
+
+
+class ActorDetail(ActorInfo):
+    """``llmos inspect``."""
+
+    spec: dict[str, Any]
+    declares: dict[str, Any]
+    handlers: dict[str, str]
+    state_keys: dict[str, int]  # key -> bytes
+    links: list[int]
+    monitors: list[int]
+    subscriptions: list[list[str]]
+    handles: list[int]
+    timers: list[dict[str, Any]]  # id, due_wall_ns
+    open_turns: list[dict[str, Any]]  # message, sender, attempts, calls
+    queued: list[dict[str, Any]]  # first 20: message, sender, priority, method bytes of the body
+    dead_letters: int
+    log_path: str | None
+
+
+class KernelStatus(TypedDict):
+    """``llmos status``."""
+
+    pid: int
+    version: str
+    node: int
+    generation: int
+    epoch: int
+    started_wall_ns: int
+    durability: str
+    actors: int
+    running: int
+    sessions: int
+    pending_messages: int
+    pending_bytes: int
+    dead_letters: int
+    journal_bytes: int
+    rss_bytes: int
+
+
+class DeadLetter(TypedDict):
+    """A message that could not be handled."""
+
+    number: int
+    message: int
+    sender: int
+    receiver: int
+    receiver_name: str
+    reason: str  # max_attempts | no_handler | receiver_terminated | overflow | expired
+    error: dict[str, Any] | None  # as ipc.errors.to_wire
+    attempts: int
+    died_wall_ns: int
+    size: int
+    body: bytes | None  # the payload, only from ``dead_letter``
