@@ -117,6 +117,7 @@ cdef class Envelope:
     payload: bytes, opaque here. attachments: tuple of C-contiguous buffers.
     payload_checksum: 0 until packed; a forwarded envelope keeps what it came
     with, so a payload is hashed once by its sender and once by each reader.
+    Giving it another payload sets it back to 0.
     """
 
     cdef public uint8_t kind
@@ -134,8 +135,8 @@ cdef class Envelope:
     cdef public bytes digest
     cdef public uint32_t index
     cdef public uint32_t payload_checksum
-    cdef public bytes payload
-    cdef public tuple attachments
+    cdef bytes _payload
+    cdef tuple _attachments
 
     def __init__(
         self,
@@ -160,7 +161,7 @@ cdef class Envelope:
         self.kind = kind
         self.sender = sender
         self.receiver = receiver
-        self.payload = payload
+        self._payload = payload
         self.message = message
         self.turn = turn
         self.correlation = correlation
@@ -170,7 +171,7 @@ cdef class Envelope:
         self.priority = priority
         self.trace = trace
         self.digest = digest
-        self.attachments = attachments
+        self._attachments = attachments
         self.sequence = sequence
         self.acknowledged = acknowledged
         self.payload_checksum = 0
@@ -193,24 +194,42 @@ cdef class Envelope:
         twin.digest = self.digest
         twin.index = self.index
         twin.payload_checksum = self.payload_checksum
-        twin.payload = self.payload
-        twin.attachments = self.attachments
+        twin._payload = self._payload
+        twin._attachments = self._attachments
         return twin
+
+    # Properties, so that neither can become None behind the macros that read their length.
+    @property
+    def payload(self):
+        return self._payload
+
+    @payload.setter
+    def payload(self, bytes value not None):
+        self._payload = value
+        self.payload_checksum = 0
+
+    @property
+    def attachments(self):
+        return self._attachments
+
+    @attachments.setter
+    def attachments(self, tuple value not None):
+        self._attachments = value
 
     @property
     def size(self):
         """Bytes this envelope accounts for: header, payload and attachments."""
-        cdef Py_ssize_t total = _HEADER + PyBytes_GET_SIZE(self.payload)
-        if self.attachments:
-            total += attachments_bytes(self.attachments)
+        cdef Py_ssize_t total = _HEADER + PyBytes_GET_SIZE(self._payload)
+        if self._attachments:
+            total += attachments_bytes(self._attachments)
         return total
 
     def _fields(self):
         return (
             self.kind, self.priority, self.flags, self.sender, self.receiver, self.sequence,
             self.acknowledged, self.message, self.turn, self.correlation, self.deadline,
-            self.trace, self.digest, self.index, self.payload,
-            tuple(bytes(part) for part in self.attachments),
+            self.trace, self.digest, self.index, self._payload,
+            tuple(bytes(part) for part in self._attachments),
         )
 
     def __eq__(self, other):
@@ -222,8 +241,8 @@ cdef class Envelope:
         return (
             f"Envelope(kind={self.kind}, sender={self.sender}, receiver={self.receiver}, "
             f"sequence={self.sequence}, message={self.message}, turn={self.turn}, "
-            f"correlation={self.correlation}, payload={len(self.payload)} B, "
-            f"attachments={len(self.attachments)})"
+            f"correlation={self.correlation}, payload={len(self._payload)} B, "
+            f"attachments={len(self._attachments)})"
         )
 
 
@@ -235,7 +254,10 @@ cdef Py_ssize_t attachments_bytes(tuple attachments) except -1:
 
 
 cdef int _store16(uint8_t* target, bytes value) except -1:
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(value)
+    cdef Py_ssize_t length
+    if value is None:
+        raise ValueError("a trace or digest is bytes; none is b\"\"")
+    length = PyBytes_GET_SIZE(value)
     if length == 16:
         memcpy(target, PyBytes_AS_STRING(value), 16)
     elif length != 0:
@@ -250,11 +272,11 @@ cdef inline bytes _load16(const uint8_t* source):
 
 
 cdef int _fill(FrameHeader* h, Envelope e) except -1:
-    cdef Py_ssize_t payload_len = PyBytes_GET_SIZE(e.payload)
+    cdef Py_ssize_t payload_len = PyBytes_GET_SIZE(e._payload)
     memset(h, 0, _HEADER)
     if payload_len > <Py_ssize_t>0xFFFFFFFF:
         raise ValueError("a payload has at most 2**32 - 1 bytes")
-    if len(e.attachments) > 255:
+    if len(e._attachments) > 255:
         raise ValueError("an envelope has at most 255 attachments")
     if e.priority > _MAX_PRIORITY:
         raise ValueError(f"a priority is 0 to 7, not {e.priority}")
@@ -263,7 +285,7 @@ cdef int _fill(FrameHeader* h, Envelope e) except -1:
     h.kind = e.kind
     h.flags = e.flags
     h.priority = e.priority
-    h.num_attachments = <uint8_t>len(e.attachments)
+    h.num_attachments = <uint8_t>len(e._attachments)
     h.sender = e.sender
     h.receiver = e.receiver
     h.sequence = e.sequence
@@ -277,10 +299,10 @@ cdef int _fill(FrameHeader* h, Envelope e) except -1:
     h.index = e.index
     h.payload_len = <uint32_t>payload_len
     if h.num_attachments:
-        h.attachments_len = <uint64_t>attachments_bytes(e.attachments)
+        h.attachments_len = <uint64_t>attachments_bytes(e._attachments)
     if e.payload_checksum == 0:
         e.payload_checksum = <uint32_t>xxh64(
-            <const uint8_t*>PyBytes_AS_STRING(e.payload), <size_t>payload_len
+            <const uint8_t*>PyBytes_AS_STRING(e._payload), <size_t>payload_len
         )
     h.payload_checksum = e.payload_checksum
     h.header_checksum = <uint32_t>xxh64(<const uint8_t*>h, _CHECKED)
@@ -305,16 +327,16 @@ def pack(list envelopes not None):
         e = <Envelope?>envelopes[i]
         # SAFETY: headers has count * _HEADER bytes and i < count.
         _fill(<FrameHeader*>(head + i * _HEADER), e)
-        total += PyBytes_GET_SIZE(e.payload)
+        total += PyBytes_GET_SIZE(e._payload)
     if count == 1:
-        return headers, (<Envelope>envelopes[0]).payload
+        return headers, (<Envelope>envelopes[0])._payload
     payloads = PyBytes_FromStringAndSize(NULL, total)
     body = PyBytes_AS_STRING(payloads)
     for i in range(count):
         e = <Envelope>envelopes[i]
-        length = PyBytes_GET_SIZE(e.payload)
+        length = PyBytes_GET_SIZE(e._payload)
         # SAFETY: the lengths were added up to ``total`` above; bytes are immutable.
-        memcpy(body, PyBytes_AS_STRING(e.payload), length)
+        memcpy(body, PyBytes_AS_STRING(e._payload), length)
         body += length
     return headers, payloads
 
@@ -350,8 +372,8 @@ cdef Envelope _load(const FrameHeader* h, bytes payload):
     e.digest = _load16(h.digest)
     e.index = h.index
     e.payload_checksum = h.payload_checksum
-    e.payload = payload
-    e.attachments = ()
+    e._payload = payload
+    e._attachments = ()
     return e
 
 
@@ -397,9 +419,9 @@ def unpack(bytes headers not None, bytes payloads not None, list attachments not
         if h.num_attachments:
             if part + h.num_attachments > len(attachments):
                 return PARSE_ATTACHMENT_MISMATCH, []
-            e.attachments = tuple(attachments[part:part + h.num_attachments])
+            e._attachments = tuple(attachments[part:part + h.num_attachments])
             part += h.num_attachments
-            if <uint64_t>attachments_bytes(e.attachments) != h.attachments_len:
+            if <uint64_t>attachments_bytes(e._attachments) != h.attachments_len:
                 return PARSE_ATTACHMENT_MISMATCH, []
         elif h.attachments_len != 0:
             return PARSE_ATTACHMENT_MISMATCH, []

@@ -6,7 +6,7 @@ Invariants (tests/ipc/test_channel.py checks them after every step):
   I1  numbers sent are 1, 2, 3 ... without gaps; an envelope keeps its number when resent.
   I2  ``receive`` lets through exactly the next number; repeats and gaps give None.
   I3  what is not covered by the other end's mark is kept, in order, for resending.
-  I4  ``taken`` is only told to the other end through ``mark``; an end that journals what it
+  I4  the other end is only told ``covered``, never ``taken``; an end that journals what it
       takes says ``cover`` when the journal has it (the kernel), else at once (an agent).
 
 Cost: O(1) a message. Bounded: ``has_room`` is False at the window; the owner must wait.
@@ -23,7 +23,15 @@ from ext.wire import Envelope
 class Channel:
     """One end of a numbered link."""
 
-    __slots__ = ("_kept", "_kept_bytes", "covered", "next_sequence", "taken", "window", "window_bytes")
+    __slots__ = (
+        "_kept",
+        "_kept_bytes",
+        "covered",
+        "next_sequence",
+        "taken",
+        "window",
+        "window_bytes",
+    )
 
     def __init__(self, window: int, window_bytes: int, *, taken: int = 0) -> None:
         """Make an end. window: envelopes; taken: highest number already taken earlier."""
@@ -92,6 +100,8 @@ class Channel:
         For a new incarnation (peer side) or a new kernel epoch (kernel side).
         """
         kept = list(self._kept)
+        for envelope in kept:
+            envelope.sequence = 0
         self._kept.clear()
         self._kept_bytes = 0
         self.next_sequence = 1

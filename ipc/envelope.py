@@ -66,6 +66,9 @@ __all__ = [
 
 MAX_PAYLOAD = 64 << 20  # bytes; larger bodies travel as attachments
 
+# A plain int: arithmetic on an IntFlag costs more than parsing the whole header.
+_HAS_REFS = int(Flag.HAS_REFS)
+
 _REASONS = {
     1: "the header part is empty or not a multiple of 128 bytes",
     2: "wrong magic",
@@ -119,7 +122,7 @@ def split_refs(envelope: Envelope) -> tuple[tuple[int, ...], bytes]:
         BadFrameError: flag HAS_REFS is set, but the table is cut short.
     """
     payload = envelope.payload
-    if not envelope.flags & Flag.HAS_REFS:
+    if not envelope.flags & _HAS_REFS:
         return (), payload
     if len(payload) < 2 or len(payload) < 2 + 8 * (count := struct.unpack_from("<H", payload)[0]):
         raise BadFrameError(reason="the reference table is cut short")

@@ -132,7 +132,9 @@ class PayloadTooLargeError(UsageError):
     """A payload is above the limit. Nothing was sent."""
 
     code = 110
-    template = "a payload of {value} bytes is above the limit of {limit}: send arrays as attachments"
+    template = (
+        "a payload of {value} bytes is above the limit of {limit}: send arrays as attachments"
+    )
 
 
 class NotEncodableError(UsageError):
@@ -217,6 +219,13 @@ class AccessRuleError(DeniedError):
 
     code = 155
     template = "the access rules do not let {subject} reach {name!r}"
+
+
+class TokenFileError(DeniedError):
+    """The operator's token file is missing, or could have been read by others. Nothing was sent."""
+
+    code = 156
+    template = "cannot use the operator's token {path}: {problem}"
 
 
 class OverloadError(LLMOSError):
@@ -385,6 +394,13 @@ class HomeInUseError(CorruptionError):
     template = "the home {home} is in use by kernel process {pid}"
 
 
+class BadHomeError(CorruptionError):
+    """A kernel's directory cannot be made, written or trusted. Nothing was started."""
+
+    code = 407
+    template = "cannot use the directory {home}: {problem}"
+
+
 class KernelBugError(LLMOSError):
     """A broken invariant of ours. Please report it."""
 
@@ -403,12 +419,26 @@ def to_wire(error: LLMOSError) -> dict[str, Any]:
     return {"code": error.code, "fields": error.fields}
 
 
-def from_wire(wire: dict[str, Any]) -> LLMOSError:
-    """Return the error a peer sent; an unknown code becomes the class of its family."""
-    code, fields = int(wire.get("code", 0)), dict(wire.get("fields", {}))
+def from_wire(wire: Any) -> LLMOSError:
+    """Return the error a peer sent; an unknown code becomes the class of its family.
+
+    Raises:
+        BadFrameError: what the peer sent is no error.
+    """
+    code, fields = (
+        (wire.get("code"), wire.get("fields")) if isinstance(wire, dict) else (None, None)
+    )
+    if type(code) is not int or not isinstance(fields, dict):
+        raise BadFrameError(reason="an error is {code, fields}")
     cls = BY_CODE.get(code)
     if cls is not None and cls.field_names() == set(fields):
         return cls(**fields)
-    family = BY_CODE.get(code - code % 50, LLMOSError)
     text = fields.get("reason") or ", ".join(f"{key}={value}" for key, value in fields.items())
-    return family(reason=f"{text} (code {code})")
+    return family_of(code)(reason=f"{text} (code {code})")
+
+
+def family_of(code: int) -> type[LLMOSError]:
+    """Return the class that says who must act on a code, known or not."""
+    families = {cls.code: cls for cls in LLMOSError.__subclasses__()}
+    in_fifty = families.get(code - code % 50)
+    return in_fifty or families.get(code - code % 100, LLMOSError)

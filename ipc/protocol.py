@@ -159,6 +159,8 @@ class Hello(TypedDict):
     epoch: int | None  # kernel epoch last welcomed in
     taken: int  # highest kernel sequence taken in that epoch
     open: list[int]  # turns begun whose commit is not known to be covered
+    pid: NotRequired[int]  # agents: of their process, and when it started (clock ticks since
+    start_time: NotRequired[int]  # boot), so that a kernel that never knew it can adopt it
     declares: NotRequired[Declares]  # agents
 
 

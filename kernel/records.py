@@ -10,11 +10,10 @@ A row that was put and deleted within one set, and was never in the journal, lea
     meta          name                 (value: int)   generation, epoch, counter, format
     actor         actor id             (blob)         msgpack of ActorRecord.to_row()
     mark          actor or session id  (incarnation, sequence)
-    message       message id           (Envelope, blob)  blob: msgpack, see kernel/mailbox.py
+    message       message id           (Envelope, blob)  blob: deadline (wall ns), or b""
     retry         message id           (attempts, not_before wall ns)
-    call          call id              (blob)         msgpack, see kernel/calls.py
     answer        call id              (Envelope)     REPLY or ERROR of a finished call
-    item          (call id, index)     (payload)      items of a stream
+    item          (call id, index)     (Envelope)     items of a stream
     state         (actor id, key)      (value bytes)
     timer         timer id             (actor id, due wall ns, Envelope)
     handle        (actor id, target)   ()
@@ -51,9 +50,8 @@ TABLES: dict[str, Table] = {
         Table("mark", _ID, (("incarnation", "INTEGER"), ("sequence", "INTEGER"))),
         Table("message", _ID, (("envelope", "BLOB"), ("row", "BLOB")), (0,)),
         Table("retry", _ID, (("attempts", "INTEGER"), ("not_before", "INTEGER"))),
-        Table("call", _ID, (("row", "BLOB"),)),
         Table("answer", _ID, (("envelope", "BLOB"),), (0,)),
-        Table("item", (("call", "INTEGER"), ("number", "INTEGER")), (("payload", "BLOB"),)),
+        Table("item", (("call", "INTEGER"), ("number", "INTEGER")), (("envelope", "BLOB"),), (0,)),
         Table("state", (("actor", "INTEGER"), ("name", "TEXT")), (("value", "BLOB"),)),
         Table(
             "timer",
@@ -72,7 +70,7 @@ TABLES: dict[str, Table] = {
     )
 }
 
-Rows = dict[Hashable, tuple[Any, ...]]
+Rows = dict[Any, tuple[Any, ...]]
 Snapshot = dict[str, Rows]  # table -> key -> row
 
 

@@ -1,0 +1,61 @@
+# Every target does its own set-up in a fresh clone: a virtual environment, the dependencies,
+# the compiled parts. Needed before: Python 3.11 or newer, a C compiler, a package index.
+#
+#   make demo                 the demo: kill a worker and the kernel half-way, lose nothing
+#   make test                 lint and all tests that a change must pass
+#   make fast                 the tests that take seconds
+#   make soak SEEDS=10000     the long runs of the simulator and of the chaos tests
+#   make bench ARGS=--quick   measure this machine
+#   make lint                 what pre-commit runs
+#   make hooks                run the lint before each commit
+#   make clean                remove what was built
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+SEEDS ?= 10000
+ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/installed
+SOURCES := pyproject.toml setup.py $(wildcard ext/*.pyx ext/*.pxd)
+
+.PHONY: demo test fast soak bench lint format hooks clean setup
+
+demo: $(STAMP)
+	$(BIN)/llmos demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
+
+soak: $(STAMP)
+	SEEDS=$(SEEDS) $(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/llmos bench $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+hooks: $(STAMP)
+	$(BIN)/pre-commit install
+
+setup: $(STAMP)
+
+$(STAMP): $(SOURCES)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; give it as PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -f ext/*.so ext/*.c

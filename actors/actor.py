@@ -1,0 +1,252 @@
+"""The base class of what users write.
+
+An actor handles one message at a time (``concurrency`` of them, if it says so). All that a
+handler does through ``self`` belongs to that message's turn and takes effect with its commit,
+or not at all: DESIGN 4, SEMANTICS.md. Instance attributes are ordinary Python: neither durable
+nor rolled back.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
+
+import structlog
+
+from actors.handlers import handler_name
+from actors.port import FORWARD
+from actors.reference import ActorRef, Call
+from actors.spawning import Restart, make_spec
+from actors.state import TurnState
+from actors.turn import Turn, current_turn
+from ipc.errors import TurnClosedError
+from ipc.ids import is_session
+from ipc.syscalls import ActorInfo
+
+if TYPE_CHECKING:
+    from actors.port import TurnPort
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """What ``on_child_exit`` is told."""
+
+    child: ActorRef[Any]
+    name: str
+    reason: str
+    will_restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """What ``on_down`` is told: a monitored actor was terminated or is held back."""
+
+    actor: ActorRef[Any]
+    name: str
+    reason: str
+
+
+class Actor:
+    """Derive from it, mark handlers with ``@receive``; see the module head.
+
+    Class attributes say how the kernel treats the actor and its children:
+
+    concurrency: turns that may run at once (waiting ones included).
+    lease_s: how long the event loop may stand still within a turn before the agent counts as
+        hanging and is replaced.
+    strategy, intensity, period_s: as in OTP: which children are restarted with a crashed one,
+        and after how many restarts within the period they are held back.
+    """
+
+    concurrency: ClassVar[int] = 1
+    lease_s: ClassVar[float] = 60.0
+    strategy: ClassVar[Literal["one_for_one", "one_for_all", "rest_for_one"]] = "one_for_one"
+    intensity: ClassVar[int] = 5
+    period_s: ClassVar[float] = 10.0
+
+    _port: TurnPort  # set before __init__ runs
+
+    # --- hooks ----------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        """Override: the first turn of each incarnation, before any message."""
+
+    async def on_stop(self) -> None:
+        """Override: the last thing before a normal exit; not a turn, ``self.*`` is closed."""
+
+    async def on_child_exit(self, event: ChildExit) -> None:
+        """Override: a child ended. The supervisor acts by itself; this is to know of it."""
+
+    async def on_down(self, event: Down) -> None:
+        """Override: a monitored actor is gone or held back."""
+
+    # --- the turn -------------------------------------------------------------------------
+
+    @property
+    def state(self) -> TurnState:
+        """Durable values by name; what this turn changes is stored with its commit."""
+        return self._turn("state").state
+
+    @property
+    def now(self) -> datetime:
+        """When the message was accepted (UTC); the same in each attempt at this turn."""
+        return datetime.fromtimestamp(self._turn("now").now_ns / 1e9, UTC)
+
+    @property
+    def random(self) -> random_module.Random:
+        """Random numbers that are the same in each attempt at this turn."""
+        return self._turn("random").random
+
+    @property
+    def sender(self) -> ActorRef[Any] | None:
+        """Who sent the message; None for the kernel and for clients."""
+        sender = self._turn("sender").envelope.sender
+        return None if sender == 0 or is_session(sender) else self._port.make_ref(sender)
+
+    # --- who is who -----------------------------------------------------------------------
+
+    @property
+    def ref(self) -> ActorRef[Any]:
+        """A reference to this actor, to be passed on in messages."""
+        port = self._open_port("ref")
+        return ActorRef(port, port.id, name=port.name, actor_class=type(self))
+
+    @cached_property
+    def log(self) -> Any:
+        """A structlog logger that knows whose it is."""
+        port = self._open_port("log")
+        return structlog.get_logger().bind(actor=port.name, actor_id=port.id)
+
+    @overload
+    async def lookup(self, name: str) -> ActorRef[Any]: ...
+    @overload
+    async def lookup(self, name: str, actor_class: type[A]) -> ActorRef[A]: ...
+    async def lookup(self, name: str, actor_class: type[Any] | None = None) -> ActorRef[Any]:
+        """Return a reference by name. actor_class: rebuilds answers by its type hints.
+
+        Raises:
+            UnknownActorError, AccessRuleError.
+        """
+        found = await self._port.system("lookup", {"name": name})
+        return ActorRef(self._port, found["actor"], name=found["name"], actor_class=actor_class)
+
+    @overload
+    async def spawn(self, target: type[A], *args: Any, **rest: Any) -> ActorRef[A]: ...
+    @overload
+    async def spawn(self, target: str, *args: Any, **rest: Any) -> ActorRef[Any]: ...
+    async def spawn(
+        self,
+        target: type[Any] | str,
+        *args: Any,
+        name: str | None = None,
+        restart: Restart = "permanent",
+        mailbox_messages: int | None = None,
+        mailbox_bytes: int | None = None,
+        max_attempts: int | None = None,
+        priority: int | None = None,
+        rlimits: Mapping[str, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> ActorRef[Any]:
+        """Start a child and return when it is up.
+
+        target: a class, "module:Class" or "path/to/file.py:Class". args, kwargs: of its
+            constructor. restart: permanent (always), transient (after a crash), temporary.
+        Raises:
+            BadSpecError: its class cannot be loaded. NameTakenError. SchemaError.
+        """
+        port = self._open_port("spawn")
+        spec = make_spec(
+            target,
+            args,
+            kwargs,
+            name=name,
+            restart=restart,
+            mailbox_messages=mailbox_messages,
+            mailbox_bytes=mailbox_bytes,
+            max_attempts=max_attempts,
+            priority=priority,
+            rlimits=rlimits,
+            environment=environment,
+        )
+        born = await port.system("spawn", {"spec": spec})
+        actor_class = target if isinstance(target, type) else None
+        return ActorRef(port, born["actor"], name=born["name"], actor_class=actor_class)
+
+    async def children(self) -> list[ActorInfo]:
+        """Return what the kernel knows of this actor's children, first started first."""
+        found: list[ActorInfo] = await self._port.system("children", {})
+        return found
+
+    async def stop_child(self, child: ActorRef[Any]) -> None:
+        """Terminate a child and all below it."""
+        await self._port.system("stop_child", {"actor": child.id})
+
+    # --- effects --------------------------------------------------------------------------
+
+    async def publish(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Tell everybody who is subscribed to the topic at the commit."""
+        self._open_port("publish").publish(topic, args, kwargs)
+
+    async def send_after(
+        self, delay_s: float, what: Callable[..., Any] | Call | str, *args: Any, **kwargs: Any
+    ) -> int:
+        """Set a durable timer; return its number, for ``cancel_timer``.
+
+        what: a handler of this actor (``self.tick`` or "tick") with its arguments, or a call
+            that is to be told to another (``ref.method(...)``).
+        """
+        port = self._open_port("send_after")
+        if isinstance(what, Call):
+            return port.set_timer(delay_s, self._timer_call(what))
+        name = what if isinstance(what, str) else handler_name(what)
+        return port.set_timer(delay_s, [name, list(args), kwargs])
+
+    async def cancel_timer(self, timer: int) -> None:
+        """Cancel a timer; nothing happens if it has fired."""
+        self._open_port("cancel_timer").cancel_timer(timer)
+
+    async def link(self, other: ActorRef[Any]) -> None:
+        """Tie fates: when either terminates abnormally, the other is terminated too."""
+        self._open_port("link").watch("link", other.id)
+
+    async def unlink(self, other: ActorRef[Any]) -> None:
+        """Undo ``link``."""
+        self._open_port("unlink").watch("unlink", other.id)
+
+    async def monitor(self, other: ActorRef[Any]) -> None:
+        """Have ``on_down`` called when the other is terminated or held back."""
+        self._open_port("monitor").watch("monitor", other.id)
+
+    async def demonitor(self, other: ActorRef[Any]) -> None:
+        """Undo ``monitor``."""
+        self._open_port("demonitor").watch("demonitor", other.id)
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def _turn(self, operation: str) -> Turn:
+        return current_turn(self._open_port(operation).name, f"self.{operation}")
+
+    def _open_port(self, operation: str) -> TurnPort:
+        port: TurnPort | None = self.__dict__.get("_port")
+        if port is None:
+            raise TurnClosedError(operation=f"self.{operation}", actor=type(self).__name__)
+        return port
+
+    def _timer_call(self, call: Call) -> list[Any]:
+        call.is_sent = True
+        if call.ref.id == self._port.id:
+            return [call.method, list(call.args), call.kwargs]
+        return [FORWARD, [call.ref, call.method, list(call.args), call.kwargs], {}]
+
+
+def hooks_of(actor_class: type[Actor]) -> list[str]:
+    """Return the hooks that the class overrides and the kernel must know of."""
+    names = ("on_start", "on_child_exit", "on_down")
+    return [name for name in names if getattr(actor_class, name) is not getattr(Actor, name)]

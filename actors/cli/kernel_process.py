@@ -1,0 +1,121 @@
+"""Starting the kernel as a process of its own, and waiting for it to listen or to end.
+
+What it is not: the kernel (kernel/__main__.py). The command line never imports the kernel; it
+shares with it the paths (ipc/home.py), how our processes are started (ipc/start.py) and what
+its exit status means (ipc/kernel_exit.py).
+
+The kernel writes one line to the descriptor given by ``--ready-fd`` once it listens. A kernel
+that ends before has said why on its standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from actors.cli.exits import Exit
+from ipc.home import Home
+from ipc.kernel_exit import KernelExit
+from ipc.start import own_python
+
+START_TIMEOUT_S = 60.0  # a large journal takes seconds to recover
+KERNEL_MODULE = "kernel.__main__"
+
+_EXITS = {
+    KernelExit.DONE: Exit.OK,
+    KernelExit.USAGE: Exit.USAGE,
+    KernelExit.HOME_IN_USE: Exit.OPERATOR,
+    KernelExit.BAD_HOME: Exit.OPERATOR,
+    KernelExit.BAD_JOURNAL: Exit.OPERATOR,
+    KernelExit.JOURNAL_WRITE: Exit.OPERATOR,
+    KernelExit.INTERRUPTED: Exit.INTERRUPTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``llmos up`` can set on a kernel; None: as its configuration says."""
+
+    config: Path | None = None
+    durability: str | None = None
+
+    def words(self) -> list[str]:
+        """Return the kernel's options."""
+        words = ["--config", str(self.config.absolute())] if self.config else []
+        return words + (["--durability", self.durability] if self.durability else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A kernel process, and whether it listens."""
+
+    process: subprocess.Popen[bytes]
+    is_ready: bool
+
+
+def start_kernel(
+    home: Home,
+    settings: Settings | None = None,
+    *,
+    output: IO[bytes] | int | None = None,
+    own_session: bool = False,
+) -> Started:
+    """Start a kernel and wait until it listens, or has ended.
+
+    output: where its standard output and error go; None: where ours go.
+    """
+    read_fd, write_fd = os.pipe()
+    words = ["--home", str(home.state_dir), "--ready-fd", str(write_fd)]
+    try:
+        process = subprocess.Popen(
+            own_python(KERNEL_MODULE, *words, *(settings or Settings()).words()),
+            pass_fds=(write_fd,),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=own_session,
+        )
+    finally:
+        os.close(write_fd)
+    with os.fdopen(read_fd, "rb", buffering=0) as ready:
+        return Started(process, _has_line(ready, START_TIMEOUT_S))
+
+
+def start_in_background(home: Home, settings: Settings) -> Started:
+    """Start a kernel that outlives this command; its output goes to ``boot_log``."""
+    home.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with boot_log(home).open("wb") as output:
+        return start_kernel(home, settings, output=output, own_session=True)
+
+
+def boot_log(home: Home) -> Path:
+    """Return the file that gets what a background kernel prints beside its log."""
+    return home.logs / "boot.log"
+
+
+def exit_of(status: int) -> Exit:
+    """Return our exit code for the exit status of a kernel process."""
+    return _EXITS.get(KernelExit(status), Exit.BUG) if status in set(KernelExit) else Exit.FAILED
+
+
+def wait_for_exit(pid: int, timeout_s: float) -> bool:
+    """Say whether the process, which need not be a child, has ended within the time."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        readable, _, _ = select.select([descriptor], [], [], timeout_s)
+        return bool(readable)
+    finally:
+        os.close(descriptor)
+
+
+def _has_line(ready: IO[bytes], timeout_s: float) -> bool:
+    """Say whether a byte comes before the end of the pipe, which is the kernel's end."""
+    readable, _, _ = select.select([ready], [], [], timeout_s)
+    return bool(readable and ready.read(1))

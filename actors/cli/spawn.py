@@ -1,0 +1,98 @@
+"""The command `spawn`: an agent in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from actors.cli.connection import Where, open_client
+from actors.cli.guard import guarded
+from actors.cli.options import HomeOption, JsonOption, NameOption, ValuesArgument
+from actors.cli.render import print_json
+from actors.cli.values import parse_arguments, parse_environment
+
+if TYPE_CHECKING:
+    from ipc.protocol import SpawnSpec
+
+
+class Restart(StrEnum):
+    """When a supervisor starts the agent again."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+@guarded
+def spawn(
+    target: Annotated[str, typer.Argument(help="module:Class or path/to/file.py:Class")],
+    values: ValuesArgument = None,
+    agent_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Name under which others find it.")
+    ] = None,
+    restart: Annotated[Restart, typer.Option(help="When to start it again.")] = Restart.PERMANENT,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment variable for it.")
+    ] = None,
+    mailbox: Annotated[
+        int | None, typer.Option(metavar="MESSAGES", min=1, help="Limit of its mailbox.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, help="Attempts at a message before it is a dead letter.")
+    ] = None,
+    memory_mib: Annotated[
+        int | None, typer.Option(min=16, help="Limit of its address space, in MiB.")
+    ] = None,
+    cpu_s: Annotated[int | None, typer.Option(min=1, help="Limit of its CPU time, in s.")] = None,
+    home: HomeOption = None,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start an agent in a process of its own.
+
+    Example: llmos spawn counter.py:Counter start=10 --as hits
+    """
+    args, kwargs = parse_arguments(values or [])
+    options = {
+        "name": agent_name,
+        "restart": restart.value,
+        "environment": parse_environment(env or []) or None,
+        "mailbox_messages": mailbox,
+        "max_attempts": max_attempts,
+        "rlimits": _rlimits(memory_mib, cpu_s),
+    }
+    spec = make_spec_here(target, args, kwargs, options)
+    with open_client(Where(home, name)) as client:
+        answer = client.system("spawn", spec=spec)
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(f"{answer['name']} is agent {answer['actor']}")
+
+
+def make_spec_here(
+    target: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
+) -> SpawnSpec:
+    """Return the spec of an agent whose modules are found from the working directory.
+
+    Python would find them there, and beside a script; the path of this command says neither.
+    """
+    # Imported here: see actors/cli/main.py.
+    from actors.spawning import make_spec
+
+    spec = make_spec(target, tuple(args), kwargs, **options)
+    path = spec.get("path")
+    beside = [os.path.dirname(path)] if path else []
+    spec["sys_path"] = [*beside, spec["cwd"], *spec["sys_path"]]
+    return spec
+
+
+def _rlimits(memory_mib: int | None, cpu_s: int | None) -> dict[str, int] | None:
+    limits = {
+        "memory_bytes": memory_mib << 20 if memory_mib else None,
+        "cpu_s": cpu_s,
+    }
+    return {key: value for key, value in limits.items() if value is not None} or None

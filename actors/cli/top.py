@@ -1,0 +1,135 @@
+"""The command `top`: the agents at work, live; rates are differences between two looks.
+
+Processor time and memory are read from the operating system by process id, not from the kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import psutil
+import typer
+
+from actors.cli import units
+from actors.cli.agents import PS_COLUMNS
+from actors.cli.connection import Where, open_client
+from actors.cli.guard import guarded
+from actors.cli.options import HomeOption, JsonOption, NameOption
+from actors.cli.render import Column, is_terminal, plain_lines, print_json, rich_table
+from actors.cli.units import dash
+
+if TYPE_CHECKING:
+    from actors.client import Client
+
+Row = dict[str, Any]
+_SHOWN = ("ID", "NAME", "STATE", "PID", "MAIL", "HANDLED", "RESTARTS")
+
+COLUMNS = (
+    *(column for column in PS_COLUMNS if column.heading in _SHOWN),
+    Column("MSG/S", lambda row: f"{row['handled_per_s']:.0f}", right=True),
+    Column("CPU%", lambda row: f"{row['cpu_percent']:.0f}", right=True),
+    Column("MEMORY", lambda row: units.size(row["rss_bytes"]), right=True),
+)
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Takes looks at the kernel and remembers what the next one is compared with."""
+
+    client: Client
+    _at: float = 0.0
+    _handled: dict[int, tuple[int, int]] = field(default_factory=dict)  # actor: incarnation, turns
+    _processes: dict[int, psutil.Process] = field(default_factory=dict)
+
+    def look(self, now: float) -> tuple[Row, list[Row]]:
+        """Return the kernel's status and one row an agent, the busiest first."""
+        status, agents = self.client.system("status"), self.client.system("ps")
+        elapsed = now - self._at if self._at else 0.0
+        rows = [self._row(agent, elapsed) for agent in agents]
+        self._at = now
+        self._handled = {row["actor"]: (row["incarnation"], row["handled"]) for row in rows}
+        rows.sort(key=lambda row: (-row["handled_per_s"], -row["cpu_percent"], row["actor"]))
+        return status, rows
+
+    def _row(self, agent: Row, elapsed: float) -> Row:
+        incarnation, handled = self._handled.get(agent["actor"], (0, 0))
+        before = handled if incarnation == agent["incarnation"] else 0
+        rate = (agent["handled"] - before) / elapsed if elapsed > 0 else 0.0
+        cpu, rss = self._usage(agent["pid"])
+        return {**agent, "handled_per_s": max(rate, 0.0), "cpu_percent": cpu, "rss_bytes": rss}
+
+    def _usage(self, pid: int | None) -> tuple[float, int | None]:
+        """Return percent of one processor since the last look, and resident bytes."""
+        if pid is None:
+            return 0.0, None
+        try:
+            process = self._processes.setdefault(pid, psutil.Process(pid))
+            return process.cpu_percent(), process.memory_info().rss
+        except psutil.Error:
+            self._processes.pop(pid, None)
+            return 0.0, None
+
+
+@guarded
+def top(
+    interval: Annotated[float, typer.Option("-i", "--interval", min=0.1, help="Seconds.")] = 1.0,
+    count: Annotated[
+        int | None, typer.Option("-n", "--count", min=1, help="Stop after so many looks.")
+    ] = None,
+    home: HomeOption = None,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch the agents at work: rates, processor time, memory. Ctrl-C ends it.
+
+    Example: llmos top -i 2
+    """
+    with open_client(Where(home, name)) as client, _screen(as_json=as_json) as show:
+        sampler = Sampler(client)
+        sampler.look(time.monotonic())  # rates need something to compare with
+        for _ in range(count) if count else itertools.count():
+            time.sleep(interval)
+            show(*sampler.look(time.monotonic()))
+
+
+@contextmanager
+def _screen(*, as_json: bool) -> Iterator[Callable[[Row, list[Row]], None]]:
+    """Yield what shows a look: JSON, plain lines for a pipe, or a screen that is redrawn."""
+    if as_json:
+        yield lambda status, rows: print_json({"kernel": status, "agents": rows})
+    elif not is_terminal():
+        yield _print_plain
+    else:
+        # Imported here: rich is for terminals only (actors/cli/render.py).
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(screen=True, auto_refresh=False) as live:
+            yield lambda status, rows: live.update(
+                Group(heading(status, rows), "", rich_table(COLUMNS, _cells(rows))), refresh=True
+            )
+
+
+def _print_plain(status: Row, rows: list[Row]) -> None:
+    for line in (heading(status, rows), *plain_lines(COLUMNS, _cells(rows)), ""):
+        typer.echo(line)
+
+
+def _cells(rows: list[Row]) -> list[list[str]]:
+    return [[dash(column.text(row)) for column in COLUMNS] for row in rows]
+
+
+def heading(status: Mapping[str, Any], rows: list[Row]) -> str:
+    """Return the line above the table."""
+    rate = sum(row["handled_per_s"] for row in rows)
+    return (
+        f"kernel {status['pid']}  up {units.since(status['started_wall_ns'])}  "
+        f"{len(rows)} agents, {status['running']} running  {rate:.0f} messages/s  "
+        f"pending {status['pending_messages']}  dead {status['dead_letters']}  "
+        f"memory {units.size(status['rss_bytes'])}"
+    )

@@ -1,0 +1,37 @@
+"""What an agent's runtime is given: who it is, and what it needs of the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ipc.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is to the kernel."""
+
+    actor: int
+    incarnation: int
+    token: str
+    name: str
+    pid: int
+    start_time: int
+
+
+class Host(Protocol):
+    """What a runtime needs of the world."""
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+
+    def run_in_thread(self, function: Callable[[], Any]) -> Awaitable[Any]:
+        """Run a blocking function beside the loop."""
+        ...
+
+    def leave(self, reason: str) -> None:
+        """End the process; all that must be said has been said."""
+        ...

@@ -1,0 +1,205 @@
+"""One turn: a message being handled, and what its handler has done so far.
+
+Nothing in here leaves the process before the turn's commit: effects are envelopes in a list,
+state is an overlay. Calls leave at once and are only counted here, so that what is unfinished
+can be cancelled when the handler returns.
+
+The current turn is a context variable: tasks that a handler starts inherit it, and get
+TurnClosedError when they outlive it.
+
+Cost: one object a message; effects are checked against the turn's limits as they are made.
+"""
+
+from __future__ import annotations
+
+import random
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from ext.wire import Envelope
+from ipc.errors import AskTimeoutError, TurnClosedError, TurnTooLargeError
+from ipc.protocol import Kind, Limits
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from actors.calls import Pending
+    from actors.room import Taken
+    from actors.state import TurnState
+    from actors.waiter import Waiter
+
+CURRENT: ContextVar[Turn | None] = ContextVar("llmos_turn", default=None)
+
+_SECOND_NS = 1_000_000_000
+
+
+class Turn:
+    """See the module head."""
+
+    __slots__ = (
+        "_random",
+        "_size",
+        "actor",
+        "calls",
+        "credit",
+        "credit_waiter",
+        "deadline_ns",
+        "effects",
+        "envelope",
+        "id",
+        "is_abandoned",
+        "is_cancelled",
+        "is_in_thread",
+        "is_open",
+        "limits",
+        "made",
+        "now_ns",
+        "num_calls",
+        "num_items",
+        "num_timers",
+        "priority",
+        "records",
+        "room_epoch",
+        "state",
+        "taken",
+        "task",
+        "told",
+        "trace",
+    )
+
+    def __init__(
+        self, envelope: Envelope, state: TurnState, limits: Limits, actor: str, room_epoch: int
+    ) -> None:
+        self.id = envelope.message
+        self.envelope = envelope
+        self.actor = actor  # its name, for errors
+        self.state = state
+        self.limits = limits
+        self.priority = envelope.priority
+        self.trace = envelope.trace
+        self.deadline_ns = 0  # monotonic; 0 = none
+        self.now_ns = 0  # wall clock, the same in each attempt
+        self.is_open = True
+        self.is_cancelled = False  # by the kernel: the commit will say so
+        self.is_abandoned = False  # refused: there will be no commit
+        self.is_in_thread = False  # a ``def`` handler: it cannot be cancelled
+        self.task: asyncio.Task[Any] | None = None
+        self.effects: list[Envelope] = []
+        self.told: set[int] = set()
+        self.taken: Taken = {}
+        self.room_epoch = room_epoch
+        self.calls: dict[int, Pending] = {}
+        self.num_calls = 0
+        self.credit = envelope.index  # items the asker still takes
+        self.credit_waiter: Waiter | None = None
+        self.num_items = 0
+        self.num_timers = 0
+        # With concurrency: calls made so far, for a run again in this process (state was stale).
+        self.made: dict[bytes, list[Pending]] | None = None
+        self.records: dict[bytes, list[Pending]] | None = None
+        self._size = 0
+        self._random: random.Random | None = None
+
+    def cancel(self) -> None:
+        """The kernel wants the turn stopped; the handler sees CancelledError."""
+        self.is_cancelled = True
+        if self.task is not None and not self.is_in_thread:
+            self.task.cancel()
+
+    def abandon(self) -> None:
+        """There will be no commit: stop the handler without a word to the kernel."""
+        self.is_abandoned = True
+        if self.task is not None and not self.is_in_thread:
+            self.task.cancel()
+
+    def add_effect(self, envelope: Envelope) -> None:
+        """Add an effect to the commit.
+
+        Raises:
+            TurnTooLargeError: the turn would be above its limits; the effect is not in it.
+        """
+        self.check_room_for(1, size := envelope.size)
+        self._size += size
+        self.effects.append(envelope)
+
+    def check_room_for(self, messages: int, size: int) -> None:
+        """Raise TurnTooLargeError if so much more does not fit the limits of a turn."""
+        num_effects, limits = len(self.effects) + messages, self.limits
+        if num_effects > limits["turn_messages"]:
+            raise TurnTooLargeError(
+                what="effects", value=num_effects, limit=limits["turn_messages"]
+            )
+        if self._size + size > limits["turn_bytes"]:
+            raise TurnTooLargeError(
+                what="bytes", value=self._size + size, limit=limits["turn_bytes"]
+            )
+
+    def note_tell(self, receiver: int, size: int) -> None:
+        """Remember the room that a tell has taken."""
+        taken = self.taken.setdefault(receiver, [0, 0])
+        taken[0] += 1
+        taken[1] += size
+
+    def add_call(self, envelope: Envelope, pending: Pending) -> None:
+        """Note a call that leaves; it is cancelled if it has no answer when the handler returns."""
+        calls = self.calls
+        calls[envelope.correlation] = pending
+        pending.on_end = calls.pop
+        if self.made is not None:
+            pending.keep_answer()
+            self.made.setdefault(envelope.digest, []).append(pending)
+
+    def take_record(self, digest: bytes) -> Pending | None:
+        """Return an answered call of the run before with this digest, each once."""
+        records = (self.records or {}).get(digest, [])
+        while records:
+            pending = records.pop(0)
+            if pending.answer is not None:
+                return pending
+        return None
+
+    def count_call(self) -> None:
+        """Count one more recorded call. Raises TurnTooLargeError."""
+        self.num_calls += 1
+        if self.num_calls > self.limits["turn_calls"]:
+            raise TurnTooLargeError(
+                what="calls", value=self.num_calls, limit=self.limits["turn_calls"]
+            )
+
+    def deadline_left(self, now_ns: int, own_s: float | None, receiver: object) -> int:
+        """Return the nanoseconds a call may take: its own or the inherited, whichever ends first.
+
+        Raises:
+            AskTimeoutError: the inherited deadline has passed; nothing was sent.
+        """
+        own = int(own_s * _SECOND_NS) if own_s is not None else 0
+        if not self.deadline_ns:
+            return own
+        left = self.deadline_ns - now_ns
+        if left <= 0:
+            raise AskTimeoutError(receiver=receiver)
+        return min(own, left) if own else left
+
+    @property
+    def random(self) -> random.Random:
+        """Random numbers that are the same in each attempt at this turn."""
+        if self._random is None:
+            self._random = random.Random(self.id)
+        return self._random
+
+    @property
+    def is_stream(self) -> bool:
+        """Say whether the asker reads items."""
+        return self.envelope.kind == Kind.ASK and bool(self.envelope.flags & 4)
+
+
+def current_turn(actor: str, operation: str) -> Turn:
+    """Return the open turn this code runs in.
+
+    Raises:
+        TurnClosedError: there is none, or it has ended.
+    """
+    turn = CURRENT.get()
+    if turn is None or not turn.is_open:
+        raise TurnClosedError(operation=operation, actor=actor)
+    return turn

@@ -1,0 +1,3 @@
+MAX_DEPTH: int
+
+def check(data: bytes, max_depth: int = ...) -> int: ...

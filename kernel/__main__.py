@@ -1,0 +1,218 @@
+"""The kernel process: ``python -m kernel --home DIR``.
+
+Puts the parts together, says that it listens, turns the loop, and takes the parts down. Exit
+statuses are ipc/kernel_exit.py. The one broad ``except`` of the kernel is here: what nobody
+expected is logged, and ends the process before anything of that loop turn has left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import sys
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import structlog
+import zmq
+
+from ipc.auth import ensure_operator_token
+from ipc.clock import SystemClock
+from ipc.errors import (
+    BadConfigError,
+    BadHomeError,
+    CorruptionError,
+    HomeInUseError,
+    JournalWriteError,
+    LLMOSError,
+    TokenFileError,
+    UsageError,
+)
+from ipc.home import DEFAULT_NAME, Home, home_at, named_home
+from ipc.kernel_exit import KernelExit
+from ipc.start import agent_marker
+from kernel.config import KernelConfig, load_config
+from kernel.core import Core
+from kernel.daemon import Daemon, TendedJournal, free_bytes_of, rss_bytes
+from kernel.edge import Edge
+from kernel.home import hold_home
+from kernel.journal import SqliteJournal
+from kernel.launcher import Launcher
+from kernel.logs import configure_logs
+from kernel.memory_journal import MemoryJournal
+from kernel.signals import Signals
+from kernel.watcher import Watcher
+from kernel.zygote_link import ZygoteLink
+
+# Envelopes come and go by reference count; the collector is only for rare cycles.
+_GC_THRESHOLDS = (50_000, 20, 100)
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Run a kernel. Returns the exit status."""
+    options = _parser().parse_args()
+    user_umask = os.umask(0o077)
+    try:
+        home = home_at(options.home) if options.home else named_home(options.name)
+        config = _config_of(options, home)
+        return int(_run(home, config, options.ready_fd, user_umask))
+    except LLMOSError as error:
+        if structlog.is_configured():
+            log.error("kernel_ended", error=str(error), code=error.code)
+        print(f"llmos kernel: {error}", file=sys.stderr)
+        return int(_status_of(error))
+    except Exception:
+        if structlog.is_configured():
+            log.exception("kernel_bug")
+        sys.excepthook(*sys.exc_info())
+        return int(KernelExit.BUG)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m kernel", description="Run an LLMOS kernel.")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--home", metavar="DIR", help="keep everything under this directory")
+    place.add_argument("--name", default=DEFAULT_NAME, help="which of the user's kernels")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="settings, TOML")
+    parser.add_argument("--durability", choices=["process", "power", "none"])
+    parser.add_argument(
+        "--ready-fd", metavar="N", type=int, help="write one JSON line there when it listens"
+    )
+    return parser
+
+
+def _config_of(options: argparse.Namespace, home: Home) -> KernelConfig:
+    path = options.config
+    if path is None and home.config.exists():
+        path = home.config
+    return load_config(path, durability=options.durability)
+
+
+def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int) -> KernelExit:
+    with ExitStack() as parts:
+        lock = hold_home(home)
+        parts.callback(lock.release)
+        configure_logs(home.kernel_log, config.log_level)
+        watcher = Watcher()
+        parts.callback(watcher.close)
+        link = ZygoteLink(watcher, home, config.orphan_grace_s, umask=user_umask)
+        clock = SystemClock()
+        launcher = Launcher(
+            watcher,
+            link,
+            marker=lambda actor, incarnation: agent_marker(actor, incarnation, str(home.state_dir)),
+            monotonic_ns=clock.monotonic_ns,
+        )
+        parts.callback(launcher.close)
+        link.warm_up()  # it imports while the journal is read
+        journal = _open_journal(home, config)
+        parts.callback(journal.close)
+        core = _make_core(home, config, journal, clock)
+        edge = _listen(home, config)
+        parts.callback(edge.close)
+        daemon = Daemon(
+            core,
+            journal=journal,
+            edge=edge,
+            launcher=launcher,
+            watcher=watcher,
+            clock=clock,
+            free_bytes=lambda: free_bytes_of(home.state_dir),
+        )
+        signals = Signals(watcher, shutdown=daemon.request_shutdown, leave=daemon.leave)
+        parts.callback(signals.close)
+        _calm_gc()
+        log.info("kernel_listens", endpoint=home.endpoint, epoch=journal.epoch, pid=os.getpid())
+        _say_ready(ready_fd, home)
+        daemon.run()
+        log.info("kernel_ended", interrupted=signals.was_interrupted)
+        return KernelExit.INTERRUPTED if signals.was_interrupted else KernelExit.DONE
+
+
+def _open_journal(home: Home, config: KernelConfig) -> TendedJournal:
+    if config.durability == "none":
+        return MemoryJournal()
+    return SqliteJournal(home.journal, home.payloads, durability=config.durability)
+
+
+def _make_core(
+    home: Home, config: KernelConfig, journal: TendedJournal, clock: SystemClock
+) -> Core:
+    return Core(
+        config,
+        journal.load(),
+        generation=journal.generation,
+        epoch=journal.epoch,
+        rng=random.SystemRandom(),
+        operator_token=ensure_operator_token(home.operator_token),
+        monotonic_ns=clock.monotonic_ns(),
+        wall_ns=clock.wall_ns(),
+        log_path=lambda actor, name: str(home.log_path(actor, name)),
+        facts=lambda: _facts(config, journal),
+    )
+
+
+def _facts(config: KernelConfig, journal: TendedJournal) -> dict[str, Any]:
+    """Return what ``llmos status`` shows and only this process knows."""
+    return {
+        "version": _version(),
+        "durability": config.durability,
+        "journal_bytes": journal.size_bytes(),
+        "rss_bytes": rss_bytes(),
+    }
+
+
+def _version() -> str:
+    try:
+        return version("llmos")
+    except PackageNotFoundError:  # run from a checkout
+        return "checkout"
+
+
+def _listen(home: Home, config: KernelConfig) -> Edge:
+    try:
+        return Edge(home.endpoint, max_payload=config.payload_bytes)
+    except zmq.ZMQError as error:
+        raise BadHomeError(home=str(home.socket), problem=str(error)) from None
+
+
+def _calm_gc() -> None:
+    """Leave what recovery made out of collections, and make collections rare."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _say_ready(ready_fd: int | None, home: Home) -> None:
+    if ready_fd is None:
+        return
+    line = json.dumps({"pid": os.getpid(), "endpoint": home.endpoint}) + "\n"
+    os.write(ready_fd, line.encode())
+    os.close(ready_fd)
+
+
+def _status_of(error: LLMOSError) -> KernelExit:
+    match error:
+        case HomeInUseError():
+            return KernelExit.HOME_IN_USE
+        case BadHomeError() | TokenFileError():
+            return KernelExit.BAD_HOME
+        case JournalWriteError():
+            return KernelExit.JOURNAL_WRITE
+        case CorruptionError():
+            return KernelExit.BAD_JOURNAL
+        case BadConfigError() | UsageError():
+            return KernelExit.USAGE
+        case _:
+            return KernelExit.BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

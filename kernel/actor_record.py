@@ -1,0 +1,179 @@
+"""One actor as the kernel knows it: what is journaled of it, and what is not.
+
+Journaled (``to_row``): identity, spec, supervision, incarnation, process, declarations,
+links, monitors. Not journaled: mailbox and open turns (the message table), grants, credits
+and the channel (void in a new epoch), counts of this incarnation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgpack
+
+from ipc.channel import Channel
+from ipc.protocol import Declares, SpawnSpec
+from kernel.mailbox import Mailbox, Message
+
+
+class Status(Enum):
+    """Where an actor stands in its life; ``llmos ps`` refines RUNNING."""
+
+    STARTING = "starting"  # a process was asked for, or is being adopted
+    RUNNING = "running"  # it has said hello
+    BACKOFF = "backoff"  # waits to be restarted
+    STOPPING = "stopping"  # told to stop
+    STOPPED = "stopped"  # registration kept, no process
+    FAILED = "failed"  # its class cannot be loaded
+    QUARANTINED = "quarantined"  # crashed too often
+
+
+class Plan(Enum):
+    """What to do when the process that is being ended is gone."""
+
+    NONE = "none"
+    RESTART = "restart"
+    STOP = "stop"
+    TERMINATE = "terminate"
+
+
+class Turn:
+    """A message that an agent has been granted and not committed."""
+
+    __slots__ = ("is_cancelled", "message", "outstanding", "reservations")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.outstanding: set[int] = set()  # ids of calls whose answer has not been sent
+        self.reservations: list[int] = []  # receivers whose room it waits for
+        self.is_cancelled = False
+
+    @property
+    def is_parked(self) -> bool:
+        """Say whether the turn waits for something and so holds no slot."""
+        return bool(self.outstanding or self.reservations)
+
+
+@dataclass(slots=True)
+class ActorRecord:
+    """See the module head."""
+
+    id: int
+    name: str
+    spec: SpawnSpec
+    parent: int  # 0: started by an operator
+    mailbox: Mailbox
+    incarnation: int = 0
+    token_hash: str = ""
+    status: Status = Status.STARTING
+    is_wanted: bool = True  # False: an operator stopped it; the next kernel leaves it so
+    pid: int | None = None
+    start_time: int | None = None
+    restarts: int = 0
+    declares: Declares = field(default_factory=lambda: Declares())
+    links: set[int] = field(default_factory=set)
+    monitors: set[int] = field(default_factory=set)  # who is told when this one is gone
+    subscriptions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    spawn_call: int = 0  # the call that spawned it, until its turn has committed
+    spawn_turn: int = 0
+    last_error: dict[str, Any] | None = None
+
+    # not journaled
+    handles: set[int] = field(default_factory=set)
+    state: dict[str, bytes] = field(default_factory=dict)
+    state_bytes: int = 0
+    open: dict[int, Turn] = field(default_factory=dict)  # granted, in order
+    slots: int = 0
+    solo: set[int] = field(default_factory=set)  # redelivered one at a time
+    lent: dict[int, list[int]] = field(default_factory=dict)  # receiver -> [messages, bytes]
+    channel: Channel | None = None
+    route: bytes | None = None
+    told: int = 0  # the mark it was last told
+    commit: list[Any] = field(default_factory=list)  # envelopes of a commit still arriving
+    is_refusing: bool = False
+    said_bye: bool = False
+    plan: Plan = Plan.NONE
+    start_waiters: list[int] = field(default_factory=list)  # calls answered when it is up
+    stop_waiters: list[int] = field(default_factory=list)  # calls answered when it is down
+    crash_reason: str | None = None
+    handled: int = 0
+    failures: int = 0
+    started_wall_ns: int | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """Return how many turns may run at once."""
+        return self.declares.get("concurrency", 1)
+
+    @property
+    def running(self) -> list[Turn]:
+        """Return the turns that can have begun: the first ``concurrency`` granted ones."""
+        turns = list(self.open.values())
+        return turns[: self.concurrency]
+
+    @property
+    def has_process(self) -> bool:
+        """Say whether a process exists, or is about to."""
+        return self.status in (Status.STARTING, Status.RUNNING, Status.STOPPING)
+
+    def has_hook(self, name: str) -> bool:
+        """Say whether the class declares the hook."""
+        return name in self.declares.get("hooks", ())
+
+    def to_row(self) -> tuple[bytes]:
+        """Return the journal row."""
+        return (
+            msgpack.packb(
+                {
+                    "name": self.name,
+                    "spec": dict(self.spec),
+                    "parent": self.parent,
+                    "incarnation": self.incarnation,
+                    "token_hash": self.token_hash,
+                    "status": self.status.value,
+                    "is_wanted": self.is_wanted,
+                    "plan": self.plan.value,
+                    "pid": self.pid,
+                    "start_time": self.start_time,
+                    "restarts": self.restarts,
+                    "declares": dict(self.declares),
+                    "links": sorted(self.links),
+                    "monitors": sorted(self.monitors),
+                    "subscriptions": self.subscriptions,
+                    "spawn_call": self.spawn_call,
+                    "spawn_turn": self.spawn_turn,
+                    "last_error": self.last_error,
+                    "said_bye": self.said_bye,
+                }
+            ),
+        )
+
+    @classmethod
+    def from_row(cls, identifier: int, row: tuple[bytes], mailbox: Mailbox) -> ActorRecord:
+        """Return the record a row describes, without what is not journaled."""
+        value = msgpack.unpackb(row[0])
+        return cls(
+            id=identifier,
+            mailbox=mailbox,
+            name=value["name"],
+            spec=value["spec"],
+            parent=value["parent"],
+            incarnation=value["incarnation"],
+            token_hash=value["token_hash"],
+            status=Status(value["status"]),
+            is_wanted=value["is_wanted"],
+            plan=Plan(value["plan"]),
+            pid=value["pid"],
+            start_time=value["start_time"],
+            restarts=value["restarts"],
+            declares=value["declares"],
+            links=set(value["links"]),
+            monitors=set(value["monitors"]),
+            subscriptions={key: tuple(pair) for key, pair in value["subscriptions"].items()},
+            spawn_call=value["spawn_call"],
+            spawn_turn=value["spawn_turn"],
+            last_error=value["last_error"],
+            said_bye=value["said_bye"],
+        )

@@ -1,0 +1,134 @@
+"""Calls that turns and clients have made: pending or finished, by turn and digest.
+
+A call's id is the id of the message that carries its ask. While it is pending, that message
+(in the journal, with turn, digest and correlation in its header) is its record; once it is
+finished, its answer envelope is: REPLY or ERROR with the same fields. So no row of its own.
+
+A retried turn's call takes the lowest unclaimed record with the same digest (DESIGN 4a);
+what is unclaimed at the commit makes the turn diverged.
+
+Cost: O(1); ``match`` is linear in the calls of one turn with equal digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ext.wire import Envelope
+
+
+class Call:
+    """One ask on its way. ``owner``: asking actor or session. ``turn``: 0 outside turns."""
+
+    __slots__ = (
+        "answer",
+        "claimed",
+        "correlation",
+        "credit",
+        "digest",
+        "id",
+        "is_stream",
+        "items",
+        "owner",
+        "receiver",
+        "seen_items",
+        "turn",
+    )
+
+    def __init__(self, identifier: int, envelope: Envelope, *, is_stream: bool = False) -> None:
+        self.id = identifier
+        self.owner = envelope.sender
+        self.receiver = envelope.receiver
+        self.turn = envelope.turn
+        self.digest = envelope.digest
+        self.correlation = envelope.correlation
+        self.answer: Envelope | None = None
+        self.claimed = True  # by the present attempt of the turn
+        self.is_stream = is_stream
+        self.items: list[Envelope] = []  # recorded items, all of them until the turn commits
+        self.seen_items = 0  # how many the present attempt of the producer has given
+        self.credit = envelope.index if is_stream else 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Say whether the answer is recorded."""
+        return self.answer is not None
+
+
+class CallTable:
+    """All calls, by id, by turn, and by (owner, correlation)."""
+
+    __slots__ = ("_by_correlation", "_by_id", "_by_turn")
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Call] = {}
+        self._by_turn: dict[int, dict[int, Call]] = {}
+        self._by_correlation: dict[tuple[int, int], Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, call: Call) -> None:
+        """Register a call under its id, its turn, and its correlation."""
+        self._by_id[call.id] = call
+        self._by_correlation[call.owner, call.correlation] = call
+        if call.turn:
+            self._by_turn.setdefault(call.turn, {})[call.id] = call
+
+    def get(self, identifier: int) -> Call | None:
+        """Return the call with this id, or None."""
+        return self._by_id.get(identifier)
+
+    def find(self, owner: int, correlation: int) -> Call | None:
+        """Return the call its owner knows by this number, or None."""
+        return self._by_correlation.get((owner, correlation))
+
+    def of_turn(self, turn: int) -> Iterable[Call]:
+        """Return the calls of a turn, in the order they were made."""
+        return self._by_turn.get(turn, {}).values()
+
+    def num_of_turn(self, turn: int) -> int:
+        """Return how many calls a turn has made."""
+        return len(self._by_turn.get(turn, ()))
+
+    def release_claims(self, turn: int) -> None:
+        """A new attempt at the turn begins: its calls wait to be asked again."""
+        for call in self.of_turn(turn):
+            call.claimed = False
+
+    def match(self, turn: int, digest: bytes, correlation: int) -> Call | None:
+        """Claim the lowest unclaimed record of the turn with this digest, or return None."""
+        for call in self.of_turn(turn):
+            if not call.claimed and call.digest == digest:
+                call.claimed = True
+                self._by_correlation.pop((call.owner, call.correlation), None)
+                call.correlation = correlation
+                self._by_correlation[call.owner, correlation] = call
+                return call
+        return None
+
+    def has_unclaimed(self, turn: int) -> bool:
+        """Say whether records of an earlier attempt have not been asked for again."""
+        return any(not call.claimed for call in self.of_turn(turn))
+
+    def reattach(self, call: Call, owner: int, correlation: int) -> None:
+        """Let another asker wait for this call (a client's idempotency key)."""
+        self._by_correlation.pop((call.owner, call.correlation), None)
+        call.owner, call.correlation = owner, correlation
+        self._by_correlation[owner, correlation] = call
+
+    def drop(self, call: Call) -> None:
+        """Forget the call."""
+        self._by_id.pop(call.id, None)
+        found = self._by_correlation.get((call.owner, call.correlation))
+        if found is call:
+            del self._by_correlation[call.owner, call.correlation]
+        calls = self._by_turn.get(call.turn)
+        if calls is not None:
+            calls.pop(call.id, None)
+            if not calls:
+                del self._by_turn[call.turn]
+
+    def of_owner(self, owner: int) -> list[Call]:
+        """Return the calls of a session or actor; linear, for rare use."""
+        return [call for call in self._by_id.values() if call.owner == owner]

@@ -1,0 +1,434 @@
+"""The kernel's core: a deterministic state machine. Frames, time and process events come in;
+frames, journal records and process commands go out (kernel/driver.py is its door).
+
+What it is not: sockets, files, processes (kernel/daemon.py), policy. It does no I/O, reads no
+clock and draws randomness only from the given source, so one seed gives one history.
+
+Order within a loop turn: ``begin`` (due timers), ``receive`` and process events as they come,
+``finish`` (settle what was left to do, grant messages, write marks). Everything a loop turn
+changes is one write set, and its frames leave after that is committed: the output rule.
+
+Cost: about 10 us of Python an envelope. Owner: one loop.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from ext.wire import Envelope
+from ipc.errors import LLMOSError
+from ipc.protocol import Flag, Kind
+from kernel.actor_record import ActorRecord
+from kernel.config import KernelConfig
+from kernel.dead_letters import DeadLetterQueue
+from kernel.delivery import Delivery
+from kernel.effects import Effects
+from kernel.handshake import Handshake
+from kernel.lifecycle import Lifecycle
+from kernel.output import Output
+from kernel.peers import Session
+from kernel.records import Snapshot
+from kernel.recovery import Recovery
+from kernel.registry import NameTable
+from kernel.reports import Reports
+from kernel.sending import Sending
+from kernel.slots import SlotLine
+from kernel.state import KernelState, Peer, signed
+from kernel.streams import Streams
+from kernel.syscalls import Syscalls
+from kernel.termination import Termination
+from kernel.timers import Due
+from kernel.turns import Turns
+
+ACK_EVERY = 64  # envelopes taken from one peer before it is told without being asked
+ACK_DELAY_NS = 20_000_000
+SWEEP_NS = 1_000_000_000  # resend to peers without progress, expire sessions and keys
+
+
+class Core:
+    """See the module head."""
+
+    def __init__(
+        self,
+        config: KernelConfig,
+        snapshot: Snapshot,
+        *,
+        generation: int,
+        epoch: int,
+        rng: random.Random,
+        operator_token: str,
+        monotonic_ns: int,
+        wall_ns: int,
+        log_path: Callable[[int, str], str | None] = lambda actor, name: None,
+        facts: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """Recover from ``snapshot`` (kernel.records.Journal.load).
+
+        log_path: where an agent's output goes, by id and name. facts: what only the driver
+        knows, for ``status``: version, durability, journal_bytes, rss_bytes.
+        """
+        age_ns = int(config.dead_letter_age_s * 1e9)
+        self.state = KernelState(
+            config=config,
+            rng=rng,
+            generation=generation,
+            epoch=epoch,
+            operator_token=operator_token,
+            log_path=log_path,
+            now_ns=monotonic_ns,
+            wall_ns=wall_ns,
+            started_wall_ns=wall_ns,
+            names=NameTable(config.access),
+            letters=DeadLetterQueue(config.dead_letters, age_ns),
+            slots=SlotLine(config.turn_slots),
+        )
+        self._compose(facts)
+        self._progress: dict[int, tuple[int, int]] = {}
+        self._ack_later: dict[int, Peer] = {}
+        recovery = Recovery(snapshot, self.delivery)
+        recovery.load(self.effects, self.turns)
+        recovery.bring_up(self.lifecycle, self.syscalls)
+        self.state.timers.set(Due.SWEEP, 0, monotonic_ns + SWEEP_NS)
+
+    def _compose(self, facts: Callable[[], dict[str, Any]]) -> None:
+        self.delivery = Delivery(self.state)
+        self.streams = Streams(self.delivery)
+        self.sending = Sending(self.delivery, self.streams)
+        self.effects = Effects(self.delivery)
+        self.turns = Turns(self.delivery, self.effects)
+        self.lifecycle = Lifecycle(self.delivery, self.turns)
+        self.termination = Termination(self.delivery, self.turns, self.effects, self.lifecycle)
+        self.handshake = Handshake(self.lifecycle, self.streams, self.effects)
+        self.syscalls = Syscalls(self.sending, self.termination, Reports(self.state, facts))
+
+    # --- the driver's door --------------------------------------------------------------
+
+    def begin(self, monotonic_ns: int, wall_ns: int) -> None:
+        """Open a loop turn; what is due happens here."""
+        self.state.now_ns, self.state.wall_ns = monotonic_ns, wall_ns
+        for kind, key in self.state.timers.pop_due(monotonic_ns):
+            self._on_due(kind, key)
+
+    def receive(self, route: bytes, envelopes: list[Envelope]) -> None:
+        """Take one decoded batch from a connection."""
+        state = self.state
+        for envelope in envelopes:
+            if envelope.sequence == 0:
+                self._on_unnumbered(route, envelope)
+                continue
+            owner = state.peers.owner(route)
+            peer = state.peer(owner) if owner is not None else None
+            if peer is None or peer.channel is None:
+                state.counters.add("frames_of_strangers")
+                continue
+            self._on_numbered(peer, envelope)
+
+    def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
+        """A StartProcess worked."""
+        self.lifecycle.on_started(actor, incarnation, pid, start_time)
+
+    def process_exited(self, actor: int, incarnation: int, reason: str) -> None:
+        """A process is gone, or could not be started."""
+        self.lifecycle.on_exited(actor, incarnation, reason)
+
+    def storage(self, free_bytes: int) -> None:
+        """Take note of how much room the journal's disk has."""
+        self.state.free_bytes = free_bytes
+        self.state.is_storage_low = free_bytes < self.state.config.free_space_mark_bytes
+
+    def request_shutdown(self) -> None:
+        """Stop all agents in order, then emit Shutdown."""
+        self.state.is_shutting_down = True
+
+    def next_due_ns(self) -> int | None:
+        """Return when ``begin`` has something to do, or None."""
+        return self.state.timers.next_due_ns()
+
+    def finish(self) -> Output:
+        """Close the loop turn and return what it produced."""
+        state = self.state
+        self._settle()
+        self._mark()
+        output = state.output
+        for route, (peer, batch) in state.outgoing.items():
+            channel = peer.channel
+            covered = channel.covered if channel is not None else 0
+            for envelope in batch:
+                envelope.acknowledged = covered
+            peer.told = covered
+            self._ack_later.pop(peer.id, None)
+            output.frames.append((route, batch))
+        state.outgoing = {}
+        state.output = Output()
+        return output
+
+    # --- inputs -------------------------------------------------------------------------
+
+    def _on_unnumbered(self, route: bytes, envelope: Envelope) -> None:
+        if envelope.kind == Kind.HELLO:
+            self.handshake.on_hello(route, envelope)
+        elif envelope.kind == Kind.TICK:
+            self.handshake.on_tick(envelope)
+        elif envelope.kind == Kind.ACK:
+            owner = self.state.peers.owner(route)
+            peer = self.state.peer(owner) if owner is not None else None
+            if peer is not None:
+                self._on_acknowledged(peer, envelope.acknowledged)
+                if envelope.flags & Flag.WANT_ACK:
+                    self._want_ack(peer)
+        else:
+            self.state.counters.add("frames_unexpected")
+
+    def _on_numbered(self, peer: Peer, envelope: Envelope) -> None:
+        channel = peer.channel
+        assert channel is not None
+        if envelope.acknowledged:
+            self._on_acknowledged(peer, envelope.acknowledged)
+        if channel.receive(envelope) is None:
+            self.state.counters.add("frames_repeated")
+            self._want_ack(peer)
+            return
+        self.state.touched[peer.id] = peer
+        if envelope.flags & Flag.WANT_ACK:
+            self._want_ack(peer)
+        if isinstance(peer, ActorRecord):
+            self._on_agent(peer, envelope)
+        else:
+            peer.heard_ns = self.state.now_ns
+            self._on_client(peer, envelope)
+
+    def _on_acknowledged(self, peer: Peer, mark: int) -> None:
+        channel = peer.channel
+        if channel is None:
+            return
+        done = channel.acknowledge(min(mark, channel.next_sequence - 1))
+        if isinstance(peer, Session):
+            peer.heard_ns = self.state.now_ns
+            for envelope in done:
+                if envelope.kind in (Kind.REPLY, Kind.ERROR):
+                    call = self.state.calls.get(envelope.message)
+                    if call is not None and call.is_finished:
+                        self.delivery.forget_call(call)
+
+    def _on_agent(self, record: ActorRecord, envelope: Envelope) -> None:
+        """Take an agent's envelope: effects of a commit first, then by kind."""
+        if record.commit:
+            self.turns.on_effect(record, envelope)
+            return
+        handler = _AGENT.get(envelope.kind)
+        if handler is None:
+            self.state.counters.add("frames_unexpected")
+            return
+        try:
+            handler(self, record, envelope)
+        except LLMOSError as error:
+            self.delivery.refuse(record, envelope, error)
+
+    def _on_client(self, session: Session, envelope: Envelope) -> None:
+        handler = _CLIENT.get(envelope.kind)
+        if handler is None:
+            self.state.counters.add("frames_unexpected")
+            return
+        try:
+            handler(self, session, envelope)
+        except LLMOSError as error:
+            self.delivery.refuse(session, envelope, error)
+
+    def _agent_commit(self, record: ActorRecord, envelope: Envelope) -> None:
+        self.turns.on_commit(record, envelope)
+
+    def _agent_ask(self, record: ActorRecord, envelope: Envelope) -> None:
+        turn = record.open.get(envelope.turn)
+        if record.is_refusing or turn is None or turn.is_cancelled:
+            return  # it is about to hear of it
+        if envelope.receiver == 0:
+            self.syscalls.on_call(record, turn, envelope)
+        else:
+            self.sending.agent_ask(record, turn, envelope)
+
+    def _agent_reserve(self, record: ActorRecord, envelope: Envelope) -> None:
+        turn = record.open.get(envelope.turn)
+        if turn is not None and not turn.is_cancelled and not record.is_refusing:
+            self.sending.reserve(record, turn, envelope)
+
+    def _agent_resume(self, record: ActorRecord, envelope: Envelope) -> None:
+        self.turns.on_resume(record)
+
+    def _agent_item(self, record: ActorRecord, envelope: Envelope) -> None:
+        if not record.is_refusing:
+            self.streams.on_item(record, envelope)
+
+    def _agent_return(self, record: ActorRecord, envelope: Envelope) -> None:
+        self.sending.on_return(record, envelope)
+
+    def _agent_bye(self, record: ActorRecord, envelope: Envelope) -> None:
+        self.lifecycle.on_bye(record, envelope)
+
+    def _client_tell(self, session: Session, envelope: Envelope) -> None:
+        self.sending.client_tell(session, envelope)
+        if envelope.message in session.held:
+            held = Envelope(Kind.HELD, 0, session.id, correlation=envelope.correlation)
+            self.state.post(session, held)
+
+    def _client_ask(self, session: Session, envelope: Envelope) -> None:
+        if envelope.receiver == 0:
+            self.syscalls.on_call(session, None, envelope)
+        else:
+            self.sending.client_ask(session, envelope)
+
+    def _client_bye(self, session: Session, envelope: Envelope) -> None:
+        self.handshake.end_session(session)
+
+    def _cancel(self, peer: Peer, envelope: Envelope) -> None:
+        self.sending.on_cancel(peer, envelope)
+
+    def _stream_credit(self, peer: Peer, envelope: Envelope) -> None:
+        self.streams.on_credit(peer, envelope)
+
+    # --- time ---------------------------------------------------------------------------
+
+    def _on_due(self, kind: Due, key: Any) -> None:
+        if kind is Due.DEADLINE:
+            self.delivery.expire(key)
+        elif kind is Due.TIMER:
+            self.effects.fire_timer(key)
+        elif kind is Due.BACKOFF:
+            actor, sender, priority = key
+            record = self.state.actors.get(actor)
+            if record is not None:
+                record.mailbox.unblock(sender, priority)
+                self.state.mark_dirty(actor)
+        elif kind is Due.RESTART:
+            self.lifecycle.on_restart_due(key)
+        elif kind is Due.START_TIMEOUT:
+            self.lifecycle.on_start_timeout(*key)
+        elif kind is Due.STOP_TIMEOUT:
+            self.lifecycle.on_stop_timeout(*key)
+        elif kind is Due.ACK:
+            self._send_late_acks()
+        elif kind is Due.SWEEP:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Once a second: resend where nothing moved, forget sessions and keys that are old."""
+        state = self.state
+        state.timers.set(Due.SWEEP, 0, state.now_ns + SWEEP_NS)
+        self.handshake.expire_sessions()
+        progress: dict[int, tuple[int, int]] = {}
+        peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
+        for peer in peers:
+            channel = peer.channel
+            if channel is None or not channel.num_kept or peer.route is None:
+                continue
+            now = (state.epoch, channel.next_sequence - channel.num_kept)
+            progress[peer.id] = now
+            if self._progress.get(peer.id) == now:
+                for envelope in channel.unacknowledged():
+                    state.post_unnumbered(peer.route, envelope, peer)
+                state.counters.add("resends")
+        self._progress = progress
+        old = [key for key, keyed in state.keyed.items() if keyed.expires_wall_ns < state.wall_ns]
+        for digest in old:
+            del state.keyed[digest]
+            state.output.changes.delete("keyed", digest)
+
+    # --- the end of a loop turn ---------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Do what was left to do, until nothing is: terminations, crashes, grants, answers."""
+        state = self.state
+        while state.doomed or state.crashed or state.dirty or self._line_moves():
+            while state.doomed:
+                actor, reason = next(iter(state.doomed.items()))
+                del state.doomed[actor]
+                record = state.actors.get(actor)
+                if record is not None:
+                    self.termination.terminate(record, reason)
+            while state.crashed:
+                actor, reason = state.crashed.popitem()
+                record = state.actors.get(actor)
+                if record is not None:
+                    self.lifecycle.crash(record, reason)
+            self._pump_dirty()
+        if state.is_shutting_down:
+            self.lifecycle.shut_down()
+
+    def _pump_dirty(self) -> None:
+        state = self.state
+        while state.dirty:
+            dirty, state.dirty = state.dirty, {}
+            for actor in dirty:
+                record = state.actors.get(actor)
+                if record is not None:
+                    self.delivery.pump(record)
+
+    def _line_moves(self) -> bool:
+        """Let those in line for a slot go on; say whether any could."""
+        slots, moved = self.state.slots, False
+        while (call := slots.take_answer()) is not None:
+            self.delivery.resume_next(call)
+            moved = True
+        while (actor := slots.take_actor()) is not None:
+            record = self.state.actors.get(actor)
+            if record is not None:
+                self.delivery.pump(record)
+            moved = True
+        return moved
+
+    # --- marks --------------------------------------------------------------------------
+
+    def _mark(self) -> None:
+        """Journal how far each peer has been heard; from here on it may be told so."""
+        state = self.state
+        put = state.output.changes.put
+        for identifier, peer in state.touched.items():
+            channel = peer.channel
+            if channel is None:
+                continue
+            channel.cover()
+            put("mark", signed(identifier), (peer.incarnation, channel.taken))
+            if channel.covered - peer.told >= ACK_EVERY:
+                self._want_ack(peer)
+            elif identifier not in self._ack_later:
+                if not self._ack_later:
+                    state.timers.set(Due.ACK, 0, state.now_ns + ACK_DELAY_NS)
+                self._ack_later[identifier] = peer
+        state.touched = {}
+
+    def _want_ack(self, peer: Peer) -> None:
+        """Acknowledge at the end of this loop turn, whatever else is sent."""
+        if peer.route is not None and peer.route not in self.state.outgoing:
+            self.state.post_unnumbered(peer.route, Envelope(Kind.ACK, 0, peer.id), peer)
+
+    def _send_late_acks(self) -> None:
+        later, self._ack_later = self._ack_later, {}
+        for peer in later.values():
+            if peer.channel is not None and peer.told < peer.channel.covered:
+                self._want_ack(peer)
+
+    def statistics(self) -> dict[str, int]:
+        """Return the counters."""
+        return self.state.counters.statistics()
+
+
+_AGENT: dict[int, Callable[[Core, ActorRecord, Envelope], None]] = {
+    Kind.COMMIT: Core._agent_commit,
+    Kind.ASK: Core._agent_ask,
+    Kind.ITEM: Core._agent_item,
+    Kind.CANCEL: Core._cancel,
+    Kind.STREAM_CREDIT: Core._stream_credit,
+    Kind.RESERVE: Core._agent_reserve,
+    Kind.RETURN: Core._agent_return,
+    Kind.RESUME: Core._agent_resume,
+    Kind.BYE: Core._agent_bye,
+}
+
+_CLIENT: dict[int, Callable[[Core, Session, Envelope], None]] = {
+    Kind.TELL: Core._client_tell,
+    Kind.ASK: Core._client_ask,
+    Kind.CANCEL: Core._cancel,
+    Kind.STREAM_CREDIT: Core._stream_credit,
+    Kind.BYE: Core._client_bye,
+}

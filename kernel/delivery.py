@@ -1,0 +1,541 @@
+"""Messages from acceptance to grant, and answers back to their askers.
+
+Every accepted message ends in exactly one of: a committed turn (kernel/turns.py); for an
+ask, its asker told; a dead letter. Nothing here decides who runs next (kernel/slots.py) or
+what a turn's commit means.
+
+Invariants:
+  D1  a message in ``state.messages`` is in its receiver's queue, in its line of waiters,
+      or in its ``open`` turns, and in the journal.
+  D2  a call is pending exactly while its message is, and else has its answer in the journal.
+  D3  a turn is parked exactly while it has outstanding calls or waiting reservations;
+      ``record.slots`` counts the unparked ones, ``state.slots.used`` their sum.
+
+Cost: O(1) a message, except where a lane is held back or a mailbox is full.
+"""
+
+from __future__ import annotations
+
+import msgpack
+
+from ext.wire import Envelope
+from ipc.envelope import split_refs
+from ipc.errors import (
+    ActorDeadError,
+    AskCancelledError,
+    AskTimeoutError,
+    LLMOSError,
+    MailboxFullError,
+    NoCapabilityError,
+    UnknownActorError,
+    to_wire,
+)
+from ipc.ids import is_session
+from ipc.plain import encode_plain
+from ipc.protocol import Flag, Kind
+from kernel.actor_record import ActorRecord, Status, Turn
+from kernel.calls import Call
+from kernel.dead_letters import Letter
+from kernel.mailbox import Message, Reservation
+from kernel.peers import Session
+from kernel.state import KernelState, Keyed, Peer
+from kernel.timers import Due
+
+NOTHING = encode_plain(None)
+PREFETCHED_CREDIT = 16  # tells; lent beyond what was asked while the mailbox is half empty
+
+
+class Delivery:
+    """See the module head."""
+
+    def __init__(self, state: KernelState) -> None:
+        self.state = state
+
+    # --- acceptance ---------------------------------------------------------------------
+
+    def find_receiver(self, sender: Peer, receiver: int) -> ActorRecord:
+        """Return the actor a peer may send to.
+
+        Raises:
+            NoCapabilityError: the agent holds no handle of it.
+            ActorDeadError: it was terminated.
+            UnknownActorError: there never was such an actor.
+        """
+        if isinstance(sender, ActorRecord) and not (
+            receiver == sender.id or receiver in sender.handles
+        ):
+            raise NoCapabilityError(sender=sender.id, receiver=receiver)
+        record = self.state.actors.get(receiver)
+        if record is not None:
+            return record
+        if 0 < receiver & ((1 << 48) - 1) <= self.state.counter and not is_session(receiver):
+            raise ActorDeadError(actor=f"actor {receiver}", reason="it was terminated")
+        raise UnknownActorError(name=receiver, hint="")
+
+    def pass_handles(self, sender: Peer | None, receiver: ActorRecord, envelope: Envelope) -> None:
+        """Give the receiver the handles that the message passes on.
+
+        sender: None for the kernel itself.
+        Raises:
+            NoCapabilityError: the sender does not hold one of them; nothing was given.
+        """
+        if not envelope.flags & Flag.HAS_REFS:
+            return
+        refs, _ = split_refs(envelope)
+        if isinstance(sender, ActorRecord):
+            for target in refs:
+                if target != sender.id and target not in sender.handles:
+                    raise NoCapabilityError(sender=sender.id, receiver=target)
+        for target in refs:
+            self.give_handle(receiver, target)
+
+    def give_handle(self, holder: ActorRecord, target: int) -> None:
+        """Let the holder send to the target from now on, durably."""
+        if target != holder.id and target not in holder.handles:
+            holder.handles.add(target)
+            self.state.output.changes.put("handle", (holder.id, target), ())
+
+    def accept(
+        self, receiver: ActorRecord, envelope: Envelope, *, reserved: bool = False
+    ) -> Message:
+        """Make the envelope a message of the receiver, durable with this loop turn.
+
+        reserved: it has room of its own (system messages, timers, self-sends).
+        """
+        state = self.state
+        message = Message(state.new_id(), receiver.id, envelope)
+        envelope.message = message.id
+        message.reserved = reserved or envelope.sender in (0, receiver.id)
+        message.accepted_wall_ns = state.wall_ns
+        row = b""
+        if envelope.deadline:
+            message.due_ns = state.now_ns + envelope.deadline
+            state.timers.set(Due.DEADLINE, message.id, message.due_ns)
+            row = msgpack.packb(state.to_wall(message.due_ns))
+        state.messages[message.id] = message
+        state.output.changes.put_new("message", message.id, (envelope, row))
+        return message
+
+    def enqueue(self, receiver: ActorRecord, message: Message) -> None:
+        """Put an accepted message into the mailbox; its room is taken here."""
+        receiver.mailbox.count(message)
+        receiver.mailbox.put(message)
+        self.state.dirty[receiver.id] = None
+
+    def enqueue_or_wait(self, receiver: ActorRecord, message: Message) -> bool:
+        """Enqueue if there is room, else let the message wait in line; True if enqueued."""
+        mailbox = receiver.mailbox
+        if message.reserved or (not mailbox.waiting and mailbox.has_room(1, message.size)):
+            self.enqueue(receiver, message)
+            return True
+        message.held = True
+        mailbox.waiting.append(message)
+        self.recall_credit(receiver)
+        self.state.counters.add("held_for_room")
+        return False
+
+    def full_error(self, receiver: ActorRecord) -> MailboxFullError:
+        """Return the error that says how full the mailbox is."""
+        mailbox = receiver.mailbox
+        return MailboxFullError(
+            receiver=receiver.id,
+            depth=mailbox.used_messages + mailbox.lent_messages,
+            limit=mailbox.limit_messages,
+            used_bytes=mailbox.used_bytes + mailbox.lent_bytes,
+            limit_bytes=mailbox.limit_bytes,
+        )
+
+    def tell_from_kernel(self, receiver: ActorRecord, method: str, *arguments: object) -> None:
+        """Send one of the kernel's own messages; it has reserved room."""
+        body = encode_plain([method, list(arguments), {}])
+        envelope = Envelope(Kind.TELL, 0, receiver.id, body, flags=Flag.SYSTEM, priority=0)
+        self.enqueue(receiver, self.accept(receiver, envelope, reserved=True))
+
+    # --- room ---------------------------------------------------------------------------
+
+    def lend(self, receiver: ActorRecord, borrower: ActorRecord, messages: int, size: int) -> None:
+        """Set room aside for tells that the borrower will commit."""
+        receiver.mailbox.lent_messages += messages
+        receiver.mailbox.lent_bytes += size
+        entry = borrower.lent.setdefault(receiver.id, [0, 0])
+        entry[0] += messages
+        entry[1] += size
+
+    def take_back(
+        self, receiver: ActorRecord, borrower: ActorRecord, messages: int, size: int
+    ) -> None:
+        """Use up or return lent room; never more than was lent."""
+        entry = borrower.lent.get(receiver.id)
+        if entry is None:
+            return
+        messages, size = min(messages, entry[0]), min(size, entry[1])
+        entry[0] -= messages
+        entry[1] -= size
+        receiver.mailbox.lent_messages -= messages
+        receiver.mailbox.lent_bytes -= size
+        if entry == [0, 0]:
+            del borrower.lent[receiver.id]
+
+    def take_back_all(self, borrower: ActorRecord) -> None:
+        """Return all the room lent to an agent that is gone."""
+        for target in list(borrower.lent):
+            messages, size = borrower.lent.pop(target)
+            receiver = self.state.actors.get(target)
+            if receiver is not None:
+                receiver.mailbox.lent_messages -= messages
+                receiver.mailbox.lent_bytes -= size
+                self.state.dirty[target] = None
+
+    def recall_credit(self, receiver: ActorRecord) -> None:
+        """Ask those who hold unused room of a full mailbox to give it back."""
+        if not receiver.mailbox.lent_messages:
+            return
+        for borrower in self.state.actors.values():
+            if receiver.id in borrower.lent:
+                self.state.post(borrower, Envelope(Kind.RECALL, 0, receiver.id))
+
+    def grant_credit(self, receiver: ActorRecord, borrower: ActorRecord, wish: Reservation) -> None:
+        """Lend what was asked, and a little more while the mailbox is half empty."""
+        mailbox = receiver.mailbox
+        messages, size = wish.messages, wish.size
+        used = mailbox.used_messages + mailbox.lent_messages
+        used_bytes = mailbox.used_bytes + mailbox.lent_bytes
+        extra, extra_bytes = PREFETCHED_CREDIT, PREFETCHED_CREDIT * 1024
+        if (used + messages + extra) * 2 <= mailbox.limit_messages and (
+            used_bytes + size + extra_bytes
+        ) * 2 <= mailbox.limit_bytes:
+            messages, size = messages + extra, size + extra_bytes
+        self.lend(receiver, borrower, messages, size)
+        body = encode_plain([messages, size])
+        credit = Envelope(Kind.CREDIT, 0, receiver.id, body, correlation=wish.correlation)
+        self.state.post(borrower, credit)
+
+    def admit_waiting(self, receiver: ActorRecord, *, force: bool = False) -> None:
+        """Let those in line for room in, first come first served, as far as there is room.
+
+        force: let the first one in over the limit, to break a ring of waiters.
+        """
+        mailbox = receiver.mailbox
+        while mailbox.waiting:
+            waiter = mailbox.waiting[0]
+            messages = 1 if isinstance(waiter, Message) else waiter.messages
+            if not force and not mailbox.has_room(messages, waiter.size):
+                return
+            if force:
+                self.state.counters.add("admitted_over_limit")
+            force = False
+            mailbox.waiting.popleft()
+            if isinstance(waiter, Message):
+                self._admit_message(receiver, waiter)
+            else:
+                self._admit_reservation(receiver, waiter)
+
+    def _admit_message(self, receiver: ActorRecord, message: Message) -> None:
+        message.held = False
+        self.enqueue(receiver, message)
+        session = self.state.peers.sessions.get(message.sender)
+        if session is not None:
+            correlation = session.held.pop(message.id, None)
+            if correlation is not None:
+                self.state.post(session, Envelope(Kind.ACCEPTED, 0, correlation=correlation))
+
+    def _admit_reservation(self, receiver: ActorRecord, wish: Reservation) -> None:
+        borrower = self.state.actors.get(wish.sender)
+        turn = borrower.open.get(wish.turn) if borrower is not None else None
+        if borrower is None or turn is None:
+            return
+        turn.reservations.remove(receiver.id)
+        self.count_slots(borrower)
+        self.grant_credit(receiver, borrower, wish)
+
+    # --- grants -------------------------------------------------------------------------
+
+    def count_slots(self, record: ActorRecord) -> None:
+        """Bring the slots that an actor holds in line with its turns (D3)."""
+        turns = record.open
+        if not turns:
+            held = 0
+        elif record.concurrency == 1 or record.solo:
+            held = 0 if next(iter(turns.values())).is_parked else 1
+        else:
+            parked = sum(turn.is_parked for turn in turns.values())
+            held = max(0, min(record.concurrency, len(turns)) - parked)
+        if held != record.slots:
+            self.state.slots.used += held - record.slots
+            record.slots = held
+
+    def pump(self, record: ActorRecord) -> None:
+        """Grant the actor what it may have now."""
+        mailbox, slots = record.mailbox, self.state.slots
+        if mailbox.waiting:
+            self.admit_waiting(record)
+        if record.status is not Status.RUNNING or record.is_refusing or record.channel is None:
+            return
+        while len(mailbox) and len(record.open) < self._may_hold(record):
+            if not record.slots and slots.used >= slots.limit:
+                slots.line_up(record.id)
+                return
+            message = mailbox.next()
+            if message is None:
+                return
+            self._grant(record, message)
+
+    def _may_hold(self, record: ActorRecord) -> int:
+        """Return how many granted messages the actor may have."""
+        if record.solo:
+            return 1
+        parked = len(record.open) - record.slots if record.open else 0
+        concurrency = record.concurrency
+        if concurrency == 1:
+            if record.open and not record.slots:
+                return 0  # its one turn waits: what comes now keeps its place by priority
+        elif parked >= concurrency:
+            return 0
+        if self.state.slots.is_contended:
+            return concurrency
+        return max(concurrency, self.state.config.turn_quantum)
+
+    def _grant(self, record: ActorRecord, message: Message) -> None:
+        state = self.state
+        envelope = message.envelope
+        if message.granted or message.attempts:
+            envelope = message.envelope = envelope.copy()
+            envelope.flags |= Flag.REDELIVERED
+            state.calls.release_claims(message.id)
+            state.counters.add("redelivered")
+        message.granted = True
+        if message.due_ns:
+            envelope.deadline = max(1, message.due_ns - state.now_ns)
+        if envelope.flags & Flag.STREAM:
+            call = state.calls.get(message.id)
+            if call is not None:
+                envelope.index = call.credit
+                call.seen_items = 0
+        record.open[message.id] = Turn(message)
+        self.count_slots(record)
+        state.post(record, envelope)
+
+    # --- ends ---------------------------------------------------------------------------
+
+    def end_message(self, message: Message) -> None:
+        """Forget a message that has ended; its room is free. It is in no queue any more."""
+        state = self.state
+        if state.messages.pop(message.id, None) is None:
+            return
+        changes = state.output.changes
+        changes.delete("message", message.id)
+        if message.attempts:
+            changes.delete("retry", message.id)
+        if message.due_ns:
+            state.timers.cancel(Due.DEADLINE, message.id)
+        for child in state.spawned.pop(message.id, ()):
+            state.doomed[child] = "the turn that spawned it never committed"
+        receiver = state.actors.get(message.receiver)
+        if receiver is not None:
+            if not message.held:
+                receiver.mailbox.discharge(message)
+            receiver.solo.discard(message.id)
+            state.dirty[receiver.id] = None
+
+    def unqueue(self, message: Message) -> None:
+        """Take a message that has not been granted out of its queue or line."""
+        receiver = self.state.actors.get(message.receiver)
+        if receiver is None:
+            return
+        if message.held:
+            receiver.mailbox.waiting.remove(message)
+        else:
+            receiver.mailbox.remove(message)
+
+    def dead_letter(self, message: Message, reason: str, error: LLMOSError | None) -> None:
+        """Keep the message as a dead letter and end it."""
+        self.keep_letter(message.envelope, message.receiver, reason, error, message.attempts)
+        self.end_message(message)
+
+    def keep_letter(
+        self,
+        envelope: Envelope,
+        receiver: int,
+        reason: str,
+        error: LLMOSError | None,
+        attempts: int,
+    ) -> None:
+        """Add a dead letter; what is too many or too old goes."""
+        state = self.state
+        letter = Letter(
+            number=state.new_id(),
+            envelope=envelope.copy(),
+            receiver_name=state.name_of(receiver),
+            reason=reason,
+            error=to_wire(error) if error is not None else None,
+            attempts=attempts,
+            died_wall_ns=state.wall_ns,
+        )
+        state.letters.add(letter)
+        state.output.changes.put_new("dead_letter", letter.number, letter.to_row())
+        state.counters.add("dead_letters")
+        for number in state.letters.surplus(state.wall_ns):
+            self.drop_letter(number)
+            state.counters.add("dead_letters_expired")
+
+    def drop_letter(self, number: int) -> Letter | None:
+        """Forget a dead letter and return it, or None if there is none."""
+        letter = self.state.letters.letters.pop(number, None)
+        if letter is not None:
+            self.state.output.changes.delete("dead_letter", number)
+        return letter
+
+    # --- answers ------------------------------------------------------------------------
+
+    def answer(self, call: Call, payload: bytes = NOTHING) -> None:
+        """Finish a call of the kernel's own with a result."""
+        self.finish_call(call, Envelope(Kind.REPLY, 0, payload=payload))
+
+    def answer_error(self, call: Call, error: LLMOSError) -> None:
+        """Finish a call with an error."""
+        self.finish_call(call, Envelope(Kind.ERROR, 0, payload=encode_plain(to_wire(error))))
+
+    def finish_call(self, call: Call, envelope: Envelope) -> None:
+        """Record the answer of a call and send it to who waits for it."""
+        if call.answer is not None:
+            return
+        state = self.state
+        envelope.sender = call.receiver
+        envelope.receiver = call.owner
+        envelope.correlation = call.correlation
+        envelope.turn = call.turn
+        envelope.digest = call.digest
+        envelope.message = call.id
+        call.answer = envelope
+        state.output.changes.put_new("answer", call.id, (envelope,))
+        if call.receiver == 0:
+            state.output.changes.delete("message", call.id)
+        self._finish_key(call, envelope)
+        owner = state.peer(call.owner)
+        if isinstance(owner, ActorRecord):
+            self._resume(owner, call)
+        elif isinstance(owner, Session):
+            state.post(owner, envelope)
+        else:
+            state.counters.add("replies_dropped")
+            self.forget_call(call)
+
+    def _finish_key(self, call: Call, envelope: Envelope) -> None:
+        digest = self.state.keys_of_calls.pop(call.id, None)
+        if digest is not None and digest in self.state.keyed:
+            expires = self.state.keyed[digest].expires_wall_ns
+            self.state.keyed[digest] = Keyed(expires, envelope.copy(), 0)
+            self.state.output.changes.put("keyed", digest, (expires, envelope.copy()))
+
+    def _resume(self, owner: ActorRecord, call: Call) -> None:
+        """Deliver a recorded answer to the turn that waits for it, when it has a slot."""
+        turn = owner.open.get(call.turn)
+        if turn is None or not call.claimed or call.id not in turn.outstanding:
+            return
+        slots = self.state.slots
+        if len(turn.outstanding) == 1 and slots.used >= slots.limit:
+            slots.line_up_answer(call.id)
+            return
+        self.send_answer(owner, turn, call)
+
+    def send_answer(self, owner: ActorRecord, turn: Turn, call: Call) -> None:
+        """Send the recorded answer; the turn no longer waits for it."""
+        if call.answer is None:
+            return
+        turn.outstanding.discard(call.id)
+        self.count_slots(owner)
+        self.state.dirty[owner.id] = None
+        answer = call.answer
+        if answer.sequence:  # sent before, to an earlier attempt or in an earlier epoch
+            answer = call.answer = answer.copy()
+            answer.flags |= Flag.RECORDED
+        answer.correlation = call.correlation
+        if (
+            isinstance(self.state.actors.get(owner.id), ActorRecord)
+            and answer.flags & Flag.HAS_REFS
+        ):
+            self.pass_handles(None, owner, answer)
+        self.state.post(owner, answer)
+
+    def resume_next(self, call_id: int) -> None:
+        """A slot is free: let the turn that waits for this call go on."""
+        call = self.state.calls.get(call_id)
+        owner = self.state.actors.get(call.owner) if call is not None else None
+        if call is not None and owner is not None:
+            turn = owner.open.get(call.turn)
+            if turn is not None and call.id in turn.outstanding:
+                self.send_answer(owner, turn, call)
+
+    def forget_call(self, call: Call) -> None:
+        """Drop a call with its records."""
+        changes = self.state.output.changes
+        if call.answer is not None:
+            changes.delete("answer", call.id)
+        elif call.receiver == 0:
+            changes.delete("message", call.id)
+        for number in range(len(call.items)):
+            changes.delete("item", (call.id, number))
+        self.state.calls.drop(call)
+
+    # --- cancellation -------------------------------------------------------------------
+
+    def cancel_call(self, call: Call) -> None:
+        """The asker no longer wants the answer: forget the call and stop the work below it."""
+        self.forget_call(call)
+        message = self.state.messages.get(call.id)
+        if message is not None:
+            self.cancel_message(message)
+
+    def cancel_message(self, message: Message) -> None:
+        """Stop the work on a message; it has ended from here on, and is not retried."""
+        receiver = self.state.actors.get(message.receiver)
+        turn = receiver.open.get(message.id) if receiver is not None else None
+        self.state.counters.add("cancelled")
+        if receiver is None or turn is None:
+            self.unqueue(message)
+            self.end_message(message)
+            for call in list(self.state.calls.of_turn(message.id)):
+                self.cancel_call(call)  # of an attempt that crashed
+            return
+        if turn.is_cancelled:
+            return
+        turn.is_cancelled = True
+        self.end_message(message)
+        for call in list(self.state.calls.of_turn(message.id)):
+            self.cancel_call(call)
+        turn.outstanding.clear()
+        self.count_slots(receiver)
+        self.state.post(receiver, Envelope(Kind.CANCEL, 0, receiver.id, turn=message.id))
+
+    def expire(self, message_id: int) -> None:
+        """A deadline has passed."""
+        state = self.state
+        call = state.calls.get(message_id)
+        message = state.messages.get(message_id)
+        if call is not None and not call.is_finished:
+            state.counters.add("deadlines_missed")
+            self.answer_error(call, AskTimeoutError(receiver=state.name_of(call.receiver)))
+            if message is not None:
+                self.cancel_message(message)
+        elif message is not None and call is None:
+            receiver = state.actors.get(message.receiver)
+            if receiver is None or message_id not in receiver.open:
+                state.counters.add("expired")
+                self.unqueue(message)
+                self.end_message(message)
+
+    def refuse(self, peer: Peer, envelope: Envelope, error: LLMOSError) -> None:
+        """Tell a peer that what it sent was not taken; nothing of it was applied."""
+        self.state.counters.add("refused")
+        refusal = Envelope(
+            Kind.REFUSED,
+            0,
+            peer.id,
+            encode_plain(to_wire(error)),
+            correlation=envelope.correlation,
+        )
+        self.state.post(peer, refusal)
+
+    def cancelled_error(self, receiver: int, reason: str) -> AskCancelledError:
+        """Return the error for an asker whose ask was stopped below it."""
+        return AskCancelledError(actor=self.state.name_of(receiver), reason=reason)

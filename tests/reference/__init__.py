@@ -1,0 +1,1 @@
+"""Slow second implementations, used as oracles."""
