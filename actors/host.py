@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ipc.clock import Clock
+from ipc.errors import LLMOSError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,18 @@ class Host(Protocol):
 
     def run_in_thread(self, function: Callable[[], Any]) -> Awaitable[Any]:
         """Run a blocking function beside the loop."""
+        ...
+
+    def up(self, grace_s: float) -> None:
+        """The kernel has welcomed us; without one, the process may live for ``grace_s``."""
+        ...
+
+    def turn_begins(self) -> None:
+        """A turn starts while none was running."""
+        ...
+
+    def refused(self, error: LLMOSError) -> None:
+        """The kernel refused the handshake: end the process."""
         ...
 
     def leave(self, reason: str) -> None:

@@ -50,14 +50,13 @@ class AgentRuntime:
         self.port = TurnPort(identity.actor, identity.name, self.peer, host.loop, host.clock)
         self.store = StateStore(self.port.make_ref)
         self.limits: Limits | None = None
-        self.num_begun = 0  # turns; read by the watchdog's thread
         self._program = program
         self._execution: Execution | None = None
         self._concurrency = 1
         self._queue: deque[Envelope] = deque()
         self._open: dict[int, Turn] = {}
         self._uncovered: dict[int, None] = {}  # committed, and the kernel may not have it
-        self._num_running = 0
+        self.num_running = 0
         self._context = contextvars.copy_context()
         self._is_settling = False
         self._is_pump_due = False
@@ -105,6 +104,7 @@ class AgentRuntime:
         """See actors.peer.Listener."""
         is_first = self.limits is None
         self.limits = welcome["limits"]
+        self.host.up(self.limits["grace_s"])
         if is_first:
             self._begin(welcome)
         elif is_fresh:
@@ -116,7 +116,7 @@ class AgentRuntime:
 
     def rejected(self, error: LLMOSError) -> None:
         """See actors.peer.Listener. A fenced agent must end at once."""
-        self.host.leave(str(error))
+        self.host.refused(error)
 
     def session_lost(self) -> None:
         """See actors.peer.Listener. Marks of incarnations are journaled: not for agents."""
@@ -142,7 +142,7 @@ class AgentRuntime:
         self._is_settling = True
         started_ns = flushed_ns = 0
         try:
-            while self._queue and self._num_running < self._concurrency:
+            while self._queue and self.num_running < self._concurrency:
                 if self._is_stopping or self._awaits_state:
                     break
                 self._start(self._queue.popleft())
@@ -157,7 +157,7 @@ class AgentRuntime:
                         break
         finally:
             self._is_settling = False
-        if self._is_stopping and not self._num_running and not self._said_bye:
+        if self._is_stopping and not self.num_running and not self._said_bye:
             self._say_bye()
 
     # --- what the kernel says -------------------------------------------------------------
@@ -243,8 +243,9 @@ class AgentRuntime:
         if tracks_reads:
             turn.made = {}
         self._open[turn.id] = turn
-        self._num_running += 1
-        self.num_begun += 1
+        self.num_running += 1
+        if self.num_running == 1:
+            self.host.turn_begins()
         self._run(turn)
 
     def _run(self, turn: Turn) -> None:
@@ -266,7 +267,7 @@ class AgentRuntime:
         again.made, again.records = {}, turn.made
         again.deadline_ns = turn.deadline_ns
         self._open[again.id] = again
-        self._num_running += 1
+        self.num_running += 1
         self.host.loop.call_soon(self._run, again)
 
     def close(self, turn: Turn) -> None:
@@ -293,7 +294,7 @@ class AgentRuntime:
 
     def ended(self, turn: Turn) -> None:
         """The turn's handler has ended; another may start."""
-        self._num_running -= 1
+        self.num_running -= 1
         if not self._is_settling and (self._queue or self._is_stopping):
             self._pump_later()
 
@@ -311,10 +312,12 @@ class AgentRuntime:
         finally:
             self.peer.uncork()
 
-    @property
-    def has_open_turn(self) -> int:
-        """Return the id of a turn that is open, or 0."""
-        return next(iter(self._open), 0)
+    def open_turn_id(self) -> int:
+        """Return the id of a turn that is open, or 0; may be called from any thread."""
+        try:
+            return next(iter(self._open), 0)
+        except RuntimeError:  # the loop's thread has just begun or ended a turn: it moves
+            return 0
 
     # --- the end --------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Count the identifiers in the Python standard library with five agents, each a process.
 
-A coordinator walks the directories and shares the files among four workers by messages.
-Kill a worker, or the kernel, at any moment (`make demo` kills both): the totals stay right.
-What a turn does (messages sent, state written, its own message acknowledged) is one commit.
+A coordinator walks the folders and shares the files among four workers by messages. Kill a
+worker, or the kernel, at any moment (`make demo` kills both): the totals stay right. What a
+turn does (messages sent, state written, its own message acknowledged) is one commit.
 
     llmos up --daemon
     llmos spawn examples/stdlib_index.py:Coordinator --as index
@@ -20,6 +20,7 @@ from actors import Actor, ActorRef, receive
 WORKERS = 4
 SLICE = 200  # files handed out in one turn: turns are kept small, so that none is costly to repeat
 NOT_OURS = {"site-packages", "dist-packages", "__pycache__"}
+TOTALS = ("messages", "folders", "found", "files", "identifiers", "fingerprint")
 
 
 class Worker(Actor):
@@ -39,27 +40,27 @@ class Coordinator(Actor):
 
     @receive
     async def start(self, root: str) -> None:
-        """Begin to index the directory."""
-        self.state.update(messages=1, folders=1, found=0, files=0, identifiers=0, fingerprint=0)
-        for number in range(WORKERS):
-            await self.spawn(Worker, self.me, name=f"worker.{number}")
-        await self.me.tell.share(root, 0)
+        """Begin to index a folder."""
+        self.state.update(dict.fromkeys(TOTALS, 0), messages=1, folders=1)
+        self.state["workers"] = [
+            await self.spawn(Worker, self.ref, name=f"worker.{number}") for number in range(WORKERS)
+        ]
+        await self.ref.tell.share(root, 0)
 
     @receive
     async def share(self, folder: str, first: int) -> None:
         """Give a slice of a folder's files to the workers; its folders and the rest to myself."""
         self.state["messages"] += 1
-        workers = [await self.lookup(f"worker.{number}") for number in range(WORKERS)]
-        entries = list_folder(folder)
+        workers, entries = self.state["workers"], list_folder(folder)
         for path, is_folder in entries[first : first + SLICE]:
             if is_folder:
                 self.state["folders"] += 1
-                await self.me.tell.share(path, 0)
+                await self.ref.tell.share(path, 0)
             else:
                 await workers[self.state["found"] % WORKERS].tell.count(path)
                 self.state["found"] += 1
         if first + SLICE < len(entries):
-            await self.me.tell.share(folder, first + SLICE)
+            await self.ref.tell.share(folder, first + SLICE)
         else:
             self.state["folders"] -= 1
 
@@ -74,8 +75,8 @@ class Coordinator(Actor):
 
     @receive
     async def progress(self) -> dict[str, int]:
-        """Tell the totals so far; all is done when no folder is open and files equals found."""
-        return dict(self.state)
+        """Tell the totals; all is done when no folder is open and files equals found."""
+        return {name: self.state.get(name, 0) for name in TOTALS}
 
 
 def list_folder(folder: str) -> list[tuple[str, bool]]:
@@ -95,6 +96,4 @@ def count_identifiers(path: str) -> int | None:
             tokens = list(tokenize.generate_tokens(source.readline))
     except (SyntaxError, ValueError, tokenize.TokenError):
         return None
-    return sum(
-        token.type == tokenize.NAME and not keyword.iskeyword(token.string) for token in tokens
-    )
+    return sum(t.type == tokenize.NAME and not keyword.iskeyword(t.string) for t in tokens)

@@ -20,6 +20,7 @@ msgpack has no type for is an extension; all numbers in it are little-endian:
        9  frozenset   likewise
       10  array       msgpack [dtype, shape, order, data]; dtype: numpy's string for it;
                       order: "C" or "F"; data: bytes, or the number of an attachment
+                      (attachments are named once each, in ascending order)
       11  scalar      msgpack [dtype, bytes] of a numpy scalar
       12  tensor      as array; dtype may also be a torch name that numpy lacks ("bfloat16")
       13  blob        u8: number of the attachment that holds the bytes
@@ -36,6 +37,7 @@ is sent. Arrays that arrive are read-only views of the received buffer; tensors 
 Invariants:
   I1  bytes from outside end in a value or in BadFrameError, and memory stays in proportion to
       their length: ext/structure.pyx adds up what they announce before anything is built.
+      (The worst proportion is that of empty lists: some 70 bytes for one.)
   I2  equal values, built in the same order, encode to equal bytes in every process: dicts in
       insertion order, sets sorted.
 

@@ -58,12 +58,13 @@ class Call:
 class CallTable:
     """All calls, by id, by turn, and by (owner, correlation)."""
 
-    __slots__ = ("_by_correlation", "_by_id", "_by_turn")
+    __slots__ = ("_by_correlation", "_by_id", "_by_turn", "_unclaimed")
 
     def __init__(self) -> None:
         self._by_id: dict[int, Call] = {}
         self._by_turn: dict[int, dict[int, Call]] = {}
         self._by_correlation: dict[tuple[int, int], Call] = {}
+        self._unclaimed: dict[int, int] = {}  # turn -> calls not asked again yet; never 0
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -93,14 +94,25 @@ class CallTable:
 
     def release_claims(self, turn: int) -> None:
         """A new attempt at the turn begins: its calls wait to be asked again."""
-        for call in self.of_turn(turn):
-            call.claimed = False
+        calls = self._by_turn.get(turn)
+        if calls:
+            for call in calls.values():
+                call.claimed = False
+            self._unclaimed[turn] = len(calls)
+
+    def claim(self, call: Call) -> None:
+        """The present attempt of the call's turn has asked it (again)."""
+        if not call.claimed:
+            call.claimed = True
+            self._count_claim(call.turn)
 
     def match(self, turn: int, digest: bytes, correlation: int) -> Call | None:
         """Claim the lowest unclaimed record of the turn with this digest, or return None."""
+        if turn not in self._unclaimed:
+            return None
         for call in self.of_turn(turn):
             if not call.claimed and call.digest == digest:
-                call.claimed = True
+                self.claim(call)
                 self._by_correlation.pop((call.owner, call.correlation), None)
                 call.correlation = correlation
                 self._by_correlation[call.owner, correlation] = call
@@ -109,7 +121,14 @@ class CallTable:
 
     def has_unclaimed(self, turn: int) -> bool:
         """Say whether records of an earlier attempt have not been asked for again."""
-        return any(not call.claimed for call in self.of_turn(turn))
+        return turn in self._unclaimed
+
+    def _count_claim(self, turn: int) -> None:
+        left = self._unclaimed[turn] - 1
+        if left:
+            self._unclaimed[turn] = left
+        else:
+            del self._unclaimed[turn]
 
     def reattach(self, call: Call, owner: int, correlation: int) -> None:
         """Let another asker wait for this call (a client's idempotency key)."""
@@ -124,8 +143,9 @@ class CallTable:
         if found is call:
             del self._by_correlation[call.owner, call.correlation]
         calls = self._by_turn.get(call.turn)
-        if calls is not None:
-            calls.pop(call.id, None)
+        if calls is not None and calls.pop(call.id, None) is not None:
+            if not call.claimed:
+                self._count_claim(call.turn)
             if not calls:
                 del self._by_turn[call.turn]
 

@@ -173,7 +173,7 @@ class Handshake:
     def _adopt_calls(self, record: ActorRecord, turn_id: int) -> None:
         turn = record.open[turn_id]
         for call in list(self.state.calls.of_turn(turn_id)):
-            call.claimed = True
+            self.state.calls.claim(call)
             turn.outstanding.add(call.id)
             self.streams.replay(call)
             if call.is_finished:

@@ -23,12 +23,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from kernel.output import KillProcess, StartProcess, WatchProcess
 from kernel.processes import Death, boot_ticks, kill_tree, open_process, sweep
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
 
 STATUS_WAIT_NS = 1_000_000_000  # from a pidfd's event to the zygote's report of the status
+
+log = structlog.get_logger(__name__)
 
 Identity = tuple[int, int]  # actor, incarnation
 
@@ -175,6 +179,7 @@ class Launcher:
             self._events.append(Started(*identity, pid, start_time))
 
     def _on_zygote_death(self) -> None:
+        log.warning("zygote_died", unanswered_starts=len(self._starting))
         for identity in list(self._starting):  # I2
             self._fail_start(identity, "the zygote died")
         for process in list(self._by_identity.values()):

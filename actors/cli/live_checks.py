@@ -48,8 +48,8 @@ def process_start(_: Home) -> Finding:
         started = start_kernel(home_at(folder), output=subprocess.PIPE, own_session=True)
         try:
             if not started.is_ready:
-                text, _ = started.process.communicate(timeout=STOP_TIMEOUT_S)
-                return Finding("spawn", "failed", text.decode(errors="replace").strip()[-500:])
+                text = started.process.communicate(timeout=STOP_TIMEOUT_S)[0].decode()
+                return Finding("spawn", "failed", text.strip()[-500:])
             return _spawn_and_ask(Path(folder))
         finally:
             _end(started.process)

@@ -135,7 +135,8 @@ large = torch.arange(10_000, dtype=torch.float32).reshape(100, 100)
 for tensor in (
     large, large.T, large[::2], torch.tensor(3), torch.zeros(0, 2), torch.tensor([True]),
     large.to(torch.bfloat16), large.to(torch.bfloat16).T, torch.ones(3, dtype=torch.bfloat16),
-    (large / 100).to(torch.float8_e4m3fn), torch.tensor([1 + 2j]).conj(), large.clone().requires_grad_(),
+    (large / 100).to(torch.float8_e4m3fn), torch.tensor([1 + 2j]).conj(),
+    large.clone().requires_grad_(),
     torch.nn.Parameter(large.clone()),
 ):
     back, body = roundtrip(tensor)

@@ -1,0 +1,224 @@
+"""The socket of one peer, watched by the event loop; connecting, losing, connecting again.
+
+A DEALER socket here makes one connection at most: libzmq would reconnect it silently, and the
+kernel would see a stranger. A monitor tells when the connection is lost; then the socket is
+replaced and the peer says hello again.
+
+The loop watches the socket's descriptor, which tells of news, not of a state. So it is drained
+until it is empty, and after each send outside of a drain it is asked whether something came
+meanwhile (sending takes the news away too).
+
+A forked child must not use the channel: its sends raise ClosedError.
+
+Cost: about 10 us a message in, 8 us a message out (one envelope, 64 bytes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from actors.peer import Peer
+from ext.wire import Envelope
+from ipc.envelope import decode, encode
+from ipc.errors import BadFrameError, ClosedError
+
+_RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)  # between attempts to connect; the last one repeats
+_SMALL_BYTES = 1 << 16  # below it a copy is cheaper than sharing a buffer between threads
+_DRAIN_MESSAGES = 128
+_BATCH = 256  # envelopes a message
+_BATCH_BYTES = 4 << 20
+_LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_MONITORED = _LOST | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+
+class Link:
+    """See the module head. Owner: the loop's thread."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        peer: Peer,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_lost: Callable[[], None],
+        on_broken: Callable[[BaseException], None],
+    ) -> None:
+        """Make a link; ``open`` connects it.
+
+        on_lost: the connection is gone, or could not be made; it is tried again by itself.
+        on_broken: taking a batch raised: a bug. Nothing further is taken.
+        """
+        self.context: zmq.Context[Any] = zmq.Context()
+        self._endpoint = endpoint
+        self._peer = peer
+        self._loop = loop
+        self._on_lost = on_lost
+        self._on_broken = on_broken
+        self._socket: zmq.Socket[Any] | None = None
+        self._monitor: zmq.Socket[Any] | None = None
+        self._descriptors: list[int] = []
+        self._failures = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._is_draining = False
+        self._is_drain_due = False
+        self._is_forked = False
+        itself = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forbid(itself))
+
+    def open(self) -> None:
+        """Connect and say hello. Both go on by themselves until ``close``."""
+        self._retry = None
+        self._socket = socket = self.context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.SNDHWM, 0),  # the channel's window is the bound
+            (zmq.RCVHWM, 0),
+            (zmq.RECONNECT_IVL, -1),
+        ):
+            socket.setsockopt(option, value)
+        self._monitor = socket.get_monitor_socket(_MONITORED)
+        self._watch(self._monitor, self._monitored)
+        socket.connect(self._endpoint)
+        self._watch(socket, self._readable)
+        self._peer.connected(self._transmit)
+        self._drain_if_news()
+
+    def close(self) -> None:
+        """Disconnect for good."""
+        if self._retry is not None:
+            self._retry.cancel()
+        self._drop()
+        self._peer.close()
+        self.context.destroy(linger=0)
+
+    def alive(self) -> None:
+        """The kernel has welcomed us: the next loss is a first one."""
+        self._failures = 0
+
+    def _watch(self, socket: zmq.Socket[Any], action: Callable[[], None]) -> None:
+        descriptor: Any = socket.getsockopt(zmq.FD)
+        self._descriptors.append(descriptor)
+        self._loop.add_reader(descriptor, action)
+
+    def _drop(self) -> None:
+        for descriptor in self._descriptors:
+            self._loop.remove_reader(descriptor)
+        self._descriptors.clear()
+        if self._socket is not None:
+            self._socket.disable_monitor()
+            self._socket.close(linger=0)
+        if self._monitor is not None:
+            self._monitor.close(linger=0)
+        self._socket = self._monitor = None
+        self._peer.disconnected()
+
+    # --- out ------------------------------------------------------------------------------
+
+    def _transmit(self, envelopes: list[Envelope]) -> None:
+        if self._is_forked:
+            raise ClosedError(what="the channel to the kernel, in a forked child,")
+        if len(envelopes) <= _BATCH:
+            self._send(envelopes)
+        else:
+            for start in range(0, len(envelopes), _BATCH):
+                self._send(envelopes[start : start + _BATCH])
+        if not self._is_draining:
+            self._drain_if_news()
+
+    def _send(self, envelopes: list[Envelope]) -> None:
+        socket = self._socket
+        if socket is None:
+            return  # kept by the channel, and sent after the next welcome
+        parts = encode(envelopes)
+        last = len(parts) - 1
+        if last == 1:
+            socket.send(parts[0], zmq.SNDMORE | zmq.NOBLOCK)
+            socket.send(parts[1], zmq.NOBLOCK, copy=len(parts[1]) < _SMALL_BYTES)
+            return
+        for number, part in enumerate(parts):
+            flags = zmq.NOBLOCK if number == last else zmq.NOBLOCK | zmq.SNDMORE
+            is_small = number < 2 and len(part) < _SMALL_BYTES
+            socket.send(part, flags, copy=is_small or memoryview(part).nbytes < _SMALL_BYTES)
+
+    def _drain_if_news(self) -> None:
+        socket = self._socket
+        if socket is not None and not self._is_drain_due:
+            events: Any = socket.getsockopt(zmq.EVENTS)
+            if events & zmq.POLLIN:
+                self._drain_later()
+
+    def _drain_later(self) -> None:
+        self._is_drain_due = True
+        self._loop.call_soon(self._drain_due)
+
+    def _drain_due(self) -> None:
+        self._is_drain_due = False
+        self._readable()
+
+    # --- in -------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        """Take what waits, in one go, up to a bound."""
+        socket = self._socket
+        if socket is None or self._is_draining:
+            return
+        self._is_draining = True
+        try:
+            while self._socket is socket and (envelopes := self._take(socket)):
+                self._peer.receive(envelopes)
+                if self._is_drain_due:
+                    return
+        except BadFrameError:
+            self._lost()
+        except Exception as error:
+            self._on_broken(error)
+        finally:
+            self._is_draining = False
+
+    def _take(self, socket: zmq.Socket[Any]) -> list[Envelope]:
+        envelopes: list[Envelope] = []
+        for _ in range(_DRAIN_MESSAGES):
+            try:
+                head = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return envelopes
+            if socket.getsockopt(zmq.RCVMORE):
+                parts: list[Any] = [head, socket.recv()]
+                while socket.getsockopt(zmq.RCVMORE):
+                    parts.append(socket.recv(copy=False).buffer)
+                envelopes += decode(parts)
+        self._drain_later()  # let the loop do other things in between
+        return envelopes
+
+    # --- connections ----------------------------------------------------------------------
+
+    def _monitored(self) -> None:
+        monitor = self._monitor
+        while monitor is not None and monitor is self._monitor:
+            try:
+                event = monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if int.from_bytes(event[0][:2], "little") & _MONITORED:
+                self._lost()
+
+    def _lost(self) -> None:
+        if self._socket is None:
+            return
+        self._drop()
+        delay_s = _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
+        self._failures += 1
+        self._retry = self._loop.call_later(delay_s, self.open)
+        self._on_lost()
+
+
+def _forbid(link: weakref.ref[Link]) -> None:
+    itself = link()
+    if itself is not None:
+        itself._is_forked = True
