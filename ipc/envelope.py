@@ -34,8 +34,8 @@ is little-endian; all integers are unsigned.
        124     4  header_checksum   low 32 bits of XXH64(bytes [0, 124) of this header), seed 0
 
 Ids: bit 63 set = session of a client; else bits 48-62 the node, bits 0-47 a
-counter that is never reused. Attachments are not covered by a checksum:
-hashing 64 MiB would cost more than moving it.
+counter that is never reused. Attachments are not covered by a checksum: each
+reader on the way would pay a pass over them (0.07 ms a MiB).
 
 If flag HAS_REFS is set the payload begins with a reference table: u16 count,
 then count u64 actor ids: the actors whose handles this message passes on. The
@@ -65,9 +65,6 @@ __all__ = [
 ]
 
 MAX_PAYLOAD = 64 << 20  # bytes; larger bodies travel as attachments
-
-# A plain int: arithmetic on an IntFlag costs more than parsing the whole header.
-_HAS_REFS = int(Flag.HAS_REFS)
 
 _REASONS = {
     1: "the header part is empty or not a multiple of 128 bytes",
@@ -122,7 +119,7 @@ def split_refs(envelope: Envelope) -> tuple[tuple[int, ...], bytes]:
         BadFrameError: flag HAS_REFS is set, but the table is cut short.
     """
     payload = envelope.payload
-    if not envelope.flags & _HAS_REFS:
+    if not envelope.flags & Flag.HAS_REFS:
         return (), payload
     if len(payload) < 2 or len(payload) < 2 + 8 * (count := struct.unpack_from("<H", payload)[0]):
         raise BadFrameError(reason="the reference table is cut short")
