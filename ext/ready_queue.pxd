@@ -88,6 +88,7 @@ cdef class ReadyQueue:
     cdef void restamp(self, uint32_t slot, uint64_t arrival) noexcept nogil
     cdef void insert(self, rank_t rank, uint32_t level) noexcept nogil
     cdef void delete(self, uint32_t slot) noexcept nogil
+    cdef void prefetch_next(self, Heap* heap) noexcept nogil
     cdef void read_entry(self, rank_t rank, QueueEntry* entry) noexcept nogil
     cdef object key_of(self, uint64_t order)
     cdef object entry_of(self, QueueEntry* entry)
