@@ -194,7 +194,7 @@ cdef class ReadyQueue:
         # batch of pop and push (bench/ready_queue.py) takes 1.25 times as long without, at 1e5 up.
         cdef uint64_t child
         if heap.end >= ROOT + 5:
-            for child in range(ROOT + 1, ROOT + 5):
+            for child in range(<uint64_t>ROOT + 1, <uint64_t>ROOT + 5):
                 prefetch(&self.table.slots[rank_slot(heap.rank[child])])
 
     cdef int c_pop(self, QueueEntry* entry) except -1 nogil:
