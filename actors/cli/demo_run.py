@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.cli.demo_view import View
-from actors.cli.kernel_process import Settings, start_kernel
+from actors.cli.kernel_process import Settings, open_boot_log, start_kernel
 from ipc.errors import KernelUnavailableError
 from ipc.home import Home
 from ipc.start import PACKAGE_ROOT
@@ -50,8 +50,7 @@ class Kernel:
         Raises:
             KernelUnavailableError: it ended at once.
         """
-        self.home.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.home.logs / "boot.log").open("ab") as output:
+        with open_boot_log(self.home) as output:
             started = start_kernel(self.home, self.settings, output=output, own_session=True)
         self.process = started.process
         if not started.is_ready:

@@ -87,9 +87,15 @@ def start_kernel(
 
 def start_in_background(home: Home, settings: Settings) -> Started:
     """Start a kernel that outlives this command; its output goes to ``boot_log``."""
-    home.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with boot_log(home).open("wb") as output:
+    with open_boot_log(home) as output:
         return start_kernel(home, settings, output=output, own_session=True)
+
+
+def open_boot_log(home: Home) -> IO[bytes]:
+    """Open ``boot_log`` to append; its directories are made for the owner alone."""
+    for directory in (home.state_dir, home.logs):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return boot_log(home).open("ab")
 
 
 def boot_log(home: Home) -> Path:
