@@ -137,7 +137,7 @@ class Peer:
         """Take one decoded batch from the connection."""
         channel = self.channel
         listener = self._listener
-        wants_ack = 0
+        wants_ack = mark = 0
         self._corks += 1
         try:
             for envelope in envelopes:
@@ -148,8 +148,10 @@ class Peer:
                         listener.handle(envelope)
                 else:
                     self._unnumbered(envelope)
-                if envelope.acknowledged > self._progress and self.is_up:
-                    self._acknowledge(envelope.acknowledged)
+                mark = max(mark, envelope.acknowledged)
+            # After the whole batch: what it says of our envelopes (HELD, REFUSED) comes first.
+            if mark > self._progress and self.is_up:
+                self._acknowledge(mark)
             listener.settle()
         finally:
             self._corks -= 1
@@ -175,6 +177,10 @@ class Peer:
         self._corks -= 1
         if not self._corks:
             self.flush()
+
+    def beat(self) -> None:
+        """Tell the kernel that we are here, though there is nothing to say."""
+        self._send_ack()
 
     @property
     def is_drained(self) -> bool:

@@ -7,7 +7,7 @@ Invariants:
   I1  the output rule: no frame and no command leaves before ``commit`` has returned. If it
       raises, the loop ends with that error and nothing of the turn has left.
   I2  a loop turn is bounded: ``Edge.drain`` takes so many messages, then they are committed.
-  I3  nothing in it waits but ``Watcher.wait``.
+  I3  nothing in it waits but ``Edge.wait``.
 
 Cost: the parts' own, and about 5 us a turn (bench: loop). Idle: one wake-up a second.
 """
@@ -30,7 +30,6 @@ from kernel.records import Journal
 from kernel.watcher import Watcher
 
 TICK_NS = 1_000_000_000
-_TURNS_PER_LOOK = 16  # while the socket is busy, other descriptors are looked at this seldom
 _TEND_STEPS = 64  # of the journal's upkeep, a tick, while nothing arrives
 
 log = structlog.get_logger(__name__)
@@ -76,9 +75,7 @@ class Daemon:
         self._is_done = False
         self._wants_shutdown = False
         self._next_tick_ns = 0
-        self._num_busy_turns = 0
         self._num_bad_frames = 0
-        watcher.add(edge.descriptor, _do_nothing)  # its input is taken in each turn anyway
 
     def request_shutdown(self) -> None:
         """Have the core stop everything in order; ``run`` returns when it has."""
@@ -99,32 +96,31 @@ class Daemon:
 
     def turn(self) -> None:
         """Do one loop turn; waits until there is something to do."""
-        ready = self._wait()
+        core = self._core
+        has_input, is_readable = self._edge.wait(self._watcher.fileno(), self._timeout_ms())
         now_ns = self._clock.monotonic_ns()
-        self._core.begin(now_ns, self._clock.wall_ns())
-        if ready:
-            self._watcher.dispatch(ready)
+        core.begin(now_ns, self._clock.wall_ns())
+        if is_readable:
+            self._watcher.dispatch(self._watcher.wait(0))
         if self._launcher.has_events:
             self._tell_process_events()
         if now_ns >= self._next_tick_ns:
             self._tick(now_ns)
         if self._wants_shutdown:
             self._wants_shutdown = False
-            self._core.request_shutdown()
-        self._edge.drain(self._core.receive)
-        self._emit(self._core.finish())
+            core.request_shutdown()
+        if has_input:
+            self._edge.drain(core.receive)
+        self._emit(core.finish())
 
-    def _wait(self) -> list[int]:
-        if self._edge.has_input() or self._launcher.has_events or self._wants_shutdown:
-            self._num_busy_turns += 1
-            if self._num_busy_turns % _TURNS_PER_LOOK:
-                return []
-            return self._watcher.wait(0)
-        self._num_busy_turns = 0
+    def _timeout_ms(self) -> int:
+        if self._launcher.has_events or self._wants_shutdown:
+            return 0
         due_ns = self._core.next_due_ns()
         if due_ns is None or due_ns > self._next_tick_ns:
             due_ns = self._next_tick_ns
-        return self._watcher.wait(max(0, due_ns - self._clock.monotonic_ns()) / 1e9)
+        wait_ns = due_ns - self._clock.monotonic_ns()
+        return (wait_ns + 999_999) // 1_000_000 if wait_ns > 0 else 0
 
     def _emit(self, output: Output) -> None:
         self._journal.commit(output.changes)  # I1
@@ -179,7 +175,3 @@ def free_bytes_of(directory: Path) -> int:
 def rss_bytes() -> int:
     """Return this process's resident memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _do_nothing() -> None:
-    """Stand for the socket in the watcher."""

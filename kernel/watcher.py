@@ -1,6 +1,7 @@
-"""The kernel's one wait: descriptors and what to call when they can be read.
+"""Descriptors, but for the edge's socket, and what to call when they can be read.
 
-Cost: one system call a wait. Owned by the kernel's loop.
+It has a descriptor of its own, which can be read when any of them can: thousands of pidfds
+cost the kernel's loop no more than one. Cost: a system call a ``wait``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class Watcher:
         """Forget the descriptor; to be done before it is closed."""
         del self._callbacks[descriptor]
         self._epoll.unregister(descriptor)
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when any of the watched ones can."""
+        return self._epoll.fileno()
 
     def wait(self, timeout_s: float | None) -> list[int]:
         """Wait for any descriptor, at most so long; return those that are ready."""

@@ -1,0 +1,438 @@
+"""References from outside: scripts, notebooks and the command line, in async code.
+
+A session is a random id and a mark (DESIGN 4a). It survives the connection and the kernel: what
+was not covered is sent again, answers are waited for. A tell is accepted when the kernel's mark
+covers it and it was not told HELD. For code without an event loop: actors/client.py.
+
+Cost: about 15 us of CPU an ask; tells share batches when several are awaited at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from actors import bodies
+from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk
+from actors.link import Link
+from actors.peer import Peer
+from actors.port import rebuilder
+from actors.reference import ActorRef, Call, Port
+from actors.spawning import make_spec
+from actors.waiter import Waiter
+from actors.whereabouts import Whereabouts
+from ext.wire import Envelope
+from ipc.errors import (
+    ChannelBrokenError,
+    ClosedError,
+    KernelUnavailableError,
+    LLMOSError,
+    PayloadTooLargeError,
+    UsageError,
+    from_wire,
+)
+from ipc.ids import new_session_id
+from ipc.plain import decode_plain, encode_plain
+from ipc.protocol import (
+    DEFAULT_PRIORITY,
+    KERNEL_ID,
+    PROTOCOL_VERSION,
+    Flag,
+    Hello,
+    Kind,
+    Limits,
+    Welcome,
+)
+
+A = TypeVar("A")
+
+BEAT_S = 15.0  # an idle session says that it lives; the kernel forgets it after a minute
+FAREWELL_S = 1.0
+_SLOW_WELCOME_S = 15.0
+
+
+class _Acceptance(Waiter):
+    """A tell that has not been accepted yet."""
+
+    __slots__ = ("is_held",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.is_held = False
+
+
+class AsyncClient:
+    """A session with a kernel; made by ``aconnect``. It is the Port of its references."""
+
+    def __init__(self, where: Whereabouts, *, ref_port: Port | None = None) -> None:
+        """Make a session that is not connected. ref_port: of the references it hands out."""
+        self.id = new_session_id(random.SystemRandom())
+        self.loop = asyncio.get_running_loop()
+        self._where = where
+        self._ref_port: Port = ref_port or self
+        self.peer = Peer(self, self.loop)
+        self.calls = CallTable(self.loop, self.id, self.peer.post, self.make_ref)
+        self._link: Link | None = None
+        self._limits: Limits | None = None
+        self._tells: dict[int, _Acceptance] = {}
+        self._ready = Waiter(self.loop)
+        self._drained: Waiter | None = None
+        self._problem: LLMOSError | None = None
+        self._is_patient = False
+        self._beat_timer: asyncio.TimerHandle | None = None
+
+    # --- connecting -----------------------------------------------------------------------
+
+    async def open(self, patience_s: float | None = None) -> None:
+        """Connect. patience_s: how long to look for a kernel; None: it must be there.
+
+        Raises:
+            KernelUnavailableError: nobody listens, or nobody answers.
+            HandshakeError: the operator token is wrong.
+        """
+        self._is_patient = patience_s is not None
+        self._link = Link(
+            self._where.endpoint,
+            self.peer,
+            self.loop,
+            on_lost=self._lost,
+            on_broken=self._broken,
+        )
+        self._link.open()
+        wait_s = _SLOW_WELCOME_S if patience_s is None else patience_s
+        timer = self.loop.call_later(wait_s, self._ready.fail, self._unavailable())
+        try:
+            await self._ready
+        except BaseException:
+            self._close_link()
+            raise
+        finally:
+            timer.cancel()
+        self._beat()
+
+    async def close(self) -> None:
+        """End the session: unanswered asks are cancelled, accepted tells stay."""
+        link = self._link
+        if link is None or self._problem is not None:
+            self._close_link()
+            return
+        self._problem = ClosedError(what="the connection to the kernel")
+        self.peer.post(Envelope(Kind.BYE, self.id, flags=Flag.WANT_ACK))
+        if self.peer.is_up and not self.peer.is_drained:
+            self._drained = Waiter(self.loop)
+            timer = self.loop.call_later(FAREWELL_S, self._drained.resolve, None)
+            await self._drained
+            timer.cancel()
+        self._fail_all(self._problem)
+        self._close_link()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # --- what users call ------------------------------------------------------------------
+
+    @overload
+    async def lookup(self, name: str | int) -> ActorRef[Any]: ...
+    @overload
+    async def lookup(self, name: str | int, actor_class: type[A]) -> ActorRef[A]: ...
+    async def lookup(self, name: str | int, actor_class: type[Any] | None = None) -> ActorRef[Any]:
+        """Return a reference by name or id. Raises UnknownActorError."""
+        found = await self.system("lookup", name=name)
+        port = self._ref_port
+        return ActorRef(port, found["actor"], name=found["name"], actor_class=actor_class)
+
+    @overload
+    async def spawn(self, target: type[A], *args: Any, **rest: Any) -> ActorRef[A]: ...
+    @overload
+    async def spawn(self, target: str, *args: Any, **rest: Any) -> ActorRef[Any]: ...
+    async def spawn(self, target: type[Any] | str, *args: Any, **rest: Any) -> ActorRef[Any]:
+        """Start an actor and return when it is up.
+
+        target: a class, "module:Class" or "path/to/file.py:Class". rest: the options of
+            ``SpawnOptions`` (name, restart, ...), else the constructor's own arguments.
+        Raises:
+            BadSpecError: its class cannot be loaded. NameTakenError. SchemaError.
+        """
+        parent = rest.pop("parent", None)
+        options = {key: rest.pop(key) for key in SPAWN_OPTIONS & rest.keys()}
+        spec = make_spec(target, args, rest, **options)
+        arguments: dict[str, Any] = {"spec": spec}
+        if parent is not None:
+            arguments["parent"] = parent.id if isinstance(parent, ActorRef) else parent
+        born = await self.system("spawn", **arguments)
+        actor_class = target if isinstance(target, type) else None
+        return ActorRef(self._ref_port, born["actor"], name=born["name"], actor_class=actor_class)
+
+    async def system(self, call: str, /, **arguments: Any) -> Any:
+        """Make a system call (ipc/syscalls.py) and return its answer."""
+        payload = encode_plain([call, [], arguments])
+        envelope = Envelope(Kind.ASK, self.id, KERNEL_ID, payload)
+        envelope.correlation = self.calls.new_correlation()
+        return await self._send_ask(envelope, None)
+
+    async def tell_all(self, calls: Iterable[Call]) -> None:
+        """Send tells together; return when all are accepted.
+
+        Raises what the first refused one was refused with; the others are sent all the same.
+        """
+        self.peer.cork()
+        try:
+            waits = [self._send_tell(call) for call in calls]
+        finally:
+            self.peer.uncork()
+        problem: LLMOSError | None = None
+        for wait in waits:
+            try:
+                await wait
+            except LLMOSError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+
+    # --- the Port of references -----------------------------------------------------------
+
+    def make_ref(self, identifier: int) -> ActorRef[Any]:
+        """Return a reference of this session."""
+        return ActorRef(self._ref_port, identifier)
+
+    def invoke(self, call: Call) -> Any:
+        """Return the call: it is sent when it is awaited."""
+        return call.__aiter__() if call.verb == "stream" else call
+
+    def ask(self, call: Call) -> Awaitable[Any]:
+        """Send an ask; awaiting it gives the answer."""
+        return self._send_ask(self._envelope(Kind.ASK, call), call)
+
+    def iterate(self, call: Call) -> AsyncIterator[Any]:
+        """Send an ask whose answer is items."""
+        envelope = self._envelope(Kind.ASK, call)
+        envelope.flags |= Flag.STREAM
+        envelope.index = FIRST_CREDIT
+        pending = self.calls.add_stream(envelope.correlation, rebuilder(call))
+        self._post(envelope)
+        return Items(pending)
+
+    def tell(self, call: Call) -> Awaitable[None]:
+        """Send a tell; awaiting it returns when the kernel has accepted it."""
+        return self._send_tell(call)
+
+    def block(self, call: Call) -> Any:
+        """Refuse: an async client's calls are awaited."""
+        raise UsageError(reason="await the call, or use connect() where there is no event loop")
+
+    # --- sending --------------------------------------------------------------------------
+
+    def _envelope(self, kind: Kind, call: Call) -> Envelope:
+        options = call.options
+        envelope = bodies.fill(
+            Envelope(kind, self.id, call.ref.id),
+            bodies.encode([call.method, call.args, call.kwargs]),
+        )
+        envelope.correlation = self.calls.new_correlation()
+        envelope.trace = os.urandom(16)
+        envelope.priority = DEFAULT_PRIORITY if options.priority is None else options.priority
+        if options.deadline is not None:
+            envelope.deadline = int(options.deadline * 1e9)
+        if options.nowait:
+            envelope.flags |= Flag.NOWAIT
+        if options.key is not None:
+            envelope.flags |= Flag.KEYED
+            text = f"{call.ref.id} {call.method} {options.key}".encode()
+            envelope.digest = hashlib.blake2b(text, digest_size=16).digest()
+        return envelope
+
+    def _send_ask(self, envelope: Envelope, call: Call | None) -> PendingAsk:
+        pending = self.calls.add_ask(envelope.correlation, rebuilder(call) if call else None)
+        self._post(envelope)
+        return pending
+
+    def _send_tell(self, call: Call) -> _Acceptance:
+        call.is_sent = True
+        envelope = self._envelope(Kind.TELL, call)
+        envelope.flags |= Flag.WANT_ACK
+        wait = self._tells[envelope.correlation] = _Acceptance(self.loop)
+        self._post(envelope)
+        return wait
+
+    def _post(self, envelope: Envelope) -> None:
+        limit = self._limits["payload_bytes"] if self._limits else len(envelope.payload)
+        problem = self._problem
+        if len(envelope.payload) > limit:
+            problem = PayloadTooLargeError(value=len(envelope.payload), limit=limit)
+        if problem is not None:
+            self.calls.forget(envelope.correlation)
+            self._tells.pop(envelope.correlation, None)
+            raise problem
+        self.peer.post(envelope)
+
+    # --- actors.peer.Listener -------------------------------------------------------------
+
+    def hello(self) -> Hello:
+        """Say who we are."""
+        return Hello(
+            role="client",
+            protocol=PROTOCOL_VERSION,
+            actor=self.id,
+            incarnation=0,
+            token=self._where.token,
+            generation=None,
+            epoch=None,
+            taken=0,
+            open=[],
+        )
+
+    def welcomed(self, welcome: Welcome, *, is_fresh: bool) -> None:
+        """The link is up."""
+        if self._limits is not None and is_fresh:
+            self.calls.lend_again()
+        self._limits = welcome["limits"]
+        if self._link is not None:
+            self._link.alive()
+        self._ready.resolve(None)
+
+    def rejected(self, error: LLMOSError) -> None:
+        """The kernel will not have this session, or not any more."""
+        self._problem = error
+        self._ready.fail(error)
+        self._fail_all(error)
+        if self._link is not None:
+            self.loop.call_soon(self._close_link)
+
+    def session_lost(self) -> None:
+        """What the kernel had taken of us it has forgotten, with the answers we wait for."""
+        self._fail_all(ChannelBrokenError(reason="the session was lost for too long"))
+
+    def handle(self, envelope: Envelope) -> None:
+        """Take what the kernel sends."""
+        if envelope.kind == Kind.HELD:
+            if held := self._tells.get(envelope.correlation):
+                held.is_held = True
+        elif envelope.kind == Kind.ACCEPTED:
+            if accepted := self._tells.pop(envelope.correlation, None):
+                accepted.resolve(None)
+        elif envelope.kind == Kind.REFUSED and envelope.correlation in self._tells:
+            refused = self._tells.pop(envelope.correlation)
+            refused.fail(from_wire(decode_plain(envelope.payload)))
+        else:
+            self.calls.take(envelope)
+
+    def covered(self, envelopes: list[Envelope]) -> None:
+        """The kernel has these: tells among them are accepted, unless they wait for room."""
+        tells = self._tells
+        for envelope in envelopes:
+            if envelope.kind == Kind.TELL:
+                wait = tells.get(envelope.correlation)
+                if wait is not None and not wait.is_held:
+                    del tells[envelope.correlation]
+                    wait.resolve(None)
+        if self._drained is not None and self.peer.is_drained:
+            self._drained.resolve(None)
+
+    def settle(self) -> None:
+        """Nothing is put off."""
+
+    # --- losing the kernel ----------------------------------------------------------------
+
+    def _lost(self) -> None:
+        if self._limits is None and not self._is_patient:
+            self._ready.fail(self._unavailable())
+        if self._drained is not None:
+            self._drained.resolve(None)
+
+    def _broken(self, error: BaseException) -> None:
+        self.rejected(ChannelBrokenError(reason=f"{type(error).__name__}: {error}"))
+
+    def _unavailable(self) -> KernelUnavailableError:
+        return KernelUnavailableError(home=self._where.home)
+
+    def _fail_all(self, error: LLMOSError) -> None:
+        self.calls.fail_all(lambda: error)
+        for wait in self._tells.values():
+            wait.fail(error)
+        self._tells.clear()
+
+    def _beat(self) -> None:
+        self.peer.beat()
+        self._beat_timer = self.loop.call_later(BEAT_S, self._beat)
+
+    def _close_link(self) -> None:
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+
+SPAWN_OPTIONS = frozenset(
+    {
+        "cwd",
+        "environment",
+        "mailbox_bytes",
+        "mailbox_messages",
+        "max_attempts",
+        "name",
+        "priority",
+        "restart",
+        "rlimits",
+    }
+)
+
+
+class Connecting:
+    """What ``aconnect`` returns: await it, or use it in ``async with``."""
+
+    def __init__(self, where: Whereabouts, timeout: float | None) -> None:
+        self._where = where
+        self._timeout = timeout
+        self._client: AsyncClient | None = None
+
+    async def _open(self) -> AsyncClient:
+        self._client = AsyncClient(self._where)
+        await self._client.open(self._timeout)
+        return self._client
+
+    def __await__(self) -> Any:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncClient:
+        return await self._open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+def aconnect(
+    home: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    *,
+    endpoint: str | None = None,
+    token: str | None = None,
+    timeout: float | None = None,
+) -> Connecting:
+    """Connect to a kernel: ``async with aconnect() as client``, or ``client = await aconnect()``.
+
+    home: the kernel's directory; name: of a kernel in the user's own directories; endpoint and
+        token: where neither tells. timeout: how long to look for it; None: it must be there.
+    Raises (when awaited):
+        KernelUnavailableError: nobody listens there.
+    """
+    return Connecting(Whereabouts.find(home, name, endpoint, token), timeout)
