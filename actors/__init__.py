@@ -1,10 +1,12 @@
-"""The SDK: write agents, and talk with them from outside."""
+"""The SDK: write agents, and talk with them from outside.
 
-from actors.actor import Actor, ChildExit, Down
-from actors.client import Client, connect
-from actors.handlers import receive, subscribe
-from actors.reference import ActorRef
-from actors.session import AsyncClient, aconnect
+Names are loaded at first use: the command line, which lives in this package, needs few of them
+and must start fast (actors/cli/app.py; structlog alone takes a tenth of a second).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ipc.errors import (
     AccessRuleError,
     ActorDeadError,
@@ -38,6 +40,13 @@ from ipc.errors import (
     UnknownActorError,
     UsageError,
 )
+
+if TYPE_CHECKING:
+    from actors.actor import Actor, ChildExit, Down
+    from actors.client import Client, connect
+    from actors.handlers import receive, subscribe
+    from actors.reference import ActorRef
+    from actors.session import AsyncClient, aconnect
 
 __all__ = [
     "AccessRuleError",
@@ -82,3 +91,23 @@ __all__ = [
     "receive",
     "subscribe",
 ]
+
+_MODULES = {
+    "Actor": "actors.actor",
+    "ActorRef": "actors.reference",
+    "AsyncClient": "actors.session",
+    "ChildExit": "actors.actor",
+    "Client": "actors.client",
+    "Down": "actors.actor",
+    "aconnect": "actors.session",
+    "connect": "actors.client",
+    "receive": "actors.handlers",
+    "subscribe": "actors.handlers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value

@@ -87,7 +87,9 @@ class Link:
         socket.connect(self._endpoint)
         self._watch(socket, self._readable)
         self._peer.connected(self._transmit)
+        # Both descriptors tell of news only after somebody has found nothing.
         self._drain_if_news()
+        self._monitored()
 
     def close(self) -> None:
         """Disconnect for good."""
@@ -137,11 +139,14 @@ class Link:
             return  # kept by the channel, and sent after the next welcome
         parts = encode(envelopes)
         last = len(parts) - 1
-        if last == 1:
+        try:
             socket.send(parts[0], zmq.SNDMORE | zmq.NOBLOCK)
+        except zmq.Again:
+            return  # the connection is gone, and its monitor is about to say so: as above
+        if last == 1:
             socket.send(parts[1], zmq.NOBLOCK, copy=len(parts[1]) < _SMALL_BYTES)
             return
-        for number, part in enumerate(parts):
+        for number, part in enumerate(parts[1:], start=1):
             flags = zmq.NOBLOCK if number == last else zmq.NOBLOCK | zmq.SNDMORE
             is_small = number < 2 and len(part) < _SMALL_BYTES
             socket.send(part, flags, copy=is_small or memoryview(part).nbytes < _SMALL_BYTES)

@@ -152,11 +152,14 @@ class Room:
         if waits is None:
             return
         lent = self._lent.get(receiver, [0, 0])
+        served = []
         while waits and (waits[0].is_done or (lent[0] >= 1 and lent[1] >= waits[0].size)):
             wait = waits.popleft()
             if not wait.is_done:
                 lent[0] -= 1
                 lent[1] -= wait.size
-                wait.resolve(None)
+                served.append(wait)
         if not waits:
-            self._waiting.pop(receiver, None)
+            del self._waiting[receiver]
+        for wait in served:
+            wait.resolve(None)  # runs the handler, which may come back here: so at the end

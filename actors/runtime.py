@@ -219,10 +219,12 @@ class AgentRuntime:
                 del self._uncovered[turn_id]
         for turn in list(self._open.values()):
             self.close(turn)
+            pending = list(turn.calls.values())
+            for call in pending:
+                self.port.calls.forget(call.correlation)  # they run on; a retry finds them
             turn.abandon()
-            for correlation in list(turn.calls):
-                error = TurnClosedError(operation="a call", actor=self.identity.name)
-                self.port.calls.abandon(correlation, error, tell_kernel=False)
+            for call in pending:
+                call.fail(TurnClosedError(operation="a call", actor=self.identity.name))
 
     def _on_state(self, envelope: Envelope) -> None:
         self.store.load(decode_plain(envelope.payload))

@@ -112,7 +112,7 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         )
         parts.callback(launcher.close)
         link.warm_up()  # it imports while the journal is read
-        journal = _open_journal(home, config)
+        journal = _open_journal(home, config, clock)
         parts.callback(journal.close)
         core = _make_core(home, config, journal, clock)
         edge = _listen(home, config)
@@ -136,9 +136,9 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         return KernelExit.INTERRUPTED if signals.was_interrupted else KernelExit.DONE
 
 
-def _open_journal(home: Home, config: KernelConfig) -> TendedJournal:
+def _open_journal(home: Home, config: KernelConfig, clock: SystemClock) -> TendedJournal:
     if config.durability == "none":
-        return MemoryJournal()
+        return MemoryJournal(generation=clock.wall_ns())
     return SqliteJournal(home.journal, home.payloads, durability=config.durability)
 
 

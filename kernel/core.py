@@ -280,6 +280,8 @@ class Core:
 
     def _client_bye(self, session: Session, envelope: Envelope) -> None:
         self.handshake.end_session(session)
+        if session.channel is not None:
+            session.channel.cover()  # the farewell's ACK tells so; nothing is left to resume
 
     def _cancel(self, peer: Peer, envelope: Envelope) -> None:
         self.sending.on_cancel(peer, envelope)

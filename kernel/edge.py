@@ -73,8 +73,9 @@ class Edge:
         Returns: whether there is input, whether the descriptor can be read.
         """
         has_input = is_readable = False
-        for what, _ in zmq_poll([self._poll_item, (descriptor, _IN)], timeout_ms):
-            if what == self._socket:
+        ready: Any = zmq_poll([self._poll_item, (descriptor, _IN)], timeout_ms)
+        for what, _ in ready:
+            if what is self._socket:
                 has_input = True
             else:
                 is_readable = True

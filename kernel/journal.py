@@ -43,8 +43,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _LOOK_ROWS = 16384  # rows between two checkpoints
 _WAL_HARD_BYTES = 64 << 20  # above it the loop itself checkpoints, so that the WAL can restart
-_VACUUM_PAGES = 64  # given back in one step: below a millisecond
-_SLACK_PAGES = 256  # freed pages kept for reuse
+_VACUUM_PAGES = 128  # given back in one step: below a millisecond
+_SLACK_PAGES = 512  # freed pages kept for reuse
 
 Rows = dict[Hashable, tuple[Any, ...] | None]
 Spilled = tuple[int, bytes, tuple[Any, ...]]  # file number and the objects it was written from

@@ -15,6 +15,7 @@ Cost: SQLite's quick_check, one read of the file (about 60 ms for 100,000 messag
 from __future__ import annotations
 
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from kernel.records import TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x4C4C4D4F
+PAGE_BYTES = 2048  # a commit of three small rows costs 26 us, with 4096 31, with 8192 39
 WAL_LIMIT_BYTES = 32 << 20  # the WAL file is cut to this when it begins anew
 
 CODECS = {name: TableCodec(table) for name, table in TABLES.items()}
@@ -113,6 +115,7 @@ def _is_empty(path: Path, connection: sqlite3.Connection) -> bool:
 
 
 def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # only possible before the first table
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
@@ -154,7 +157,8 @@ def _begin_epoch(connection: sqlite3.Connection, durability: str, boot_id: str) 
         and own.get("durability") == "process"
         and own.get("boot_id") != boot_id
     )
-    generation = int(meta.get("generation", 1)) + lost_tail
+    # a new file does not begin at 1: it may stand where another was, which peers remember
+    generation = int(meta.get("generation", time.time())) + lost_tail
     epoch = int(meta.get("epoch", 0)) + 1
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(

@@ -19,8 +19,9 @@ from kernel.records import TABLES, Rows, Snapshot, WriteSet
 class MemoryJournal:
     """A journal whose content lives as long as this object. Implements kernel.records.Journal."""
 
-    def __init__(self) -> None:
-        self.generation = 1
+    def __init__(self, generation: int = 1) -> None:
+        """generation: another one for each process, or peers would resume what is lost."""
+        self.generation = generation
         self.epoch = 1
         self._tables: dict[str, Rows] = {name: {} for name in TABLES}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from actors.cli.main import COMMANDS, build_app
+from actors.cli.app import COMMANDS, build_app
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("README", "ARCHITECTURE", "SEMANTICS", "CONTRIBUTING", "CHANGELOG")

@@ -90,7 +90,7 @@ def tell(
 
 def method(client: Client, agent: str, handler: str, verb: Verb, options: Any) -> Method:
     """Return a handler of an agent, ready to be called; its name may be any."""
-    # Imported here: see actors/cli/main.py. ``ref.handler`` would miss one called ``name``.
+    # Imported here: see actors/cli/app.py. ``ref.handler`` would miss one called ``name``.
     from actors.reference import Method
 
     reference = client.lookup(agent_key(agent)).options(**options)

@@ -80,7 +80,7 @@ def make_spec_here(
 
     Python would find them there, and beside a script; the path of this command says neither.
     """
-    # Imported here: see actors/cli/main.py.
+    # Imported here: see actors/cli/app.py.
     from actors.spawning import make_spec
 
     spec = make_spec(target, tuple(args), kwargs, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from actors.cli import connection
-from actors.cli.main import COMMANDS, build_app
+from actors.cli.app import COMMANDS, build_app
 from actors.reference import ActorRef, Call
 from ipc.errors import LLMOSError, UnknownActorError
 
@@ -53,7 +53,7 @@ def give(answer: Answer, **arguments: Any) -> Any:
     """Return the answer, raise it, or compute it."""
     if isinstance(answer, LLMOSError):
         raise answer
-    return answer(**arguments) if isinstance(answer, Callable) else answer
+    return answer(**arguments) if callable(answer) else answer
 
 
 def agent(number: int, name: str, **fields: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from actors.cli import checks, doctor, live_checks
 from actors.cli.checks import Finding
 from ipc.home import Home, home_at
+from ipc.start import PACKAGE_ROOT
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_folder_with_the_name_of_one_of_our_packages_is_named(
 
 
 def test_our_own_source_tree_is_no_clash(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
-    monkeypatch.chdir(checks.PACKAGE_ROOT)
+    monkeypatch.chdir(PACKAGE_ROOT)
     monkeypatch.delenv("PYTHONPATH", raising=False)
 
     assert checks.shadows(home).state == "ok"

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from actors.cli import main
+from actors.cli import app
 from actors.cli.exits import MEANINGS
 from tests.actors.cli.fake import Terminal
 
 # dead-letters has its examples on its own commands; bench hands --help to the bench.
 LEAVES = [
-    *([name] for name in main.COMMANDS if name not in {"dead-letters", "bench"}),
+    *([name] for name in app.COMMANDS if name not in {"dead-letters", "bench"}),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
 ]
 
@@ -31,7 +31,7 @@ def test_every_command_has_an_example_and_the_shared_options(
 def test_help_lists_every_command_and_every_exit_code(llmos: Terminal) -> None:
     result = llmos("--help")
 
-    for name in main.COMMANDS:
+    for name in app.COMMANDS:
         assert f"  {name} " in result.stdout
     for code, meaning in MEANINGS.items():
         assert f"{int(code):>3}  {meaning}" in result.stdout
@@ -43,14 +43,14 @@ def test_a_wrong_option_is_a_usage_error(llmos: Terminal) -> None:
 
 
 def test_only_the_module_of_the_command_is_loaded() -> None:
-    assert main.needed(["ps", "--json"]) == ["ps"]
-    assert main.needed([]) == main.needed(["--help"]) == list(main.COMMANDS)
+    assert app.needed(["ps", "--json"]) == ["ps"]
+    assert app.needed([]) == app.needed(["--help"]) == list(app.COMMANDS)
 
 
 def test_completion_needs_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_LLMOS_COMPLETE", "complete_bash")
 
-    assert main.needed(["ps"]) == list(main.COMMANDS)
+    assert app.needed(["ps"]) == list(app.COMMANDS)
 
 
 def completions(llmos: Terminal, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -76,7 +76,7 @@ def test_tab_completes_handlers_of_the_agent(
 
 def test_the_command_line_loads_neither_the_kernel_nor_what_it_does_not_use() -> None:
     code = (
-        "import sys, actors.cli.main as m; m.build_app(['ps'], for_people=False);"
+        "import sys, actors.cli.app as m; m.build_app(['ps'], for_people=False);"
         "print(*sorted({'kernel', 'rich', 'numpy', 'zmq', 'pydantic', 'psutil', 'structlog'}"
         " & set(sys.modules)))"
     )

@@ -1,0 +1,1 @@
+"""The seeded simulator: one seed, one history, every promise checked (DESIGN section 10)."""

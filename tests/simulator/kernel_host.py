@@ -1,0 +1,220 @@
+"""Drives the real core over a journal, and kills it: between loop turns, before a commit,
+between commit and emission, and half-way through the emission.
+
+It keeps the output rule: a frame or command leaves only after its write set is committed. All
+that a killed kernel had not committed is gone; the next one recovers from the journal alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ipc.envelope import decode
+from kernel.core import Core
+from kernel.memory_journal import MemoryJournal
+from kernel.output import KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from tests.simulator.link import Link
+from tests.simulator.plan import MS, Plan
+
+if TYPE_CHECKING:
+    from tests.simulator.simulation import Simulation
+
+TOKEN = "operator"
+MakeCore = Callable[..., Core]
+
+
+class KernelHost:
+    """See the module head."""
+
+    def __init__(self, simulation: Simulation, make_core: MakeCore = Core) -> None:
+        self.simulation = simulation
+        self.world = simulation.world
+        self.plan: Plan = simulation.plan
+        self.journal = MemoryJournal()
+        self.epoch = 0
+        self.num_turns = 0
+        self.is_alive = False
+        self.core: Core | None = None
+        self.watched: dict[tuple[int, int], None] = {}  # processes whose exit it will hear of
+        self.counters: dict[str, int] = {}  # of dead cores
+        self._make_core = make_core
+        self._inbox: list[tuple[str, Any]] = []
+        self._routes: dict[bytes, Link] = {}
+        self._num_routes = 0
+        self._is_turn_due = False
+        self._wake_ns = 0
+        self._doom: str | None = None
+
+    # --- life -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin a new kernel epoch on the journal."""
+        if self.is_alive:
+            return
+        world = self.world
+        self.epoch += 1
+        if self.epoch > 1:
+            self.journal.reopen()
+        self.watched.clear()
+        self._inbox.clear()
+        self._routes.clear()
+        self.is_alive = True
+        self._is_turn_due = False
+        self.core = self.recovered_core(self.epoch)
+        world.note("KERNEL epoch", self.epoch)
+        self.simulation.checker.on_epoch(self.core)
+        self._turn_soon(0)
+
+    def recovered_core(self, epoch: int) -> Core:
+        """Return a core recovered from the journal as it is."""
+        return self._make_core(
+            self.plan.config,
+            self.journal.load(),
+            generation=1,
+            epoch=epoch,
+            rng=random.Random(epoch),
+            operator_token=TOKEN,
+            monotonic_ns=self.world.now_ns,
+            wall_ns=self.world.wall_ns,
+        )
+
+    def kill(self, phase: str) -> None:
+        """SIGKILL at a phase of a loop turn: now, or in the next one."""
+        if not self.is_alive:
+            return
+        if phase == "between":
+            self._die(phase)
+        else:
+            self._doom = phase
+
+    def _die(self, phase: str) -> None:
+        world = self.world
+        world.note("KERNEL killed", phase)
+        self.is_alive = False
+        self._doom = None
+        if self.core is not None:
+            for name, value in self.core.statistics().items():
+                self.counters[name] = self.counters.get(name, 0) + value
+        self.core = None
+        for link in self._routes.values():
+            link.break_off(tell_after_ns=world.rng.randint(MS, 200 * MS))
+        world.after(world.rng.choice([MS, 100 * MS, 1500 * MS]), self.start)
+
+    # --- input ----------------------------------------------------------------------------
+
+    def new_route(self, link: Link) -> bytes:
+        """Register a connection."""
+        self._num_routes += 1
+        route = b"r%d" % self._num_routes
+        self._routes[route] = link
+        return route
+
+    def deliver(self, route: bytes, parts: list[Any]) -> None:
+        """A batch has arrived at the socket."""
+        if self.is_alive:
+            self._inbox.append(("frames", (route, parts)))
+            self._turn_soon(self.world.rng.choice([0, 50_000, MS]))
+
+    def tell(self, event: str, *facts: Any) -> None:
+        """Something of the process side has happened: started or exited."""
+        if self.is_alive:
+            self._inbox.append((event, facts))
+            self._turn_soon(0)
+
+    def _turn_soon(self, delay_ns: int) -> None:
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            self.world.after(delay_ns, self._turn, self.epoch)
+
+    def _wake(self, epoch: int, due_ns: int) -> None:
+        if epoch == self.epoch and due_ns == self._wake_ns:
+            self._turn_soon(0)
+
+    # --- one loop turn --------------------------------------------------------------------
+
+    def _turn(self, epoch: int) -> None:
+        if epoch != self.epoch or self.core is None:
+            return
+        core = self.core
+        self._is_turn_due = False
+        self.num_turns += 1
+        inbox, self._inbox = self._inbox[:64], self._inbox[64:]
+        self.simulation.checker.before_turn(core)
+        core.begin(self.world.now_ns, self.world.wall_ns)
+        for event, facts in inbox:
+            self._feed(core, event, facts)
+        output = core.finish()
+        if self._doom == "before commit":
+            self._die("before commit")
+            return
+        self.settle(core, output)
+        if self.core is core:
+            if self._inbox:
+                self._turn_soon(0)
+            self._plan_wake(core)
+
+    def _feed(self, core: Core, event: str, facts: Any) -> None:
+        if event == "frames":
+            route, parts = facts
+            batch = decode(parts)
+            for envelope in batch:
+                self.simulation.checker.on_input(core, route, envelope)
+            core.receive(route, batch)
+        elif event == "started":
+            core.process_started(*facts)
+        elif event == "exited":
+            core.process_exited(*facts)
+        else:
+            core.storage(*facts)
+
+    def settle(self, core: Core, output: Output) -> None:
+        """Commit, check, then emit: the output rule."""
+        self.journal.commit(output.changes)
+        self.simulation.checker.on_commit(core, output)
+        if self._doom == "after commit":
+            self._die("after commit")
+            return
+        self.emit(output)
+
+    def emit(self, output: Output) -> None:
+        """Let frames and commands go; a doomed kernel dies half-way."""
+        actions: list[tuple[Any, ...]] = [(self._send, *frame) for frame in output.frames]
+        actions += [(self._command, command) for command in output.commands]
+        stop = self.world.rng.randint(0, len(actions)) if self._doom == "emitting" else None
+        for place, (action, *arguments) in enumerate(actions):
+            if place == stop:
+                break
+            action(*arguments)
+        if stop is not None:
+            self._die("emitting")
+
+    def _send(self, route: bytes, batch: list[Any]) -> None:
+        for envelope in batch:
+            self.world.note(
+                "K>", route, envelope.kind, envelope.sequence, "ack", envelope.acknowledged,
+                "m", envelope.message, "t", envelope.turn, "c", envelope.correlation,
+            )  # fmt: skip
+        link = self._routes.get(route)
+        if link is not None:
+            link.to_peer(batch)
+
+    def _command(self, command: object) -> None:
+        match command:
+            case StartProcess():
+                self.watched[command.actor, command.incarnation] = None
+                self.simulation.processes.start(command)
+            case KillProcess():
+                self.simulation.processes.kill(command)
+            case WatchProcess():
+                self.watched[command.actor, command.incarnation] = None
+                self.simulation.processes.watch(command.actor, command.incarnation)
+            case Shutdown():
+                self.simulation.on_shutdown()
+
+    def _plan_wake(self, core: Core) -> None:
+        due_ns = core.next_due_ns()
+        if due_ns is not None and due_ns != self._wake_ns:
+            self._wake_ns = due_ns
+            self.world.at(due_ns, self._wake, self.epoch, due_ns)
