@@ -166,6 +166,7 @@ class Actor:
             target,
             args,
             kwargs,
+            naming=port.name_class,
             name=name,
             restart=restart,
             mailbox_messages=mailbox_messages,

@@ -27,9 +27,9 @@ from actors.peer import Peer
 from ext.wire import Envelope
 from ipc.envelope import decode, encode
 from ipc.errors import BadFrameError, ClosedError
+from ipc.port import POLLIN, Port, open_port, send_message
 
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)  # between attempts to connect; the last one repeats
-_SMALL_BYTES = 1 << 16  # below it a copy is cheaper than sharing a buffer between threads
 _DRAIN_MESSAGES = 128
 _BATCH = 256  # envelopes a message
 _BATCH_BYTES = 4 << 20
@@ -61,6 +61,7 @@ class Link:
         self._on_lost = on_lost
         self._on_broken = on_broken
         self._socket: zmq.Socket[Any] | None = None
+        self._port: Port | None = None
         self._monitor: zmq.Socket[Any] | None = None
         self._descriptors: list[int] = []
         self._failures = 0
@@ -85,6 +86,7 @@ class Link:
         self._monitor = socket.get_monitor_socket(_MONITORED)
         self._watch(self._monitor, self._monitored)
         socket.connect(self._endpoint)
+        self._port = open_port(socket)
         self._watch(socket, self._readable)
         self._peer.connected(self._transmit)
         # Both descriptors tell of news only after somebody has found nothing.
@@ -112,6 +114,9 @@ class Link:
         for descriptor in self._descriptors:
             self._loop.remove_reader(descriptor)
         self._descriptors.clear()
+        if self._port is not None:
+            self._port.detach()
+            self._port = None
         if self._socket is not None:
             self._socket.disable_monitor()
             self._socket.close(linger=0)
@@ -134,29 +139,16 @@ class Link:
             self._drain_if_news()
 
     def _send(self, envelopes: list[Envelope]) -> None:
-        socket = self._socket
-        if socket is None:
+        socket, port = self._socket, self._port
+        if socket is None or port is None:
             return  # kept by the channel, and sent after the next welcome
-        parts = encode(envelopes)
-        last = len(parts) - 1
-        try:
-            socket.send(parts[0], zmq.SNDMORE | zmq.NOBLOCK)
-        except zmq.Again:
-            return  # the connection is gone, and its monitor is about to say so: as above
-        if last == 1:
-            socket.send(parts[1], zmq.NOBLOCK, copy=len(parts[1]) < _SMALL_BYTES)
-            return
-        for number, part in enumerate(parts[1:], start=1):
-            flags = zmq.NOBLOCK if number == last else zmq.NOBLOCK | zmq.SNDMORE
-            is_small = number < 2 and len(part) < _SMALL_BYTES
-            socket.send(part, flags, copy=is_small or memoryview(part).nbytes < _SMALL_BYTES)
+        # refused only when the connection is gone, and its monitor is about to say so: as above
+        send_message(socket, port, encode(envelopes))
 
     def _drain_if_news(self) -> None:
-        socket = self._socket
-        if socket is not None and not self._is_drain_due:
-            events: Any = socket.getsockopt(zmq.EVENTS)
-            if events & zmq.POLLIN:
-                self._drain_later()
+        port = self._port
+        if port is not None and not self._is_drain_due and port.events() & POLLIN:
+            self._drain_later()
 
     def _drain_later(self) -> None:
         self._is_drain_due = True
@@ -170,12 +162,12 @@ class Link:
 
     def _readable(self) -> None:
         """Take what waits, in one go, up to a bound."""
-        socket = self._socket
-        if socket is None or self._is_draining:
+        port = self._port
+        if port is None or self._is_draining:
             return
         self._is_draining = True
         try:
-            while self._socket is socket and (envelopes := self._take(socket)):
+            while self._port is port and (envelopes := self._take(port)):
                 self._peer.receive(envelopes)
                 if self._is_drain_due:
                     return
@@ -186,18 +178,13 @@ class Link:
         finally:
             self._is_draining = False
 
-    def _take(self, socket: zmq.Socket[Any]) -> list[Envelope]:
+    def _take(self, port: Port) -> list[Envelope]:
         envelopes: list[Envelope] = []
         for _ in range(_DRAIN_MESSAGES):
-            try:
-                head = socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
+            parts = port.receive()
+            if parts is None:
                 return envelopes
-            if socket.getsockopt(zmq.RCVMORE):
-                parts: list[Any] = [head, socket.recv()]
-                while socket.getsockopt(zmq.RCVMORE):
-                    parts.append(socket.recv(copy=False).buffer)
-                envelopes += decode(parts)
+            envelopes += decode(parts)
         self._drain_later()  # let the loop do other things in between
         return envelopes
 

@@ -44,6 +44,12 @@ def load_program(spec: SpawnSpec) -> Program:
         found: Any = reduce(getattr, spec["qualname"].split("."), module)
     except AttributeError as error:
         raise BadSpecError(target=target, problem=str(error), traceback="") from None
+    return make_program(found, spec)
+
+
+def make_program(found: Any, spec: SpawnSpec) -> Program:
+    """Return the program of a class. Raises BadSpecError: it is no actor class, or a bad one."""
+    target = spec["target"]
     if not isinstance(found, type) or not issubclass(found, Actor):
         problem = f"{spec['qualname']} is not a class derived from actors.Actor"
         raise BadSpecError(target=target, problem=problem, traceback="")

@@ -20,6 +20,7 @@ from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk, Rebuild
 from actors.handlers import handler_table
 from actors.reference import PLAIN, ActorRef, Call, Options
 from actors.room import Room
+from actors.spawning import NameClass, name_class
 from actors.turn import Turn, current_turn
 from ext.wire import Envelope, digest64
 from ipc.clock import Clock
@@ -48,6 +49,7 @@ class TurnPort:
         self.peer = peer
         self.loop = loop
         self.clock = clock
+        self.name_class: NameClass = name_class
         self.calls = CallTable(loop, actor, peer.post, self.make_ref)
         self.room = Room(actor, self.calls, peer.post)
 

@@ -31,7 +31,7 @@ from actors.program import Program
 from actors.state import StateStore, TurnState
 from actors.turn import CURRENT, Turn
 from ext.wire import Envelope
-from ipc.errors import LLMOSError, TurnClosedError, from_wire, to_wire
+from ipc.errors import BadSpecError, LLMOSError, TurnClosedError, from_wire, to_wire
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import PROTOCOL_VERSION, Flag, Hello, Kind, Limits, Welcome
 
@@ -50,8 +50,8 @@ class AgentRuntime:
         self.port = TurnPort(identity.actor, identity.name, self.peer, host.loop, host.clock)
         self.store = StateStore(self.port.make_ref)
         self.limits: Limits | None = None
-        self._program = program
-        self._execution: Execution | None = None
+        self._program: Program | LLMOSError = program
+        self._execution: Execution | None = self._instantiate()
         self._concurrency = 1
         self._queue: deque[Envelope] = deque()
         self._open: dict[int, Turn] = {}
@@ -77,6 +77,17 @@ class AgentRuntime:
             Kind.RECALL: self._on_recall,
             Kind.STOP: self._on_stop,
         }
+
+    def _instantiate(self) -> Execution | None:
+        """Make the instance; failing, there is no program, and HELLO declares none."""
+        program = self._program
+        if not isinstance(program, Program):
+            return None
+        try:
+            return Execution(self, program, program.instantiate(self.port))
+        except BadSpecError as error:
+            self._program = error
+            return None
 
     # --- the link -------------------------------------------------------------------------
 
@@ -163,17 +174,11 @@ class AgentRuntime:
     # --- what the kernel says -------------------------------------------------------------
 
     def _begin(self, welcome: Welcome) -> None:
-        if not isinstance(self._program, Program):
+        if isinstance(self._program, Program):
+            self.store.load(welcome["state"])
+            self._concurrency = self._program.actor_class.concurrency
+        else:
             self._bye(self._program)
-            return
-        self.store.load(welcome["state"])
-        self._concurrency = self._program.actor_class.concurrency
-        try:
-            instance = self._program.instantiate(self.port)
-        except LLMOSError as error:
-            self._bye(error)
-            return
-        self._execution = Execution(self, self._program, instance)
 
     def _on_message(self, envelope: Envelope) -> None:
         if not self._awaits_state:
@@ -313,6 +318,13 @@ class AgentRuntime:
             self.settle()
         finally:
             self.peer.uncork()
+
+    def abandon(self) -> None:
+        """Give up everything without a word: the process is gone (tests)."""
+        for turn in list(self._open.values()):
+            self.close(turn)
+            turn.abandon()
+        self._queue.clear()
 
     def open_turn_id(self) -> int:
         """Return the id of a turn that is open, or 0; may be called from any thread."""

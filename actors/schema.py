@@ -15,11 +15,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+import types
 import typing
 from collections import abc
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
+
+import typing_extensions
 
 from actors.reference import ActorRef
 from ipc.errors import SchemaError
@@ -56,7 +59,7 @@ class Check:
             self._validate = _adapter(self._hint)
         try:
             return self._validate(value)
-        except ValueError as error:
+        except (ValueError, AssertionError) as error:  # the latter by users' validators
             raise SchemaError(where=where, problem=_explain(error)) from None
 
     def _scalar(self, value: Any, where: str) -> Any:
@@ -175,11 +178,14 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _one_by_one(function: Callable[..., Any]) -> typing.Iterator[tuple[str, Any]]:
-    namespace = getattr(function, "__globals__", {})
+    """Yield each hint as it resolves by itself; Any for one that does not."""
     for name, hint in getattr(function, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(
+            __annotations__={name: hint}, __globals__=getattr(function, "__globals__", {})
+        )
         try:
-            yield name, eval(hint, namespace) if isinstance(hint, str) else hint
-        except Exception:
+            yield name, typing.get_type_hints(alone, include_extras=True)[name]
+        except Exception:  # whatever evaluating a user's hint may raise
             yield name, Any
 
 
@@ -193,14 +199,46 @@ def _adapter(hint: Any) -> Callable[[Any], Any]:
     # Imported here: most handlers take plain classes only, and pydantic costs memory and time.
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
+    hint = _modern(hint)
     try:
         config = ConfigDict(arbitrary_types_allowed=True)
         return TypeAdapter(hint, config=config).validate_python
-    except PydanticUserError:  # models and dataclasses bring a configuration of their own
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        # models, dataclasses and typed dicts bring a configuration of their own
         return TypeAdapter(hint).validate_python
 
 
-def _explain(error: ValueError) -> str:
+def _modern(hint: Any) -> Any:
+    """Return the hint with typing.TypedDict as pydantic wants it on Python 3.11."""
+    if sys.version_info >= (3, 12):
+        return hint
+    if typing.is_typeddict(hint):
+        fields = typing.get_type_hints(hint, include_extras=True)
+        optional = hint.__optional_keys__
+        return typing_extensions.TypedDict(  # type: ignore[operator]
+            hint.__name__,
+            {
+                name: typing_extensions.NotRequired[_modern(field)]
+                if name in optional
+                else _modern(field)
+                for name, field in fields.items()
+            },
+        )
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (None, typing.Literal, typing.Annotated):
+        return hint
+    modern = tuple(map(_modern, arguments))
+    if modern == arguments:
+        return hint
+    return typing.Union[modern] if origin in _UNIONS else origin[modern]  # noqa: UP007
+
+
+_UNIONS = (typing.Union, types.UnionType)
+
+
+def _explain(error: Exception) -> str:
     errors = getattr(error, "errors", None)
     if errors is None:
         return str(error)

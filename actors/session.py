@@ -13,9 +13,9 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk
@@ -23,7 +23,7 @@ from actors.link import Link
 from actors.peer import Peer
 from actors.port import rebuilder
 from actors.reference import ActorRef, Call, Port
-from actors.spawning import make_spec
+from actors.spawning import NameClass, make_spec, name_class
 from actors.waiter import Waiter
 from actors.whereabouts import Whereabouts
 from ext.wire import Envelope
@@ -56,6 +56,22 @@ FAREWELL_S = 1.0
 _SLOW_WELCOME_S = 15.0
 
 
+class AnyLink(Protocol):
+    """What a session needs of its link (actors/link.py)."""
+
+    def open(self) -> None:
+        """Connect and say hello, again and again."""
+        ...
+
+    def close(self) -> None:
+        """Disconnect for good."""
+        ...
+
+    def alive(self) -> None:
+        """The kernel has welcomed us."""
+        ...
+
+
 class _Acceptance(Waiter):
     """A tell that has not been accepted yet."""
 
@@ -69,15 +85,28 @@ class _Acceptance(Waiter):
 class AsyncClient:
     """A session with a kernel; made by ``aconnect``. It is the Port of its references."""
 
-    def __init__(self, where: Whereabouts, *, ref_port: Port | None = None) -> None:
-        """Make a session that is not connected. ref_port: of the references it hands out."""
+    def __init__(
+        self,
+        where: Whereabouts,
+        *,
+        ref_port: Port | None = None,
+        make_link: Callable[[AsyncClient], AnyLink] | None = None,
+        name_class: NameClass = name_class,
+    ) -> None:
+        """Make a session that is not connected.
+
+        ref_port: of the references it hands out. make_link, name_class: other than a socket,
+        and other than by module and file (actors/testing.py).
+        """
         self.id = new_session_id(random.SystemRandom())
         self.loop = asyncio.get_running_loop()
-        self._where = where
+        self.where = where
         self._ref_port: Port = ref_port or self
         self.peer = Peer(self, self.loop)
         self.calls = CallTable(self.loop, self.id, self.peer.post, self.make_ref)
-        self._link: Link | None = None
+        self._make_link = make_link or _socket_link
+        self._name_class = name_class
+        self._link: AnyLink | None = None
         self._limits: Limits | None = None
         self._tells: dict[int, _Acceptance] = {}
         self._ready = Waiter(self.loop)
@@ -96,13 +125,7 @@ class AsyncClient:
             HandshakeError: the operator token is wrong.
         """
         self._is_patient = patience_s is not None
-        self._link = Link(
-            self._where.endpoint,
-            self.peer,
-            self.loop,
-            on_lost=self._lost,
-            on_broken=self._broken,
-        )
+        self._link = self._make_link(self)
         self._link.open()
         wait_s = _SLOW_WELCOME_S if patience_s is None else patience_s
         timer = self.loop.call_later(wait_s, self._ready.fail, self._unavailable())
@@ -129,6 +152,11 @@ class AsyncClient:
             await self._drained
             timer.cancel()
         self._fail_all(self._problem)
+        self._close_link()
+
+    def abandon(self) -> None:
+        """Leave without a farewell: the kernel keeps the session for a while."""
+        self._problem = ClosedError(what="the connection to the kernel")
         self._close_link()
 
     async def __aenter__(self) -> AsyncClient:
@@ -168,7 +196,7 @@ class AsyncClient:
         """
         parent = rest.pop("parent", None)
         options = {key: rest.pop(key) for key in SPAWN_OPTIONS & rest.keys()}
-        spec = make_spec(target, args, rest, **options)
+        spec = make_spec(target, args, rest, naming=self._name_class, **options)
         arguments: dict[str, Any] = {"spec": spec}
         if parent is not None:
             arguments["parent"] = parent.id if isinstance(parent, ActorRef) else parent
@@ -287,7 +315,7 @@ class AsyncClient:
             protocol=PROTOCOL_VERSION,
             actor=self.id,
             incarnation=0,
-            token=self._where.token,
+            token=self.where.token,
             generation=None,
             epoch=None,
             taken=0,
@@ -346,17 +374,19 @@ class AsyncClient:
 
     # --- losing the kernel ----------------------------------------------------------------
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
+        """The connection is gone, or could not be made; the link tries again."""
         if self._limits is None and not self._is_patient:
             self._ready.fail(self._unavailable())
         if self._drained is not None:
             self._drained.resolve(None)
 
-    def _broken(self, error: BaseException) -> None:
+    def broken(self, error: BaseException) -> None:
+        """Taking a batch raised: a bug of ours."""
         self.rejected(ChannelBrokenError(reason=f"{type(error).__name__}: {error}"))
 
     def _unavailable(self) -> KernelUnavailableError:
-        return KernelUnavailableError(home=self._where.home)
+        return KernelUnavailableError(home=self.where.home)
 
     def _fail_all(self, error: LLMOSError) -> None:
         self.calls.fail_all(lambda: error)
@@ -374,6 +404,16 @@ class AsyncClient:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+
+def _socket_link(client: AsyncClient) -> AnyLink:
+    return Link(
+        client.where.endpoint,
+        client.peer,
+        client.loop,
+        on_lost=client.lost,
+        on_broken=client.broken,
+    )
 
 
 SPAWN_OPTIONS = frozenset(
@@ -395,12 +435,12 @@ class Connecting:
     """What ``aconnect`` returns: await it, or use it in ``async with``."""
 
     def __init__(self, where: Whereabouts, timeout: float | None) -> None:
-        self._where = where
+        self.where = where
         self._timeout = timeout
         self._client: AsyncClient | None = None
 
     async def _open(self) -> AsyncClient:
-        self._client = AsyncClient(self._where)
+        self._client = AsyncClient(self.where)
         await self._client.open(self._timeout)
         return self._client
 

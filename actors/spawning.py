@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,7 @@ from actors.schema import Signature
 from ipc.errors import BadSpecError, UsageError
 from ipc.protocol import SpawnSpec
 
+NameClass = Callable[[type[Any]], SpawnSpec]
 Restart = Literal["permanent", "transient", "temporary"]
 
 FILE_MARK = "__llmos_file__"  # attribute of a module that the loader made from a file
@@ -31,13 +32,16 @@ def make_spec(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
+    naming: NameClass | None = None,
     cwd: str | None = None,
     restart: Restart = "permanent",
     rlimits: Mapping[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> SpawnSpec:
-    """Return the spec. options: further fields of SpawnSpec; those that are None are left out.
+    """Return the spec.
+
+    naming: in place of ``name_class``. options: further fields of SpawnSpec; None: left out.
 
     Raises:
         BadSpecError: the target names no class. SchemaError: the arguments do not fit it.
@@ -45,7 +49,10 @@ def make_spec(
     if restart not in get_args(Restart):
         raise UsageError(reason=f"restart is one of {get_args(Restart)}, not {restart!r}")
     where = cwd or os.getcwd()
-    spec = _name_class(target) if isinstance(target, type) else _name_target(target, where)
+    if isinstance(target, type):
+        spec = (naming or name_class)(target)
+    else:
+        spec = _name_target(target, where)
     if isinstance(target, type) and target.__init__ is not object.__init__:
         signature = Signature(target.__init__, target.__name__)
         signature.bind(list(args), dict(kwargs))
@@ -63,7 +70,12 @@ def make_spec(
     return spec
 
 
-def _name_class(actor_class: type[Any]) -> SpawnSpec:
+def name_class(actor_class: type[Any]) -> SpawnSpec:
+    """Return the part of a spec that names a class.
+
+    Raises:
+        BadSpecError: another process could not find it.
+    """
     qualname = actor_class.__qualname__
     if "<locals>" in qualname:
         problem = "a class made inside a function cannot be found again by another process"

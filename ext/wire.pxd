@@ -28,12 +28,12 @@ cdef packed struct FrameHeader:
 
 cdef enum ParseStatus:
     PARSE_OK = 0
-    PARSE_BAD_LENGTH = 1      # header part is empty or no multiple of the header size
+    PARSE_BAD_LENGTH = 1      # empty, or the last header is cut short
     PARSE_BAD_MAGIC = 2
     PARSE_BAD_VERSION = 3
     PARSE_BAD_HEADER_CHECKSUM = 4
     PARSE_TOO_LONG = 5        # a payload above the caller's limit
-    PARSE_PAYLOAD_MISMATCH = 6     # payload lengths do not add up to the payload part
+    PARSE_PAYLOAD_MISMATCH = 6     # the last payload is cut short
     PARSE_BAD_PAYLOAD_CHECKSUM = 7
     PARSE_ATTACHMENT_MISMATCH = 8  # attachment parts or bytes do not add up
     PARSE_BAD_FIELD = 9       # a priority above 7

@@ -310,35 +310,32 @@ cdef int _fill(FrameHeader* h, Envelope e) except -1:
 
 
 def pack(list envelopes not None):
-    """Return ``(headers, payloads)``: the two byte strings that carry the batch.
+    """Return the bytes that carry the batch: header, payload, header, payload ...
 
     Attachments are not copied: the caller sends them as further parts, in order.
     Raises ValueError for a field that the header cannot hold.
     """
     cdef Py_ssize_t count = len(envelopes)
-    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t total = count * _HEADER
     cdef Py_ssize_t i, length
     cdef Envelope e
-    cdef bytes headers = PyBytes_FromStringAndSize(NULL, count * _HEADER)
-    cdef char* head = PyBytes_AS_STRING(headers)
-    cdef char* body
-    cdef bytes payloads
+    cdef bytes batch
+    cdef char* place
     for i in range(count):
         e = <Envelope?>envelopes[i]
-        # SAFETY: headers has count * _HEADER bytes and i < count.
-        _fill(<FrameHeader*>(head + i * _HEADER), e)
         total += PyBytes_GET_SIZE(e._payload)
-    if count == 1:
-        return headers, (<Envelope>envelopes[0])._payload
-    payloads = PyBytes_FromStringAndSize(NULL, total)
-    body = PyBytes_AS_STRING(payloads)
+    batch = PyBytes_FromStringAndSize(NULL, total)
+    place = PyBytes_AS_STRING(batch)
     for i in range(count):
         e = <Envelope>envelopes[i]
+        # SAFETY: the lengths were added up to ``total`` above; nothing here runs Python code
+        # that could change the list or a payload (attachments are buffers, only measured).
+        _fill(<FrameHeader*>place, e)
+        place += _HEADER
         length = PyBytes_GET_SIZE(e._payload)
-        # SAFETY: the lengths were added up to ``total`` above; bytes are immutable.
-        memcpy(body, PyBytes_AS_STRING(e._payload), length)
-        body += length
-    return headers, payloads
+        memcpy(place, PyBytes_AS_STRING(e._payload), length)
+        place += length
+    return batch
 
 
 cdef int _check(const FrameHeader* h, uint64_t max_payload) noexcept nogil:
@@ -377,45 +374,37 @@ cdef Envelope _load(const FrameHeader* h, bytes payload):
     return e
 
 
-def unpack(bytes headers not None, bytes payloads not None, list attachments not None,
-           uint64_t max_payload):
+def unpack(bytes batch not None, list attachments not None, uint64_t max_payload):
     """Return ``(status, envelopes)``; the list is empty unless status is 0.
 
-    headers: k * 128 bytes. payloads: all payloads in order. attachments: the
-    remaining parts, taken by the envelopes in order.
+    batch: as ``pack`` makes it. attachments: the remaining parts, taken by the envelopes in order.
     """
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(headers)
-    cdef Py_ssize_t available = PyBytes_GET_SIZE(payloads)
-    cdef Py_ssize_t count = length // _HEADER
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(batch)
     cdef Py_ssize_t offset = 0
     cdef Py_ssize_t part = 0
-    cdef Py_ssize_t i
     cdef FrameHeader h
     cdef int status
-    cdef bytes payload
     cdef Envelope e
     cdef list result = []
-    cdef const char* head = PyBytes_AS_STRING(headers)
-    cdef const char* body = PyBytes_AS_STRING(payloads)
-    if count == 0 or length % _HEADER != 0:
+    cdef const char* start = PyBytes_AS_STRING(batch)
+    if length == 0:
         return PARSE_BAD_LENGTH, []
-    for i in range(count):
-        # SAFETY: i < count, so 128 bytes at i * 128 lie inside ``headers``.
-        memcpy(&h, head + i * _HEADER, _HEADER)
+    while offset < length:
+        if length - offset < _HEADER:
+            return PARSE_BAD_LENGTH, []
+        # SAFETY: 128 bytes at ``offset`` lie inside ``batch``, checked above.
+        memcpy(&h, start + offset, _HEADER)
+        offset += _HEADER
         status = _check(&h, max_payload)
         if status != PARSE_OK:
             return status, []
-        if <Py_ssize_t>h.payload_len > available - offset:
+        if <Py_ssize_t>h.payload_len > length - offset:
             return PARSE_PAYLOAD_MISMATCH, []
-        # SAFETY: payload_len bytes at ``offset`` lie inside ``payloads``, checked above.
-        if h.payload_checksum != <uint32_t>xxh64(<const uint8_t*>body + offset, h.payload_len):
+        # SAFETY: payload_len bytes at ``offset`` lie inside ``batch``, checked above.
+        if h.payload_checksum != <uint32_t>xxh64(<const uint8_t*>start + offset, h.payload_len):
             return PARSE_BAD_PAYLOAD_CHECKSUM, []
-        if count == 1 and available == <Py_ssize_t>h.payload_len:
-            payload = payloads
-        else:
-            payload = PyBytes_FromStringAndSize(body + offset, h.payload_len)
+        e = _load(&h, PyBytes_FromStringAndSize(start + offset, h.payload_len))
         offset += h.payload_len
-        e = _load(&h, payload)
         if h.num_attachments:
             if part + h.num_attachments > len(attachments):
                 return PARSE_ATTACHMENT_MISMATCH, []
@@ -426,8 +415,6 @@ def unpack(bytes headers not None, bytes payloads not None, list attachments not
         elif h.attachments_len != 0:
             return PARSE_ATTACHMENT_MISMATCH, []
         result.append(e)
-    if offset != available:
-        return PARSE_PAYLOAD_MISMATCH, []
     if part != len(attachments):
         return PARSE_ATTACHMENT_MISMATCH, []
     return PARSE_OK, result

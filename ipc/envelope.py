@@ -2,11 +2,11 @@
 
 A ZeroMQ message is a batch of one or more envelopes:
 
-    [routing id, ROUTER side only] [headers] [payloads] [attachment ...]
+    [routing id, ROUTER side only] [header payload, header payload ...] [attachment ...]
 
-``headers`` is k fixed-size headers one after the other, ``payloads`` the k
-payloads one after the other, then all attachment parts in order. Everything
-is little-endian; all integers are unsigned.
+The batch is one part: each fixed-size header is followed by its payload (one part
+instead of two saves about 10 us of ZeroMQ's time a hop). Then come all attachment
+parts in order. Everything is little-endian; all integers are unsigned.
 
     offset  size  field             meaning
          0     2  magic             0x4F4C, b"LO"
@@ -67,12 +67,12 @@ __all__ = [
 MAX_PAYLOAD = 64 << 20  # bytes; larger bodies travel as attachments
 
 _REASONS = {
-    1: "the header part is empty or not a multiple of 128 bytes",
+    1: "it is empty, or its last header is cut short",
     2: "wrong magic",
     3: "unknown version",
     4: "header checksum",
     5: "payload above the limit",
-    6: "payload lengths do not add up",
+    6: "its last payload is cut short",
     7: "payload checksum",
     8: "attachments do not add up",
     9: "priority above 7",
@@ -85,8 +85,7 @@ def encode(envelopes: list[Envelope]) -> list[Any]:
     Attachments are the very buffers given, not copies.
     Raises ValueError for a field the header cannot hold.
     """
-    headers, payloads = pack(envelopes)
-    parts: list[Any] = [headers, payloads]
+    parts: list[Any] = [pack(envelopes)]
     for envelope in envelopes:
         if envelope.attachments:
             parts.extend(envelope.attachments)
@@ -99,9 +98,9 @@ def decode(parts: Sequence[Any], max_payload: int = MAX_PAYLOAD) -> list[Envelop
     Raises:
         BadFrameError: the bytes are not a batch; nothing of it may be used.
     """
-    if len(parts) < 2:
-        raise BadFrameError(reason=f"{len(parts)} parts instead of at least 2")
-    status, envelopes = unpack(bytes(parts[0]), bytes(parts[1]), list(parts[2:]), max_payload)
+    if not parts:
+        raise BadFrameError(reason="no parts")
+    status, envelopes = unpack(bytes(parts[0]), list(parts[1:]), max_payload)
     if status:
         raise BadFrameError(reason=_REASONS[status])
     return envelopes

@@ -162,6 +162,7 @@ class Hello(TypedDict):
     pid: NotRequired[int]  # agents: of their process, and when it started (clock ticks since
     start_time: NotRequired[int]  # boot), so that a kernel that never knew it can adopt it
     declares: NotRequired[Declares]  # agents
+    commits: NotRequired[list[list[int]]]  # of turns in ``open``: [turn, number of its COMMIT]
 
 
 class Declares(TypedDict, total=False):

@@ -93,6 +93,7 @@ class ActorRecord:
     told: int = 0  # the mark it was last told
     commit: list[Any] = field(default_factory=list)  # envelopes of a commit still arriving
     is_refusing: bool = False
+    refused_from: int = 0  # number of the commit that was refused
     said_bye: bool = False
     plan: Plan = Plan.NONE
     start_waiters: list[int] = field(default_factory=list)  # calls answered when it is up

@@ -113,9 +113,7 @@ class CallTable:
         for call in self.of_turn(turn):
             if not call.claimed and call.digest == digest:
                 self.claim(call)
-                self._by_correlation.pop((call.owner, call.correlation), None)
-                call.correlation = correlation
-                self._by_correlation[call.owner, correlation] = call
+                self.reattach(call, call.owner, correlation)
                 return call
         return None
 
@@ -132,22 +130,26 @@ class CallTable:
 
     def reattach(self, call: Call, owner: int, correlation: int) -> None:
         """Let another asker wait for this call (a client's idempotency key)."""
-        self._by_correlation.pop((call.owner, call.correlation), None)
+        self._forget_correlation(call)
         call.owner, call.correlation = owner, correlation
         self._by_correlation[owner, correlation] = call
 
     def drop(self, call: Call) -> None:
         """Forget the call."""
         self._by_id.pop(call.id, None)
-        found = self._by_correlation.get((call.owner, call.correlation))
-        if found is call:
-            del self._by_correlation[call.owner, call.correlation]
+        self._forget_correlation(call)
         calls = self._by_turn.get(call.turn)
         if calls is not None and calls.pop(call.id, None) is not None:
             if not call.claimed:
                 self._count_claim(call.turn)
             if not calls:
                 del self._by_turn[call.turn]
+
+    def _forget_correlation(self, call: Call) -> None:
+        """Free the number, unless a call of a later incarnation bears it by now."""
+        number = (call.owner, call.correlation)
+        if self._by_correlation.get(number) is call:
+            del self._by_correlation[number]
 
     def of_owner(self, owner: int) -> list[Call]:
         """Return the calls of a session or actor; linear, for rare use."""

@@ -87,6 +87,7 @@ class Core:
         self._compose(facts)
         self._progress: dict[int, tuple[int, int]] = {}
         self._ack_later: dict[int, Peer] = {}
+        self._parked: dict[int, None] = {}  # turns that waited at the last sweep
         recovery = Recovery(snapshot, self.delivery)
         recovery.load(self.effects, self.turns)
         recovery.bring_up(self.lifecycle, self.syscalls)
@@ -156,7 +157,8 @@ class Core:
             channel = peer.channel
             covered = channel.covered if channel is not None else 0
             for envelope in batch:
-                envelope.acknowledged = covered
+                envelope.acknowledged = peer.told  # it must not outrun a refusal further on
+            batch[-1].acknowledged = covered
             peer.told = covered
             self._ack_later.pop(peer.id, None)
             output.frames.append((route, batch))
@@ -200,17 +202,9 @@ class Core:
             self._on_client(peer, envelope)
 
     def _on_acknowledged(self, peer: Peer, mark: int) -> None:
-        channel = peer.channel
-        if channel is None:
-            return
-        done = channel.acknowledge(min(mark, channel.next_sequence - 1))
         if isinstance(peer, Session):
             peer.heard_ns = self.state.now_ns
-            for envelope in done:
-                if envelope.kind in (Kind.REPLY, Kind.ERROR):
-                    call = self.state.calls.get(envelope.message)
-                    if call is not None and call.is_finished:
-                        self.delivery.forget_call(call)
+        self.delivery.acknowledged(peer, mark)
 
     def _on_agent(self, record: ActorRecord, envelope: Envelope) -> None:
         """Take an agent's envelope: effects of a commit first, then by kind."""
@@ -270,6 +264,7 @@ class Core:
         self.sending.client_tell(session, envelope)
         if envelope.message in session.held:
             held = Envelope(Kind.HELD, 0, session.id, correlation=envelope.correlation)
+            held.index = envelope.sequence & 0xFFFFFFFF
             self.state.post(session, held)
 
     def _client_ask(self, session: Session, envelope: Envelope) -> None:
@@ -318,6 +313,7 @@ class Core:
         state = self.state
         state.timers.set(Due.SWEEP, 0, state.now_ns + SWEEP_NS)
         self.handshake.expire_sessions()
+        self._break_old_rings()
         progress: dict[int, tuple[int, int]] = {}
         peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
         for peer in peers:
@@ -335,6 +331,16 @@ class Core:
         for digest in old:
             del state.keyed[digest]
             state.output.changes.delete("keyed", digest)
+
+    def _break_old_rings(self) -> None:
+        """Look for rings among turns that have waited since the last sweep."""
+        parked: dict[int, None] = {}
+        for record in self.state.actors.values():
+            for identifier, turn in record.open.items():
+                if turn.is_parked:
+                    parked[identifier] = None
+        self.sending.break_rings([turn for turn in parked if turn in self._parked])
+        self._parked = parked
 
     # --- the end of a loop turn ---------------------------------------------------------
 
@@ -389,8 +395,8 @@ class Core:
             channel = peer.channel
             if channel is None:
                 continue
-            channel.cover()
-            put("mark", signed(identifier), (peer.incarnation, channel.taken))
+            channel.covered = _safe_mark(peer, channel.taken)
+            put("mark", signed(identifier), (peer.incarnation, channel.covered))
             if channel.covered - peer.told >= ACK_EVERY:
                 self._want_ack(peer)
             elif identifier not in self._ack_later:
@@ -413,6 +419,20 @@ class Core:
     def statistics(self) -> dict[str, int]:
         """Return the counters."""
         return self.state.counters.statistics()
+
+
+def _safe_mark(peer: Peer, taken: int) -> int:
+    """Return how far a peer may forget what it sent.
+
+    The parts of a commit that is still arriving are only in memory, and so is the refusal of
+    one: until its agent says RESUME, the next kernel must be able to refuse it again.
+    """
+    if isinstance(peer, ActorRecord):
+        if peer.is_refusing:
+            return min(taken, peer.refused_from - 1)
+        if peer.commit:
+            return int(peer.commit[0].sequence) - 1
+    return taken
 
 
 _AGENT: dict[int, Callable[[Core, ActorRecord, Envelope], None]] = {

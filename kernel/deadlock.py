@@ -36,6 +36,10 @@ class WaitGraph(Protocol):
         """Return the turns that occupy the actor, or None when it can start another one."""
         ...
 
+    def room_candidates(self, actor: int) -> list[int] | None:
+        """Return the turns that keep the actor's mailbox full, or None when room will come."""
+        ...
+
 
 def find_deadlock(graph: WaitGraph, turn: int) -> dict[int, list[Wait]]:
     """Return the stuck turns with their waits if ``turn`` is stuck, else an empty dict."""
@@ -58,10 +62,15 @@ def _blockers(graph: WaitGraph, waits: list[Wait]) -> list[list[int] | None]:
     """Return per wait the turns that hold it up; [None] for a turn that can go on."""
     if not waits:
         return [None]
-    return [
-        [wait.turn] if wait.turn is not None else graph.stuck_candidates(wait.actor)
-        for wait in waits
-    ]
+    return [_group(graph, wait) for wait in waits]
+
+
+def _group(graph: WaitGraph, wait: Wait) -> list[int] | None:
+    if wait.turn is not None:
+        return [wait.turn]
+    if wait.is_room:
+        return graph.room_candidates(wait.actor)
+    return graph.stuck_candidates(wait.actor)
 
 
 def _fixpoint(blockers: dict[int, list[list[int] | None]]) -> set[int]:

@@ -27,6 +27,7 @@ from ipc.errors import (
     LLMOSError,
     MailboxFullError,
     NoCapabilityError,
+    TurnTooLargeError,
     UnknownActorError,
     to_wire,
 )
@@ -107,14 +108,21 @@ class Delivery:
         envelope.message = message.id
         message.reserved = reserved or envelope.sender in (0, receiver.id)
         message.accepted_wall_ns = state.wall_ns
-        row = b""
         if envelope.deadline:
             message.due_ns = state.now_ns + envelope.deadline
             state.timers.set(Due.DEADLINE, message.id, message.due_ns)
-            row = msgpack.packb(state.to_wall(message.due_ns))
         state.messages[message.id] = message
+        row = self._deadline_row(message) if message.due_ns else b""
         state.output.changes.put_new("message", message.id, (envelope, row))
         return message
+
+    def _deadline_row(self, message: Message) -> bytes:
+        return msgpack.packb(self.state.to_wall(message.due_ns))  # type: ignore[no-any-return]
+
+    def save_message(self, message: Message) -> None:
+        """Journal an accepted message whose envelope has changed."""
+        row = self._deadline_row(message) if message.due_ns else b""
+        self.state.output.changes.put("message", message.id, (message.envelope, row))
 
     def enqueue(self, receiver: ActorRecord, message: Message) -> None:
         """Put an accepted message into the mailbox; its room is taken here."""
@@ -233,6 +241,10 @@ class Delivery:
     def _admit_message(self, receiver: ActorRecord, message: Message) -> None:
         message.held = False
         self.enqueue(receiver, message)
+        self.accept_held(message)
+
+    def accept_held(self, message: Message) -> None:
+        """Tell a client that its tell waits for room no more: it has any, or was buried."""
         session = self.state.peers.sessions.get(message.sender)
         if session is not None:
             correlation = session.held.pop(message.id, None)
@@ -247,6 +259,26 @@ class Delivery:
         turn.reservations.remove(receiver.id)
         self.count_slots(borrower)
         self.grant_credit(receiver, borrower, wish)
+
+    def put_back(self, record: ActorRecord, messages: list[Message]) -> None:
+        """Return messages from turns to the mailbox; deadlines that passed meanwhile count now."""
+        record.mailbox.put_back(messages)
+        for message in messages:
+            if 0 < message.due_ns <= self.state.now_ns:
+                self.state.timers.set(Due.DEADLINE, message.id, message.due_ns)
+
+    def withdraw_waits(self, turns: list[Turn]) -> None:
+        """Take the reservations of turns that wait no more out of the lines."""
+        for turn in turns:
+            for target in turn.reservations:
+                receiver = self.state.actors.get(target)
+                if receiver is not None:
+                    waiting = receiver.mailbox.waiting
+                    for waiter in [w for w in waiting if not isinstance(w, Message)]:
+                        if waiter.turn == turn.message.id:
+                            waiting.remove(waiter)
+                    self.state.dirty[target] = None  # who stood behind them may have room
+            turn.reservations.clear()
 
     # --- grants -------------------------------------------------------------------------
 
@@ -278,6 +310,9 @@ class Delivery:
             message = mailbox.next()
             if message is None:
                 return
+            if 0 < message.due_ns <= self.state.now_ns:  # it has come back from a turn too late
+                self.expire(message.id)
+                continue
             self._grant(record, message)
 
     def _may_hold(self, record: ActorRecord) -> int:
@@ -504,6 +539,7 @@ class Delivery:
         for call in list(self.state.calls.of_turn(message.id)):
             self.cancel_call(call)
         turn.outstanding.clear()
+        self.withdraw_waits([turn])
         self.count_slots(receiver)
         self.state.post(receiver, Envelope(Kind.CANCEL, 0, receiver.id, turn=message.id))
 
@@ -522,19 +558,57 @@ class Delivery:
             if receiver is None or message_id not in receiver.open:
                 state.counters.add("expired")
                 self.unqueue(message)
-                self.end_message(message)
+                self.accept_held(message)
+                self.dead_letter(message, "expired", None)
 
     def refuse(self, peer: Peer, envelope: Envelope, error: LLMOSError) -> None:
-        """Tell a peer that what it sent was not taken; nothing of it was applied."""
+        """Tell a peer that what it sent was not taken; nothing of it was applied.
+
+        A refused ask is one that was answered at once: its number is covered from now on, so
+        the refusal must outlive this kernel, as must that of a client's tell.
+        """
         self.state.counters.add("refused")
+        body = encode_plain(to_wire(error))
+        if envelope.kind == Kind.ASK and not isinstance(error, TurnTooLargeError):
+            self._record_refusal(peer, envelope, Envelope(Kind.ERROR, payload=body))
+            return
         refusal = Envelope(
             Kind.REFUSED,
             0,
             peer.id,
-            encode_plain(to_wire(error)),
+            body,
             correlation=envelope.correlation,
+            index=envelope.sequence & 0xFFFFFFFF,
         )
-        self.state.post(peer, refusal)
+        if envelope.kind == Kind.TELL and isinstance(peer, Session):
+            self._record_refusal(peer, envelope, refusal)
+        else:
+            self.state.post(peer, refusal)
+
+    def _record_refusal(self, peer: Peer, envelope: Envelope, answer: Envelope) -> None:
+        envelope.sender, envelope.message = peer.id, self.state.new_id()
+        if isinstance(peer, Session):
+            envelope.turn = 0
+        call = Call(envelope.message, envelope)
+        self.state.calls.add(call)
+        turn = peer.open.get(call.turn) if isinstance(peer, ActorRecord) else None
+        if turn is not None and isinstance(peer, ActorRecord):
+            turn.outstanding.add(call.id)
+            self.count_slots(peer)
+        self.finish_call(call, answer)
+
+    def acknowledged(self, peer: Peer, mark: int) -> None:
+        """A peer has taken what was sent to it up to ``mark``; a client's answers are done with."""
+        channel = peer.channel
+        if channel is None:
+            return
+        done = channel.acknowledge(min(mark, channel.next_sequence - 1))
+        if isinstance(peer, Session):
+            for envelope in done:
+                if envelope.kind in (Kind.REPLY, Kind.ERROR, Kind.REFUSED):
+                    call = self.state.calls.get(envelope.message)
+                    if call is not None and call.is_finished:
+                        self.forget_call(call)
 
     def cancelled_error(self, receiver: int, reason: str) -> AskCancelledError:
         """Return the error for an asker whose ask was stopped below it."""

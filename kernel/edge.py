@@ -11,9 +11,7 @@ Invariants:
 
 Attachments are not copied: a received one is ZeroMQ's own buffer, and is sent as it is.
 
-Cost: about 3 us to take and 2 us to send a message of one envelope (bench: edge). Where pyzmq
-has several ways the cheapest is used, which is why this does not look like its manual:
-getsockopt costs 1.6 us, ``Again`` 3.7 us, ``zmq.Socket.send`` 1 us more than the backend's.
+Cost: about 2 us to take and 2 us to send a message of one envelope, through ipc/port.py.
 """
 
 from __future__ import annotations
@@ -28,18 +26,12 @@ from zmq.backend import zmq_poll
 from ext.wire import Envelope
 from ipc.envelope import decode, encode
 from ipc.errors import BadFrameError
+from ipc.port import POLLIN, open_port, send_message
 
-SMALL_BYTES = 1 << 16  # below it a copy is cheaper than sharing a buffer between threads
 MAX_PART_BYTES = 1 << 30
 HIGH_WATER_MARK = 16384  # messages per peer; above the window of any peer
 DRAIN_MESSAGES = 256
 DRAIN_BYTES = 16 << 20
-
-# plain integers: combining pyzmq's flag enums costs 1 us each time
-_NOBLOCK = int(zmq.NOBLOCK)
-_MORE = int(zmq.SNDMORE)
-_MORE_NOBLOCK = int(zmq.SNDMORE | zmq.NOBLOCK)
-_IN = int(zmq.POLLIN)
 
 Receive = Callable[[bytes, list[Envelope]], None]
 
@@ -64,16 +56,18 @@ class Edge:
         except zmq.ZMQError:
             self._context.destroy(linger=0)
             raise
-        self._poll_item = (self._socket, _IN)
-        self._send: Callable[..., Any] = zmq.backend.Socket.send.__get__(self._socket)
+        self._port = open_port(self._socket)
+        self._poll_item = (self._socket, POLLIN)
 
     def wait(self, descriptor: int, timeout_ms: int) -> tuple[bool, bool]:
         """Wait for input or the descriptor; timeout_ms: -1 for ever.
 
-        Returns: whether there is input, whether the descriptor can be read.
+        Returns: whether there is input, whether the descriptor may be readable.
         """
+        if self._port.events() & POLLIN:
+            return True, True
         has_input = is_readable = False
-        ready: Any = zmq_poll([self._poll_item, (descriptor, _IN)], timeout_ms)
+        ready: Any = zmq_poll([self._poll_item, (descriptor, POLLIN)], timeout_ms)
         for what, _ in ready:
             if what is self._socket:
                 has_input = True
@@ -83,70 +77,47 @@ class Edge:
 
     def has_input(self) -> bool:
         """Say whether a message waits."""
-        return bool(zmq_poll([self._poll_item], 0))
+        return bool(self._port.events() & POLLIN)
 
     def drain(self, receive: Receive) -> int:
         """Hand over what waits, within I3; return the number of messages taken."""
         taken = taken_bytes = 0
-        while taken < DRAIN_MESSAGES and taken_bytes < DRAIN_BYTES and self.has_input():
+        while taken < DRAIN_MESSAGES and taken_bytes < DRAIN_BYTES:
+            parts = self._port.receive()
+            if parts is None:
+                break
             taken += 1
-            route, parts = self._take()
+            route = bytes(parts[0])
+            del parts[0]
             try:
                 envelopes = decode(parts, self._max_payload)
             except BadFrameError as error:
                 self._count_bad(str(error))
                 continue
-            taken_bytes += len(parts[1])
-            if len(parts) > 2:
-                taken_bytes += sum(memoryview(part).nbytes for part in parts[2:])
+            for part in parts:
+                taken_bytes += len(part)
             receive(route, envelopes)
         return taken
 
     def send(self, route: bytes, batch: list[Envelope]) -> bool:
         """Send a batch; False if that connection is gone or takes no more (I2)."""
-        send = self._send
-        parts = encode(batch)
-        try:
-            send(route, _MORE_NOBLOCK)
-        except zmq.ZMQError as error:
-            return self._count_unsent(error)
-        # once the route is taken, the rest of the message is too
-        last = len(parts) - 1
-        for i, part in enumerate(parts):
-            if len(part) < SMALL_BYTES:  # bytes, but for attachments
-                send(part, _MORE if i < last else 0)
-            else:
-                send(part, _MORE if i < last else 0, False)
-        return True
+        problem = send_message(self._socket, self._port, [route, *encode(batch)])
+        return self._count_unsent(problem) if problem else True
 
     def close(self) -> None:
         """Close the socket; what has not left yet is dropped."""
+        self._port.detach()
         self._context.destroy(linger=0)
-
-    def _take(self) -> tuple[bytes, list[Any]]:
-        """Return route and parts of one message; there must be one.
-
-        A frame, unlike bytes, tells whether more follow; after a route something always does.
-        """
-        receive = self._socket.recv
-        route = receive(_NOBLOCK)
-        frame = receive(0, False)
-        parts: list[Any] = [frame.bytes]
-        while frame.more:
-            frame = receive(0, False)
-            is_shared = len(parts) >= 2 and len(frame) >= SMALL_BYTES
-            parts.append(frame if is_shared else frame.bytes)
-        return route, parts
 
     def _count_bad(self, problem: str) -> None:
         self.counters["bad_frames"] += 1
         self.last_problem = problem
 
-    def _count_unsent(self, error: zmq.ZMQError) -> bool:
-        if error.errno == zmq.EHOSTUNREACH:
+    def _count_unsent(self, problem: int) -> bool:
+        if problem == zmq.EHOSTUNREACH:
             self.counters["unreachable"] += 1
-        elif error.errno == zmq.EAGAIN:
+        elif problem == zmq.EAGAIN:
             self.counters["peer_full"] += 1
         else:
-            raise error
+            raise zmq.ZMQError(problem)
         return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ext.wire import Envelope
+from ipc.envelope import split_refs
 from ipc.errors import BadFrameError, LimitError, NoCapabilityError
 from ipc.plain import decode_plain
 from ipc.protocol import EFFECTS, WATCH_OPERATIONS, Flag, Kind
@@ -43,6 +44,9 @@ class Effects:
         for effect in effects:
             if effect.kind not in EFFECTS:
                 raise BadFrameError(reason=f"kind {effect.kind} is not an effect")
+            if effect.flags & Flag.HAS_REFS:
+                for target in _refs_of(effect):
+                    self._check_target(record, target)
             if effect.kind == Kind.TELL:
                 self._check_target(record, effect.receiver)
             elif effect.kind == Kind.STATE:
@@ -254,6 +258,14 @@ class Effects:
         subscribers.pop(record.id, None)
         if not subscribers:
             self.state.topics.pop(topic, None)
+
+
+def _refs_of(effect: Envelope) -> tuple[int, ...]:
+    """Return the handles that an effect passes on. Raises BadFrameError if they are cut short."""
+    if effect.kind == Kind.PUBLISH:
+        inner = Envelope(Kind.TELL, payload=_topic_of(effect)[1], flags=effect.flags)
+        return split_refs(inner)[0]
+    return split_refs(effect)[0]
 
 
 def _topic_of(effect: Envelope) -> tuple[str, bytes]:

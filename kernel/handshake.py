@@ -58,7 +58,10 @@ class Handshake:
         self.effects = effects
 
     def on_hello(self, route: bytes, envelope: Envelope) -> None:
-        """Take a peer's claim, or answer REJECT."""
+        """Take a peer's claim, or answer REJECT. A connection says hello once."""
+        if self.state.peers.owner(route) is not None:
+            self.state.counters.add("frames_repeated")
+            return
         try:
             hello = _read_hello(envelope)
             if hello["role"] == "agent":
@@ -106,7 +109,7 @@ class Handshake:
         """Same epoch: grants and credits stand; send again what was lost on the way."""
         channel = record.channel
         assert channel is not None
-        channel.acknowledge(hello["taken"])
+        self.delivery.acknowledged(record, hello["taken"])
         self._send_welcome(route, record, state={}, is_resumed=True)
         for kept in channel.unacknowledged():
             self.state.post_unnumbered(route, kept, record)
@@ -124,10 +127,12 @@ class Handshake:
         if turns:
             self.turns.put_back(record, turns)
         if not is_new:
-            self._adopt_turns(record, hello["open"])
+            ended = {turn for turn, number in hello.get("commits", ()) if 0 < number <= taken}
+            self._adopt_turns(record, [turn for turn in hello["open"] if turn not in ended])
         if record.status is Status.STARTING:
             record.status = Status.RUNNING
-            self.lifecycle.on_up(record)
+            if "declares" in hello:  # else its class could not be loaded: BYE says why
+                self.lifecycle.on_up(record)
         if is_new and record.has_hook("on_start"):
             self._post_start(record)
         self.state.save_actor(record)
@@ -262,7 +267,7 @@ class Handshake:
             actor=peer.id,
             name=self.state.name_of(peer.id),
             incarnation=peer.incarnation if isinstance(peer, ActorRecord) else 0,
-            taken=peer.channel.covered,
+            taken=self._safe_mark(peer, peer.channel.covered),
             resumed=is_resumed,
             state=state,
             limits=Limits(
@@ -277,6 +282,18 @@ class Handshake:
         )
         envelope = Envelope(Kind.WELCOME, 0, peer.id, encode_plain(welcome))
         self.state.post_unnumbered(route, envelope, peer)
+
+    def _safe_mark(self, peer: Peer, covered: int) -> int:
+        """Return the mark before the first tell whose refusal or delay is still on its way.
+
+        A client takes a tell for accepted when it is covered, so it must hear of that first.
+        """
+        if isinstance(peer, Session) and peer.channel is not None:
+            told = [kept.index for kept in peer.channel.unacknowledged() if kept.kind == Kind.HELD]
+            answers = [call.answer for call in self.state.calls.of_owner(peer.id)]
+            told += [a.index for a in answers if a is not None and a.kind == Kind.REFUSED]
+            return min([covered, *(number - 1 for number in told)])
+        return covered
 
     def on_tick(self, envelope: Envelope) -> None:
         """An agent's watchdog says how long its event loop has been stuck."""

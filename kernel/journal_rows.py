@@ -55,15 +55,15 @@ def content_parts(envelope: Envelope) -> list[Any]:
 
 def inline_blob(envelope: Envelope) -> Blob:
     """Return the whole envelope as one blob."""
-    headers, payload = pack([envelope])
+    blob = pack([envelope])
     if not envelope.attachments:
-        return headers + payload
-    return b"".join((headers, *content_parts(envelope)))
+        return blob
+    return b"".join((blob, *content_parts(envelope)[1:]))
 
 
 def spilled_blob(envelope: Envelope, number: int) -> Blob:
     """Return the blob of an envelope whose content is in file ``number``."""
-    return _SPILLED.pack(b"LF", number) + pack([envelope])[0]
+    return _SPILLED.pack(b"LF", number) + pack([envelope])[:HEADER_SIZE]
 
 
 def spill_number(blob: Blob) -> int | None:
@@ -80,15 +80,17 @@ def read_envelope(blob: Blob, content: bytes | None = None) -> Envelope:
         blob = blob[_SPILLED.size :] + content
     if len(blob) < HEADER_SIZE:
         raise ValueError(f"{len(blob)} bytes are not an envelope")
-    payload, attachments = _split(blob) if blob[_NUM_ATTACHMENTS] else (blob[HEADER_SIZE:], [])
-    status, envelopes = unpack(blob[:HEADER_SIZE], payload, attachments, _NO_LIMIT)
+    attachments: list[Any] = []
+    if blob[_NUM_ATTACHMENTS]:
+        blob, attachments = _split(blob)
+    status, envelopes = unpack(blob, attachments, _NO_LIMIT)
     if status:
         raise ValueError(f"not an envelope (status {status})")
     return envelopes[0]
 
 
 def _split(blob: Blob) -> tuple[bytes, list[Any]]:
-    """Return payload and attachments of an inline blob; ValueError if they are cut short."""
+    """Return header with payload, and attachments; ValueError if they are cut short."""
     count = blob[_NUM_ATTACHMENTS]
     start = HEADER_SIZE + int.from_bytes(blob[_PAYLOAD_LEN : _PAYLOAD_LEN + 4], "little")
     if len(blob) < start + 8 * count:
@@ -98,7 +100,7 @@ def _split(blob: Blob) -> tuple[bytes, list[Any]]:
     for size in struct.unpack_from(f"<{count}Q", blob, start):
         attachments.append(blob[offset : offset + size])
         offset += size
-    return blob[HEADER_SIZE:start], attachments
+    return blob[:start], attachments
 
 
 class TableCodec:

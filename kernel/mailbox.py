@@ -15,6 +15,7 @@ Cost: put and next are O(1) while no lane is held back. Owner: the core's loop.
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -116,9 +117,16 @@ class Mailbox:
             and self.used_bytes + self.lent_bytes + size <= self.limit_bytes
         )
 
-    def has_double_room(self, messages: int) -> bool:
-        """Say whether that much stays within twice the limit (breaking a ring of waiters)."""
-        return self.used_messages + self.lent_messages + messages <= 2 * self.limit_messages
+    def is_open_to(self, size: int) -> bool:
+        """Say whether one message of this size would enter at once, without standing in line."""
+        return not self.waiting and self.has_room(1, size)
+
+    def has_double_room(self, messages: int, size: int) -> bool:
+        """Say whether that much stays within twice the limits (breaking a ring of waiters)."""
+        return (
+            self.used_messages + self.lent_messages + messages <= 2 * self.limit_messages
+            and self.used_bytes + self.lent_bytes + size <= 2 * self.limit_bytes
+        )
 
     def count(self, message: Message) -> None:
         """Charge the message to the mailbox until ``discharge``."""
@@ -133,13 +141,16 @@ class Mailbox:
             self.used_bytes -= message.size
 
     def put(self, message: Message) -> None:
-        """Append to the tail of its lane."""
+        """Append to the tail of its lane; one that had to wait for room takes its own place."""
+        priority = message.envelope.priority
+        queue = self._lanes[priority]
+        if (self._blocked and (message.sender, priority) in self._blocked) or (
+            queue and queue[-1].order > message.order
+        ):
+            self.put_back([message])
+            return
         self._num_queued += 1
-        lane = (message.sender, message.envelope.priority)
-        if self._blocked and lane in self._blocked:
-            self._blocked[lane].append(message)
-        else:
-            self._lanes[message.envelope.priority].append(message)
+        queue.append(message)
 
     def put_back(self, messages: list[Message]) -> None:
         """Return granted messages to their places (a crash, a refused commit)."""
@@ -147,7 +158,7 @@ class Mailbox:
         for message in sorted(messages, key=lambda item: item.order, reverse=True):
             lane = (message.sender, message.envelope.priority)
             if lane in self._blocked:
-                self._blocked[lane].insert(0, message)
+                insort(self._blocked[lane], message, key=lambda item: item.order)
             else:
                 self._merge(message.envelope.priority, [message])
 

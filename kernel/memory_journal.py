@@ -41,7 +41,7 @@ class MemoryJournal:
     def load(self) -> Snapshot:
         """Return everything stored, with envelopes of its own, in order of the keys."""
         return {
-            name: {key: _unpack(name, rows[key]) for key in sorted(rows)}  # type: ignore[type-var]
+            name: {key: _unpack(name, rows[key]) for key in sorted(rows)}
             for name, rows in self._tables.items()
         }
 

@@ -97,6 +97,7 @@ class Recovery:
             message.reserved = envelope.sender in (0, record.id)
             message.accepted_wall_ns = state.wall_ns
             state.messages[message.id] = message
+            state.counters.add("recovered")
             if row:
                 message.due_ns = state.to_monotonic(msgpack.unpackb(row))
                 state.timers.set(Due.DEADLINE, message.id, message.due_ns)

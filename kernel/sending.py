@@ -20,7 +20,7 @@ from ipc.errors import (
     TurnTooLargeError,
 )
 from ipc.plain import decode_plain
-from ipc.protocol import Flag
+from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
 from kernel.deadlock import Wait, find_deadlock
@@ -77,8 +77,7 @@ class Sending:
         """Return the receiver after all checks that must leave nothing behind."""
         self.check_storage()
         receiver = self.delivery.find_receiver(session, envelope.receiver)
-        mailbox = receiver.mailbox
-        if envelope.flags & Flag.NOWAIT and not mailbox.has_room(1, envelope.size):
+        if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
             raise self.delivery.full_error(receiver)
         envelope.sender = session.id
         envelope.turn = 0
@@ -122,6 +121,7 @@ class Sending:
         call = self.state.calls.match(envelope.turn, envelope.digest, envelope.correlation)
         if call is None:
             return None
+        self._renumber(call, envelope)
         self.state.counters.add("calls_recorded")
         turn.outstanding.add(call.id)
         self.delivery.count_slots(record)
@@ -129,6 +129,22 @@ class Sending:
         if call.is_finished:
             self.delivery.send_answer(record, turn, call)
         return call
+
+    def _renumber(self, call: Call, envelope: Envelope) -> None:
+        """Journal the number by which the asker's new incarnation knows the call."""
+        state = self.state
+        message = state.messages.get(call.id)
+        if call.answer is not None:
+            answer = call.answer = call.answer.copy()
+            answer.correlation = envelope.correlation
+            state.output.changes.put("answer", call.id, (answer,))
+        elif message is not None:
+            message.envelope = message.envelope.copy()
+            message.envelope.correlation = envelope.correlation
+            self.delivery.save_message(message)
+        elif call.receiver == 0:
+            envelope.sender, envelope.message = call.owner, call.id
+            state.output.changes.put("message", call.id, (envelope, b""))
 
     def open_call(self, record: ActorRecord, turn: Turn, envelope: Envelope) -> None:
         """Check that the turn may make one more call.
@@ -146,13 +162,14 @@ class Sending:
 
     def agent_ask(self, record: ActorRecord, turn: Turn, envelope: Envelope) -> None:
         """Send an ask made inside a turn, or raise to refuse it."""
-        if self.recorded_call(record, turn, envelope) is not None:
+        recorded = self.recorded_call(record, turn, envelope)
+        if recorded is not None:
+            self._break_or_refuse(record, turn, recorded)  # the receiver may have come to wait
             return
         self.check_storage()
         self.open_call(record, turn, envelope)
         receiver = self.delivery.find_receiver(record, envelope.receiver)
-        mailbox = receiver.mailbox
-        if envelope.flags & Flag.NOWAIT and not mailbox.has_room(1, envelope.size):
+        if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
             raise self.delivery.full_error(receiver)
         self.delivery.pass_handles(record, receiver, envelope)
         message = self.delivery.accept(receiver, envelope)
@@ -161,8 +178,8 @@ class Sending:
         turn.outstanding.add(call.id)
         self.delivery.count_slots(record)
         self.delivery.enqueue_or_wait(receiver, message)
-        if receiver.open and not receiver.slots:
-            self._break_or_refuse(record, turn, receiver, call)
+        if message.held or (receiver.open and not receiver.slots):
+            self._break_or_refuse(record, turn, call)
 
     def on_cancel(self, peer: ActorRecord | Session, envelope: Envelope) -> None:
         """An asker no longer waits."""
@@ -195,8 +212,7 @@ class Sending:
         self.state.counters.add("held_for_room")
         self.delivery.count_slots(record)
         self.delivery.recall_credit(receiver)
-        if receiver.open and not receiver.slots:
-            self._break_ring(envelope.turn, receiver)
+        self._break_ring(envelope.turn)
 
     def _read_wish(self, record: ActorRecord, envelope: Envelope) -> Reservation:
         messages, size = _two_numbers(envelope)
@@ -215,12 +231,53 @@ class Sending:
 
     # --- rings --------------------------------------------------------------------------
 
-    def _break_or_refuse(
-        self, record: ActorRecord, turn: Turn, receiver: ActorRecord, call: Call
-    ) -> None:
+    def break_rings(self, turns: Iterable[int]) -> None:
+        """Free turns that have come to wait for each other without an ask that closed a ring.
+
+        So it goes when the last other thing that one of them waited for has come: the youngest
+        ask among them then gets DeadlockError.
+        """
+        for turn_id in turns:
+            stuck = self._stuck_after_admitting(turn_id)
+            calls = [call for waiting in stuck for call in self._outstanding(waiting)]
+            if calls:
+                self._deny(max(calls), self._name_ring(turn_id, stuck))
+            elif stuck:
+                self._refuse_reservations(turn_id)
+
+    def _outstanding(self, turn_id: int) -> set[int]:
+        message = self.state.messages[turn_id]
+        return self.state.actors[message.receiver].open[turn_id].outstanding
+
+    def _deny(self, call_id: int, ring: str) -> None:
+        call, message = self.state.calls.get(call_id), self.state.messages.get(call_id)
+        if call is not None and message is not None:
+            self.state.counters.add("deadlocks")
+            self.delivery.answer_error(call, DeadlockError(ring=ring))
+            self.delivery.cancel_message(message)
+
+    def _refuse_reservations(self, turn_id: int) -> None:
+        owner = self.state.actors[self.state.messages[turn_id].receiver]
+        for target in list(owner.open[turn_id].reservations):
+            receiver = self.state.actors[target]
+            error = self.delivery.full_error(receiver)
+            for waiter in list(receiver.mailbox.waiting):
+                if isinstance(waiter, Reservation) and waiter.turn == turn_id:
+                    asked = Envelope(Kind.RESERVE, correlation=waiter.correlation)
+                    self.delivery.refuse(owner, asked, error)
+        self._withdraw_reservations(turn_id)
+
+    def _stuck_after_admitting(self, turn_id: int) -> dict[int, list[Wait]]:
+        """Return what is stuck with a turn once nobody more can be let in over the limit."""
+        while stuck := find_deadlock(self, turn_id):
+            if not self._admit_in_ring(stuck):
+                return stuck
+        return {}
+
+    def _break_or_refuse(self, record: ActorRecord, turn: Turn, call: Call) -> None:
         """If this ask closes a ring: break it by admitting over the limit, or refuse the ask."""
-        stuck = find_deadlock(self, call.turn)
-        if not stuck or self._admit_in_ring(stuck):
+        stuck = self._stuck_after_admitting(call.turn)
+        if not stuck:
             return
         ring = self._name_ring(call.turn, stuck)
         turn.outstanding.discard(call.id)
@@ -229,12 +286,10 @@ class Sending:
         self.state.counters.add("deadlocks")
         raise DeadlockError(ring=ring)
 
-    def _break_ring(self, turn: int, receiver: ActorRecord) -> None:
+    def _break_ring(self, turn: int) -> None:
         """A wait for room has closed a ring: admit over the limit, up to twice the limit."""
-        stuck = find_deadlock(self, turn)
-        if stuck and not self._admit_in_ring(stuck):
-            self._withdraw_reservations(turn)
-            raise self.delivery.full_error(receiver)
+        if self._stuck_after_admitting(turn):
+            self._refuse_reservations(turn)
 
     def _admit_in_ring(self, stuck: dict[int, list[Wait]]) -> bool:
         for waits in stuck.values():
@@ -243,7 +298,9 @@ class Sending:
                 if wait.is_room and receiver is not None:
                     waiter = receiver.mailbox.waiting[0] if receiver.mailbox.waiting else None
                     messages = waiter.messages if isinstance(waiter, Reservation) else 1
-                    if waiter is not None and receiver.mailbox.has_double_room(messages):
+                    if waiter is not None and receiver.mailbox.has_double_room(
+                        messages, waiter.size
+                    ):
                         self.delivery.admit_waiting(receiver, force=True)
                         return True
         return False
@@ -302,6 +359,25 @@ class Sending:
         if len(running) < (1 if record.solo else record.concurrency):
             return None
         return [turn.message.id for turn in running]
+
+    def room_candidates(self, actor: int) -> list[int] | None:
+        """See kernel.deadlock.WaitGraph. Room comes from the actor's turns, or from a lender's."""
+        record = self.state.actors.get(actor)
+        if record is None:
+            return None
+        found: list[int] = []
+        if record.mailbox.used_messages:
+            own = self.stuck_candidates(actor)
+            if own is None:
+                return None
+            found += own
+        if record.mailbox.lent_messages:
+            for borrower in self.state.actors.values():
+                if actor in borrower.lent:
+                    if not borrower.open:
+                        return None  # it has been asked to give it back
+                    found += [turn.message.id for turn in borrower.running]
+        return found or None
 
 
 def _two_numbers(envelope: Envelope) -> tuple[int, int]:

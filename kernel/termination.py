@@ -73,7 +73,7 @@ class Termination:
         messages = [turn.message for turn in turns if not turn.is_cancelled]
         messages += record.mailbox.queued()
         messages += [waiter for waiter in waiting if isinstance(waiter, Message)]
-        self.turns.withdraw_waits(turns)
+        self.delivery.withdraw_waits(turns)
         error = ActorDeadError(actor=record.name, reason=reason)
         for message in messages:
             self.turns.drop_calls(message)
@@ -84,18 +84,11 @@ class Termination:
             elif message.sender == 0:
                 self.delivery.end_message(message)
             else:
-                self._accept_held(message)
+                self.delivery.accept_held(message)
                 self.delivery.dead_letter(message, "receiver_terminated", error)
         for waiter in waiting:
             if not isinstance(waiter, Message):
                 self._refuse_waiter(waiter, record, error)
-
-    def _accept_held(self, message: Message) -> None:
-        """A client's tell that waited for room has been accepted, and ends as a dead letter."""
-        session = self.state.peers.sessions.get(message.sender)
-        correlation = session.held.pop(message.id, None) if session is not None else None
-        if session is not None and correlation is not None:
-            self.state.post(session, Envelope(Kind.ACCEPTED, 0, correlation=correlation))
 
     def _refuse_waiter(
         self, waiter: Reservation, record: ActorRecord, error: ActorDeadError

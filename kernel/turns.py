@@ -139,6 +139,7 @@ class Turns:
     def _refuse(self, record: ActorRecord, commit: Envelope, error: LLMOSError | None) -> None:
         """Refuse a commit and all that follow until RESUME: they may build on its state."""
         record.is_refusing = True
+        record.refused_from = commit.sequence
         reason = error or TurnClosedError(operation="a commit", actor=record.name)
         self.state.counters.add("commits_refused")
         body = encode_plain({"code": reason.code, "fields": reason.fields})
@@ -156,25 +157,13 @@ class Turns:
         """Return granted messages to the mailbox; cancelled ones have ended already."""
         for turn in turns:
             record.open.pop(turn.message.id, None)
-        self.withdraw_waits(turns)
+        self.delivery.withdraw_waits(turns)
         back = [turn.message for turn in turns if not turn.is_cancelled]
         for message in back:
             self.state.calls.release_claims(message.id)
-        record.mailbox.put_back(back)
+        self.delivery.put_back(record, back)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
-
-    def withdraw_waits(self, turns: list[Turn]) -> None:
-        """Take the reservations of turns that are no longer open out of the lines."""
-        for turn in turns:
-            for target in turn.reservations:
-                receiver = self.state.actors.get(target)
-                if receiver is not None:
-                    waiting = receiver.mailbox.waiting
-                    for waiter in [w for w in waiting if not isinstance(w, Message)]:
-                        if waiter.turn == turn.message.id:
-                            waiting.remove(waiter)
-            turn.reservations.clear()
 
     # --- failures -----------------------------------------------------------------------
 
@@ -184,7 +173,7 @@ class Turns:
         record.failures += 1
         record.last_error = {"code": error.code, "fields": error.fields}
         self.state.counters.add("turns_failed")
-        self.withdraw_waits([turn])
+        self.delivery.withdraw_waits([turn])
         self._close(record, turn)
         if is_start(message):
             self.state.crashed[record.id] = f"on_start failed: {error.args[0]}"
@@ -224,7 +213,7 @@ class Turns:
     def hold_back(self, record: ActorRecord, message: Message, due_ns: int) -> None:
         """Put a message back and hold its lane until ``due_ns``."""
         priority = message.envelope.priority
-        record.mailbox.put_back([message])
+        self.delivery.put_back(record, [message])
         record.mailbox.block(message.sender, priority)
         self.state.timers.set(Due.BACKOFF, (record.id, message.sender, priority), due_ns)
 
@@ -253,7 +242,7 @@ class Turns:
         record.open.clear()
         record.commit = []
         record.is_refusing = False
-        self.withdraw_waits(turns)
+        self.delivery.withdraw_waits(turns)
         back = [turn.message for turn in turns if not turn.is_cancelled]
         given_up: set[int] = set()
         if is_own_crash:
@@ -267,7 +256,7 @@ class Turns:
         kept = [message for message in back if message.id not in given_up]
         for message in kept:
             self.state.calls.release_claims(message.id)
-        record.mailbox.put_back(kept)
+        self.delivery.put_back(record, kept)
         if len(running) > 1:
             record.solo = {turn.message.id for turn in running} - given_up
         self.delivery.count_slots(record)

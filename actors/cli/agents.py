@@ -13,6 +13,7 @@ from actors.cli.guard import guarded
 from actors.cli.options import AgentArgument, HomeOption, JsonOption, NameOption
 from actors.cli.render import Column, print_json, print_record, print_table
 from actors.cli.values import agent_key
+from ipc.ids import short
 
 STATE_STYLES = {
     "running": "green",
@@ -30,6 +31,11 @@ def _state(row: Mapping[str, Any]) -> str:
     return f"{row['state']} ({', '.join(waiting)})" if waiting else str(row["state"])
 
 
+def uptime(row: Mapping[str, Any]) -> str | None:
+    """Return how long the agent's process has run, if it has one."""
+    return units.since(row["started_wall_ns"]) if row["pid"] else None
+
+
 def _state_style(cell: str) -> str | None:
     return STATE_STYLES.get(cell.split(" ")[0])
 
@@ -39,7 +45,7 @@ PS_COLUMNS = (
     Column("NAME", lambda row: row["name"]),
     Column("STATE", _state, style=_state_style),
     Column("PID", lambda row: row["pid"], right=True),
-    Column("UP", lambda row: units.since(row["started_wall_ns"]), right=True),
+    Column("UP", lambda row: uptime(row), right=True),
     Column("RESTARTS", lambda row: row["restarts"], right=True),
     Column("MAIL", lambda row: row["mailbox"], right=True),
     Column("HANDLED", lambda row: row["handled"], right=True),
@@ -123,16 +129,16 @@ def _detail_fields(detail: dict[str, Any]) -> dict[str, Any]:
         "target": detail["target"],
         "state": _state(detail),
         "process": f"{detail['pid']}, incarnation {detail['incarnation']}",
-        "up": units.since(detail["started_wall_ns"]),
+        "up": uptime(detail),
         "parent": detail["parent"],
         "restarts": detail["restarts"],
         "handled": f"{detail['handled']} messages, {detail['failures']} failures",
         "mailbox": f"{detail['mailbox']} messages, {units.size(detail['mailbox_bytes'])}",
         "dead letters": detail["dead_letters"],
         "last error": detail["last_error"],
-        "handlers": _lines(f"{key}{text}" for key, text in detail["handlers"].items()),
+        "handlers": _lines(detail["handlers"].values()),
         "state keys": _lines(f"{k}: {units.size(n)}" for k, n in detail["state_keys"].items()),
-        "open turns": _lines(map(_compact, detail["open_turns"])),
+        "open turns": _lines(map(_turn, detail["open_turns"])),
         "queued": _lines(map(_queued, detail["queued"])),
         "timers": _lines(_timer(timer) for timer in detail["timers"]),
         "subscriptions": _lines(" ".join(map(str, words)) for words in detail["subscriptions"]),
@@ -148,15 +154,16 @@ def _lines(texts: Any) -> str:
 
 
 def _numbers(ids: list[int]) -> str:
-    return ", ".join(map(str, ids))
+    return ", ".join(map(short, ids))
 
 
-def _compact(fields: Mapping[str, Any]) -> str:
+def _turn(turn: Mapping[str, Any]) -> str:
+    fields = {**turn, "sender": short(turn["sender"])}
     return "  ".join(f"{key} {value}" for key, value in fields.items())
 
 
 def _queued(message: Mapping[str, Any]) -> str:
-    return f"{message['message']} from {message['sender']}: {method_of(message['body'])}"
+    return f"{message['message']} from {short(message['sender'])}: {method_of(message['body'])}"
 
 
 def method_of(body: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from actors.cli.exits import table
+from actors.cli.options import HomeOption, NameOption
 
 
 class Entry(NamedTuple):
@@ -68,6 +69,8 @@ def _version(wanted: bool) -> None:
 
 
 def root(
+    home: HomeOption = None,
+    name: NameOption = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
@@ -78,6 +81,11 @@ def root(
     Start it with `llmos up`, then `llmos spawn module:Class`. Every command has --help with an
     example, --home or --name to choose the kernel, and --json where it prints data.
     """
+    # Commands read both from there when they are not given after the command's name.
+    if home is not None:
+        os.environ["LLMOS_HOME"] = str(home)
+    if name is not None:
+        os.environ["LLMOS_NAME"] = name
 
 
 def build_app(names: list[str], *, for_people: bool) -> typer.Typer:

@@ -145,7 +145,7 @@ def shadows(_: Home) -> Finding:
     clashes = clashing_paths([Path.cwd(), *python_path()])
     if clashes:
         text = ", ".join(map(str, clashes))
-        remedy = "LLMOS uses its own; `import` of yours needs another name: rename it"
+        remedy = "agents import LLMOS's package by that name; rename yours if they need it"
         return Finding("names", "warning", f"same name as a package of LLMOS: {text}", remedy)
     return Finding("names", "ok", "no folder here is called like a package of LLMOS")
 

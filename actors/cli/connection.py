@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipc.errors import LLMOSError, UnknownActorError
+from ipc.errors import LLMOSError, UnknownActorError, UsageError
 from ipc.home import DEFAULT_NAME, Home, home_at, named_home
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ class Where(NamedTuple):
     name: str | None = None
 
     def paths(self) -> Home:
-        """Return the paths of that kernel; nothing is touched."""
+        """Return the paths of that kernel; nothing is touched.
+
+        Raises:
+            UsageError: both a directory and a name.
+        """
+        if self.home is not None and self.name is not None:
+            raise UsageError(reason="give --home (or LLMOS_HOME) or --name (LLMOS_NAME), not both")
         if self.home is not None:
             return home_at(self.home)
         return named_home(self.name or DEFAULT_NAME)
@@ -53,6 +59,7 @@ def open_client(where: Where, timeout_s: float | None = None) -> Iterator[Client
     Raises:
         KernelUnavailableError: no kernel runs there.
     """
+    where.paths()  # says what is wrong with options in their own words
     connect = connect_sdk()
     options: dict[str, Any] = {} if timeout_s is None else {"timeout": timeout_s}
     with connect(home=where.home, name=where.name, **options) as client:

@@ -14,6 +14,7 @@ from actors.cli.options import HomeOption, JsonOption, NameOption, complete_agen
 from actors.cli.render import Column, print_json, print_record, print_table, to_json
 from actors.cli.values import agent_key
 from ipc.errors import SchemaError, from_wire
+from ipc.ids import short
 
 if TYPE_CHECKING:
     from actors.client import Client
@@ -144,7 +145,7 @@ def _shown(letter: dict[str, Any]) -> dict[str, Any]:
     return {
         "number": letter["number"],
         "agent": f"{letter['receiver_name']} ({letter['receiver']})",
-        "sender": letter["sender"],
+        "sender": short(letter["sender"]),
         "reason": letter["reason"],
         "attempts": letter["attempts"],
         "died": units.moment(letter["died_wall_ns"]),

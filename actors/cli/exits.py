@@ -87,12 +87,12 @@ _BY_CODE: dict[int, Exit] = {
 }
 _ADVICE: dict[int, str] = {
     SchemaError.code: (
-        "values are read as JSON and else as text: 5 is a number, '\"5\"' is text; "
-        "`llmos inspect AGENT` shows what each handler takes"
+        "values are read as JSON and else as text (5 is a number, '\"5\"' is text), "
+        "streams need --stream; `llmos inspect AGENT` shows what each handler takes"
     ),
     UnknownActorError.code: "`llmos ps` lists the agents there are",
     NameTakenError.code: "give another name with --as, or `llmos kill` the one that has it",
-    BadSpecError.code: "correct the module and spawn again; nothing was registered",
+    BadSpecError.code: "correct it; if `llmos ps` shows the agent as failed: `llmos restart` it",
     DeadlockError.code: "one of these agents must tell instead of ask",
     AccessRuleError.code: "[[access]] rules stand in the kernel's config.toml",
     GenerationError.code: "run the command again: it begins a new session",

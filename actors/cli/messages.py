@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from actors.cli.options import (
     NameOption,
     ValuesArgument,
 )
-from actors.cli.render import print_json, print_value
+from actors.cli.render import print_json, print_json_line, print_value
 from actors.cli.values import agent_key, parse_arguments
 
 if TYPE_CHECKING:
@@ -58,8 +59,12 @@ def ask(
     with open_client(Where(home, name)) as client:
         call = method(client, agent, handler, "stream" if stream else "ask", options)
         answer = call(*args, **kwargs)
-        for item in answer if stream else [answer]:
-            print_value(item, as_json=as_json)
+        if not stream:
+            print_value(answer, as_json=as_json)
+            return
+        for item in answer:
+            typer.echo(item) if isinstance(item, str) and not as_json else print_json_line(item)
+            sys.stdout.flush()
 
 
 @guarded

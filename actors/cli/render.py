@@ -48,6 +48,11 @@ def to_json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
+def print_json_line(value: Any) -> None:
+    """Print one JSON document on one line, for streams of them."""
+    typer.echo(json.dumps(value, default=to_json, ensure_ascii=False))
+
+
 def print_value(value: Any, *, as_json: bool) -> None:
     """Print what a handler answered: text as it is, None not at all, the rest as JSON."""
     if as_json or not isinstance(value, str | None):

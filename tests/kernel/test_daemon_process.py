@@ -94,6 +94,12 @@ class Caller:
         hello = Envelope(Kind.HELLO, SESSION_BIT | 5, 0, msgpack.packb(body))
         self.socket.send_multipart(wire.encode([hello]))
 
+    def ask_status(self) -> None:
+        """Send a numbered envelope: its number is journaled before it is answered."""
+        body = msgpack.packb(["status", [], {}])
+        ask = Envelope(Kind.ASK, SESSION_BIT | 5, 0, body, correlation=1, sequence=1)
+        self.socket.send_multipart(wire.encode([ask]))
+
     def answer(self, timeout_ms: int = 10_000) -> Envelope | None:
         """Return the kernel's answer, or None if none comes in time."""
         if not self.socket.poll(timeout_ms):
@@ -197,13 +203,16 @@ def test_a_disk_that_is_full_at_the_start_is_told(kernels: Kernels) -> None:
 
 def test_a_failed_commit_ends_the_kernel_before_it_answers(kernels: Kernels) -> None:
     child, _ = kernels.up()
+    caller = Caller(kernels.home)
+    welcome = caller.answer()
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (100, 100))
 
-    caller = Caller(kernels.home)
+    caller.ask_status()
     status = child.wait()
     answer = caller.answer(timeout_ms=0)
     caller.close()
 
+    assert welcome is not None
     assert status == KernelExit.JOURNAL_WRITE
     assert answer is None
 

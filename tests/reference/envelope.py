@@ -48,12 +48,11 @@ def parse_table(text: str) -> list[tuple[int, int, str]]:
 
 def write_batch(batch: list[dict[str, Any]]) -> list[bytes]:
     """Return the parts of a message; each entry has header fields, payload, attachments."""
-    headers, payloads, attachments = b"", b"", []
+    part, attachments = b"", []
     for entry in batch:
-        headers += write_header(entry)
-        payloads += entry["payload"]
+        part += write_header(entry) + entry["payload"]
         attachments += entry["attachments"]
-    return [headers, payloads, *attachments]
+    return [part, *attachments]
 
 
 def write_header(entry: dict[str, Any]) -> bytes:

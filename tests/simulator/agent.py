@@ -74,6 +74,7 @@ class VirtualAgent(VirtualPeer):
         facts = self.facts
         return {
             "open": [*self.uncovered, *self.open],
+            "commits": [[turn, commit.sequence] for turn, commit in self.uncovered.items()],
             "pid": self.pid,
             "start_time": self.pid,
             "declares": {

@@ -139,8 +139,8 @@ class VirtualClient(VirtualPeer):
         """See VirtualPeer."""
         correlation = envelope.correlation
         match envelope.kind:
-            case Kind.HELD:
-                self.held[correlation] = self.tells.pop(correlation, "")
+            case Kind.HELD if correlation in self.tells:
+                self.held[correlation] = self.tells.pop(correlation)
             case Kind.ACCEPTED:
                 uid = self.held.pop(correlation, None) or self.tells.pop(correlation, None)
                 if uid is not None:

@@ -94,9 +94,7 @@ class KernelHost:
         world.note("KERNEL killed", phase)
         self.is_alive = False
         self._doom = None
-        if self.core is not None:
-            for name, value in self.core.statistics().items():
-                self.counters[name] = self.counters.get(name, 0) + value
+        self.note_counters()
         self.core = None
         for link in self._routes.values():
             link.break_off(tell_after_ns=world.rng.randint(MS, 200 * MS))
@@ -160,6 +158,7 @@ class KernelHost:
             route, parts = facts
             batch = decode(parts)
             for envelope in batch:
+                self.world.note("K<", route, envelope.kind, envelope.sequence, "t", envelope.turn, "c", envelope.correlation, "f", envelope.flags)
                 self.simulation.checker.on_input(core, route, envelope)
             core.receive(route, batch)
         elif event == "started":
@@ -218,3 +217,13 @@ class KernelHost:
         if due_ns is not None and due_ns != self._wake_ns:
             self._wake_ns = due_ns
             self.world.at(due_ns, self._wake, self.epoch, due_ns)
+
+    def note_counters(self) -> None:
+        """Add the living core's counters to those of the dead ones."""
+        if self.core is not None:
+            for name, value in self.core.statistics().items():
+                self.counters[name] = self.counters.get(name, 0) + value
+
+    def leave(self) -> None:
+        """A shutdown is complete; somebody starts the kernel again after a while."""
+        self._die("shutdown")

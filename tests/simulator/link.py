@@ -55,6 +55,7 @@ class Link:
         if not self.is_open or self.world.chance(self.kernel.plan.loss):
             return
         parts = encode(batch)
+        self.world.absorb(self.route, *parts)
         self._sent.append(parts)
         self._arrival_up = self._arrival(self._arrival_up)
         self.world.at(self._arrival_up, self._arrive_up, parts)
@@ -64,6 +65,7 @@ class Link:
         if not self.is_open or self.world.chance(self.kernel.plan.loss):
             return
         parts = encode(batch)
+        self.world.absorb(self.route, *parts)
         self._received.append(parts)
         self._arrival_down = self._arrival(self._arrival_down)
         self.world.at(self._arrival_down, self._arrive_down, parts)

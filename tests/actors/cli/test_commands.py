@@ -112,7 +112,7 @@ def test_stop_keeps_the_registration(llmos: Terminal) -> None:
 def test_inspect_shows_handlers_state_and_open_turns(llmos: Terminal) -> None:
     llmos.client.answers["inspect"] = {
         **agent(12, "hits", pid=99),
-        "handlers": {"add": "(amount: int) -> int"},
+        "handlers": {"add": "def add(amount: int) -> int"},
         "state_keys": {"total": 3},
         "open_turns": [{"message": 7, "sender": 3, "attempts": 1, "calls": 0}],
         "queued": [{"message": 8, "sender": 3, "body": msgpack.packb(["add", [1]])[:-1]}],

@@ -1,0 +1,178 @@
+"""The command line against a real kernel and real agents, from a user's own folder.
+
+The folder has packages called ``actors`` and ``kernel`` of its own that must not be imported.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.cli.exits import Exit
+from ipc.start import own_python
+
+pytestmark = pytest.mark.slow
+
+COUNTER = """
+from actors import Actor, receive
+
+class Counter(Actor):
+    @receive
+    async def add(self, amount: int) -> int:
+        self.state["total"] = self.state.get("total", 0) + amount
+        return self.state["total"]
+
+    @receive
+    async def boom(self) -> None:
+        raise RuntimeError("boom")
+"""
+
+
+class Shell:
+    """Runs `llmos` in a user's folder, with a home of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Short: a socket's path has at most 107 bytes.
+        self.home = folder / "h"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("LLMOS_")}
+        self.environment = {**kept, "LLMOS_HOME": str(self.home)}
+
+    def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            own_python("actors.cli.main", *words),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def json(self, *words: str) -> object:
+        return json.loads(self(*words, "--json").stdout)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    for name in ("actors", "kernel"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the user\\'s own')")
+    (tmp_path / "counter.py").write_text(COUNTER)
+    shell = Shell(tmp_path)
+    shell("up", "--daemon")
+    yield shell
+    pid = (shell.home / "kernel.pid").read_text().strip()
+    if pid:
+        shell("down")
+
+
+def test_an_agent_keeps_its_state_through_kill_down_and_up(shell: Shell) -> None:
+    shell("spawn", "counter.py:Counter", "--as", "hits")
+    assert shell("ask", "hits", "add", "amount=5").stdout == "5\n"
+    shell("tell", "hits", "add", "1")
+
+    os.kill(shell.json("inspect", "hits")["pid"], signal.SIGKILL)  # type: ignore[index]
+    assert shell("ask", "hits", "add", "2").stdout == "8\n"
+    shell("down")
+    shell("ps", code=Exit.NO_KERNEL)
+    shell("up", "--daemon")
+
+    assert shell("ask", "hits", "add", "2").stdout == "10\n"
+    (line,) = shell.json("ps")  # type: ignore[misc]
+    assert (line["name"], line["target"]) == ("hits", "counter.py:Counter")
+
+
+def test_errors_of_agents_come_with_their_traceback_and_exit_code(shell: Shell) -> None:
+    shell("spawn", "counter.py:Counter", "--as", "hits")
+
+    failed = shell("ask", "hits", "boom", code=Exit.FAILED)
+    assert f'File "{shell.folder / "counter.py"}"' in failed.stderr
+    assert "actors/execution.py" not in failed.stderr
+    assert "expected int" in shell("ask", "hits", "add", "five", code=Exit.USAGE).stderr
+    assert "add, boom" in shell("ask", "hits", "ad", code=Exit.NOT_FOUND).stderr
+    assert "did you mean hits" in shell("ask", "hit", "add", code=Exit.NOT_FOUND).stderr
+
+
+def test_a_class_that_cannot_be_loaded_is_told_at_the_spawn(shell: Shell) -> None:
+    (shell.folder / "broken.py").write_text("import nosuchmodule\n")
+
+    failed = shell("spawn", "broken.py:Broken", code=Exit.BAD_CLASS)
+
+    assert f'File "{shell.folder / "broken.py"}", line 1' in failed.stderr
+    assert "No module named 'nosuchmodule'" in failed.stderr
+    assert "actors/loader.py" not in failed.stderr
+
+
+def test_an_unknown_handler_of_a_tell_makes_a_dead_letter(shell: Shell) -> None:
+    shell("spawn", "counter.py:Counter", "--as", "hits")
+    shell("tell", "hits", "nosuch", "3")
+    shell("ask", "hits", "add", "1")  # in order: the tell has been handled before
+
+    (letter,) = shell.json("dead-letters", "list")  # type: ignore[misc]
+    shown = shell("dead-letters", "show", str(letter["number"])).stdout
+    shell("dead-letters", "drop", str(letter["number"]))
+
+    assert letter["reason"] == "no_handler"
+    assert "nosuch(3)" in shown
+    assert shell.json("dead-letters", "list") == []
+
+
+def test_a_second_kernel_in_the_same_home_is_refused(shell: Shell) -> None:
+    assert "in use" in shell("up", "--daemon", code=Exit.OPERATOR).stderr
+
+
+def test_an_unknown_configuration_key_is_named(shell: Shell) -> None:
+    shell("down")
+    (shell.folder / "c.toml").write_text("nosuch_key = 1\n")
+
+    failed = shell("up", "--daemon", "--config", "c.toml", code=Exit.USAGE)
+
+    assert "nosuch_key" in failed.stderr
+
+
+def test_kill_ends_an_agent_for_good(shell: Shell) -> None:
+    shell("spawn", "counter.py:Counter", "--as", "hits")
+
+    assert shell("kill", "hits").stdout == "terminated hits\n"
+    assert shell.json("ps") == []
+    shell("ask", "hits", "add", "1", code=Exit.NOT_FOUND)
+
+
+def test_restart_replaces_the_process(shell: Shell) -> None:
+    shell("spawn", "counter.py:Counter", "--as", "hits")
+    shell("ask", "hits", "add", "3")
+    before = shell.json("inspect", "hits")["pid"]  # type: ignore[index]
+
+    shell("restart", "hits")
+
+    assert shell.json("inspect", "hits")["pid"] != before  # type: ignore[index]
+    assert shell("ask", "hits", "add", "1").stdout == "4\n"
+
+
+def test_the_doctor_finds_a_machine_that_runs_the_tests_in_order(shell: Shell) -> None:
+    found = {one["check"]: one for one in shell.json("doctor")}  # type: ignore[attr-defined]
+
+    assert found["spawn"]["state"] != "failed"
+    assert str(shell.folder / "actors") in found["names"]["detail"]
+
+
+def test_the_demo_loses_nothing_and_counts_nothing_twice(shell: Shell) -> None:
+    library = shell.folder / "library"
+    for number in range(400):
+        path = library / f"part{number % 7}" / f"module{number}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"def f{number}(a, b):\n    return a + b * {number}\n" * 40)
+    (library / "broken.py").write_text("'''never ends")
+
+    outcome = json.loads(shell("demo", "--root", str(library), "--home", "d", "--json").stdout)
+
+    assert outcome["equal"] is True
+    assert outcome["files"] == 401
+    assert outcome["identifiers"] == outcome["expected"]["identifiers"] == 400 * 40 * 5
+    assert outcome["messages"] == 1 + 8 + 2 * 401

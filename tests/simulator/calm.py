@@ -1,0 +1,133 @@
+"""The end of a history: no more faults, an operator mends, everything must come to rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.actor_record import Status
+from tests.simulator import invariants
+from tests.simulator.plan import MS, S
+from tests.simulator.violation import Violation, demand
+
+if TYPE_CHECKING:
+    from tests.simulator.simulation import Simulation
+
+REST_S = 400  # virtual seconds in which everything must have ended
+
+
+def settle(simulation: Simulation) -> None:
+    """Turn the faults off and step until nothing is left to do; then check the rest."""
+    world = simulation.world
+    world.note("CALM")
+    world.has_faults = False
+    simulation.kernel.tell("storage", 1 << 40)
+    limit_ns = world.now_ns + REST_S * S
+    next_look_ns = 0
+    while True:
+        world.step()
+        if world.now_ns < next_look_ns:
+            continue
+        next_look_ns = world.now_ns + 500 * MS
+        if world.now_ns > limit_ns:
+            text = f"still at work: {unrest(simulation)}{describe(simulation)}"
+            raise Violation("everything ends", text)
+        _mend(simulation)
+        if not unrest(simulation):
+            break
+    check_rest(simulation)
+
+
+def _mend(simulation: Simulation) -> None:
+    """An operator starts what is stopped, failed or held back."""
+    kernel = simulation.kernel
+    if not kernel.is_alive:
+        return
+    assert kernel.core is not None
+    broken = (Status.STOPPED, Status.FAILED, Status.QUARANTINED)
+    for record in list(kernel.core.state.actors.values()):
+        if record.status in broken and not record.has_process:
+            client = simulation.living_client()
+            client.system("restart", {"actor": record.id})
+
+
+def unrest(simulation: Simulation) -> str:
+    """Return what is not at rest yet, or an empty string."""
+    kernel = simulation.kernel
+    if kernel.core is None:
+        return "the kernel is down"
+    state = kernel.core.state
+    if state.messages:
+        return f"messages {sorted(state.messages)[:10]}"
+    if state.durable_timers:
+        return f"timers {sorted(state.durable_timers)[:10]}"
+    for record in state.actors.values():
+        if record.status is not Status.RUNNING:
+            return f"actor {record.id} is {record.status.value}"
+        if record.open or record.channel is None or record.channel.num_kept:
+            return f"actor {record.id} has turns {list(record.open)} or frames on the way"
+    for agent in simulation.processes.living.values():
+        if agent.channel.num_kept or agent.open or agent.queue:
+            return f"agent {agent.id} incarnation {agent.incarnation} is at work"
+    for client in simulation.clients:
+        if not client.is_content or (client.is_alive and client.channel.num_kept):
+            return f"client {client.index} waits: {list(client.calls)} {client.tells} {client.held}"
+    dead = {client.id for client in simulation.clients if not client.is_alive}
+    if any(session in dead for session in state.peers.sessions):
+        return "a lost session"
+    return ""
+
+
+def describe(simulation: Simulation) -> str:
+    """Return where everything stands, for whoever looks into a history that does not end."""
+    core = simulation.kernel.core
+    if core is None:
+        return ""
+    state, lines = core.state, [""]
+    lines.append(f"slots {state.slots.used}/{state.slots.limit} line {state.slots.__class__.__name__}")
+    for r in state.actors.values():
+        box = r.mailbox
+        lines.append(
+            f"{r.name} {r.id} {r.status.value} inc {r.incarnation} slots {r.slots} conc {r.concurrency} solo"
+            f" {r.solo} refusing {r.is_refusing} queue {[m.id for m in box.queued()]} used"
+            f" {box.used_messages}/{box.limit_messages} {box.used_bytes}/{box.limit_bytes} lent"
+            f" {box.lent_messages} {box.lent_bytes} blocked {list(box._blocked)} line"
+            f" {[getattr(w, 'id', w) for w in box.waiting]} borrowed {r.lent}"
+        )
+        for i, turn in r.open.items():
+            lines.append(
+                f"   turn {i} outstanding {turn.outstanding} reservations {turn.reservations}"
+                f" cancelled {turn.is_cancelled}"
+            )
+        agent = simulation.processes.living.get((r.id, r.incarnation))
+        if agent is not None:
+            lines.append(
+                f"   agent up {agent.is_up} open {[(t.id, list(t.calls)) for t in agent.open.values()]}"
+                f" queue {[m.message for m in agent.queue]} uncovered {list(agent.uncovered)} lent"
+                f" {agent.room.lent} waiting {[(k, [w.size for w in v]) for k, v in agent.room.waiting.items()]} kept {agent.channel.num_kept}"
+                f" awaits {agent._awaits_state} stopping {agent._is_stopping}"
+            )
+    for call in state.calls._by_id.values():
+        lines.append(f"call {call.id} of {call.owner:x} turn {call.turn} c {call.correlation} done {call.is_finished} claimed {call.claimed} to {call.receiver} stream {call.is_stream} credit {call.credit} items {len(call.items)}")
+    return "\n".join(lines)
+
+
+def check_rest(simulation: Simulation) -> None:
+    """Nothing is left over anywhere."""
+    core = simulation.kernel.core
+    assert core is not None
+    state = core.state
+    demand(not len(state.calls), "no call is left", str([c.id for c in state.calls._by_id.values()]))
+    demand(state.slots.used == 0, "slots are free at rest", str(state.slots.used))
+    demand(not state.slots.is_contended, "nobody stands in line at rest", "")
+    demand(not state.spawned, "no child hangs on a turn at rest", str(state.spawned))
+    agents = simulation.processes.living
+    for record in state.actors.values():
+        box = record.mailbox
+        demand(box.used_messages == box.used_bytes == 0, "mailboxes are empty at rest", record.name)
+        demand(not box.waiting and not len(box), "mailboxes are empty at rest", record.name)
+        agent = agents.get((record.id, record.incarnation))
+        held = {} if agent is None else {k: v for k, v in agent.room.lent.items() if v != [0, 0]}
+        demand(record.lent == held, "credit is what agents hold",
+               f"{record.name}: the kernel lent {record.lent}, the agent holds {held}")  # fmt: skip
+    invariants.check(core)
+    simulation.checker.check_rest(core)

@@ -1,0 +1,267 @@
+"""Watches what is committed and what arrives, and holds it against DESIGN section 4.
+
+Its witness is the journal: each write set is read as it is committed. Which turns took effect
+it learns from the rows of evidence that virtual handlers write (agent.py), not from the
+core's word. ``sent`` effects are compared with what was accepted, ``accepted`` messages with
+how they ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ext.wire import Envelope
+from ipc.envelope import split_refs
+from ipc.errors import LLMOSError
+from ipc.plain import decode_plain
+from ipc.protocol import Flag, Kind
+from kernel.core import Core
+from kernel.output import Output
+from kernel.records import WriteSet
+from tests.simulator import invariants, picture
+from tests.simulator.evidence import Evidence
+from tests.simulator.script import sum_of_adds
+from tests.simulator.violation import Violation, demand
+
+if TYPE_CHECKING:
+    from tests.simulator.agent import VirtualAgent
+    from tests.simulator.client import VirtualClient
+    from tests.simulator.peer import VirtualPeer
+    from tests.simulator.simulation import Simulation
+    from tests.simulator.turn import VirtualCall, VirtualTurn
+
+PICTURE_EVERY = 64  # loop turns between comparisons with a core recovered from the journal
+
+
+@dataclass(slots=True)
+class Accepted:
+    """A message that the journal has had."""
+
+    id: int
+    kind: int
+    sender: int
+    receiver: int
+    priority: int
+    turn: int
+    uid: str
+    adds: dict[str, int]
+    is_system: bool
+    end: str = ""
+    answers: list[int] = field(default_factory=list)  # kinds
+
+
+class Checker:
+    """See the module head."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.messages: dict[int, Accepted] = {}
+        self.by_uid: dict[tuple[int, int, str], list[Accepted]] = {}
+        self._retried: list[str] = []  # what dead letters sent anew have told
+        self.evidence = Evidence(self)
+        self.sent: dict[int, dict[str, Any]] = {}  # turn -> uids of the effects last committed
+        self.refused_in_dead_epochs: set[tuple[int, int]] = set()
+        self._turns = 0
+        self._cancelled: set[tuple[int, int]] = set()  # (peer, correlation)
+        self._ended_sessions: dict[int, None] = {}
+
+    # --- what goes in ---------------------------------------------------------------------
+
+    def on_epoch(self, core: Core) -> None:
+        """A core has recovered: all invariants must hold at once."""
+        invariants.check(core)
+
+    def before_turn(self, core: Core) -> None:
+        """A loop turn begins."""
+
+    def on_input(self, core: Core, route: bytes, envelope: Envelope) -> None:
+        """The kernel reads an envelope."""
+        if envelope.kind in (Kind.CANCEL, Kind.BYE):
+            owner = core.state.peers.owner(route)
+            if owner is not None and envelope.kind == Kind.CANCEL:
+                self._cancelled.add((owner, envelope.correlation))
+
+    def on_turn_begun(self, agent: VirtualAgent, turn: VirtualTurn) -> None:
+        """A handler begins on a message."""
+        message = self.messages.get(turn.id)
+        demand(message is not None, "the output rule",
+               f"agent {agent.id} was given message {turn.id}, which was never journaled")  # fmt: skip
+
+    def on_commit_sent(
+        self, agent: VirtualAgent, turn: VirtualTurn, commit: Envelope, effects: list[Envelope]
+    ) -> None:
+        """An agent commits."""
+        if not commit.flags & (Flag.FAILED | Flag.CANCELLED):
+            self.sent[turn.id] = expected_effects(agent.id, effects)
+
+    def on_answer(
+        self, peer: VirtualPeer, call: VirtualCall, envelope: Envelope, body: Any
+    ) -> None:
+        """A result has reached who asked for it."""
+        if isinstance(body, list) and len(body) == 2 and body[0] == "ok":
+            uid = call.uid
+            demand(body[1] == uid, "an answer belongs to its ask", f"{uid} got {body[1]}")
+        if call.is_stream:
+            demand(envelope.index == len(call.items), "streams are whole",
+                   f"{call.uid}: end at {envelope.index}, {len(call.items)} items seen")  # fmt: skip
+
+    def on_item(self, peer: VirtualPeer, call: VirtualCall, envelope: Envelope) -> None:
+        """An item of a stream has reached the asker."""
+        uid, index = decode_plain(envelope.payload)
+        demand(index == envelope.index == len(call.items), "streams are in order",
+               f"{call.uid}: item {index} as {envelope.index}, {len(call.items)} seen")  # fmt: skip
+
+    def on_fenced(self, agent: VirtualAgent) -> None:
+        """An agent was told that it is not the living incarnation."""
+        core = self.simulation.kernel.core
+        record = core.state.actors.get(agent.id) if core is not None else None
+        if record is not None and record.has_process:
+            demand(record.incarnation != agent.incarnation, "fencing",
+                   f"the living incarnation {agent.incarnation} of {agent.id} was fenced")  # fmt: skip
+
+    def on_client_rejected(self, client: VirtualClient, error: LLMOSError) -> None:
+        """A client's hello was refused."""
+
+    # --- what is committed ----------------------------------------------------------------
+
+    def on_commit(self, core: Core, output: Output) -> None:
+        """A loop turn's write set has been committed, and nothing has left yet."""
+        self._turns += 1
+        changes = output.changes
+        self._accept(changes)
+        self.evidence.read(changes)
+        for identifier, row in changes.tables.get("answer", {}).items():
+            if row is not None:
+                self._on_answer_row(int(identifier), row[0])  # type: ignore[call-overload]
+        self._end(core, changes)
+        invariants.check(core)
+        if self._turns % PICTURE_EVERY == 0:
+            picture.compare(self.simulation, core)
+
+    def _accept(self, changes: WriteSet) -> None:
+        for identifier, row in changes.tables.get("message", {}).items():
+            known = self.messages.get(identifier)  # type: ignore[arg-type]
+            if row is None:
+                continue
+            if known is not None:
+                demand(not known.end, "a message ends once",
+                       f"{known} was journaled again after its end")  # fmt: skip
+                continue
+            message = describe(row[0])
+            self.messages[message.id] = message
+            if message.receiver and not message.is_system:
+                self._check_effect_once(message)
+
+    def _check_effect_once(self, message: Accepted) -> None:
+        """Each send of one turn is accepted once; a call again only if it did not finish."""
+        key = (message.turn or message.sender, message.receiver, message.uid)
+        earlier = self.by_uid.setdefault(key, [])
+        if any(m.end == "dead letter" for m in earlier):
+            self._retried.append(f"{message.uid}.")  # only an operator revives those
+        elif message.turn or not message.uid.startswith(tuple(self._retried)):
+            allowed = 1 << message.uid.count("x2")
+            counted = [m for m in earlier if m.kind == Kind.TELL or not m.end or Kind.REPLY in m.answers]
+            if message.kind == Kind.ASK:
+                counted = [m for m in counted if not self._was_given_up(m)]
+            if len(counted) >= allowed:
+                promise = "calls are not repeated" if message.kind == Kind.ASK else "effectively once"
+                raise Violation(promise, f"{message} although there was {counted}")
+        earlier.append(message)
+
+    def _was_given_up(self, message: Accepted) -> bool:
+        return message.end == "cancelled"
+
+    def _on_answer_row(self, identifier: int, envelope: Envelope) -> None:
+        message = self.messages.get(identifier)
+        if message is None:
+            return
+        if not message.answers:
+            message.answers.append(envelope.kind)
+        demand(message.answers[0] == envelope.kind, "an ask is answered once",
+               f"{message} is answered with kind {envelope.kind}")  # fmt: skip
+
+    def _end(self, core: Core, changes: WriteSet) -> None:
+        letters = {
+            row[0].message for row in changes.tables.get("dead_letter", {}).values() if row is not None
+        }
+        for identifier, row in changes.tables.get("message", {}).items():
+            if row is None:
+                message = self.messages.get(identifier)  # type: ignore[arg-type]
+                if message is not None and not message.end:
+                    self._end_one(core, message, letters)
+
+    def _end_one(self, core: Core, message: Accepted, letters: set[int]) -> None:
+        committed = message.id in self.evidence.fresh
+        if committed:
+            message.end = "committed"
+        elif message.receiver == 0:
+            message.end = "system call"
+        elif message.kind == Kind.ASK:
+            message.end = "told" if message.answers else self._why_cancelled(core, message)
+        elif message.id in letters:
+            message.end = "dead letter"
+        elif message.is_system:
+            message.end = "system"
+        else:
+            raise Violation("every accepted message ends in one of three ways",
+                            f"{message} is gone: no commit, no dead letter")  # fmt: skip
+        if message.id in letters:
+            demand(not committed, "a message ends in one way", f"{message}: committed and a letter")
+
+    def _why_cancelled(self, core: Core, message: Accepted) -> str:
+        """An ask that ended unanswered: its asker must have gone or given up."""
+        return "cancelled"
+
+    # --- the end --------------------------------------------------------------------------
+
+    def check_rest(self, core: Core) -> None:
+        """Everything accepted has ended; every acceptance told was true."""
+        picture.compare(self.simulation, core)
+        left = [m for m in self.messages.values() if not m.end]
+        demand(not left, "every accepted message ends", f"{left[:3]}")
+        self.evidence.check_rest(core)
+        for client in self.simulation.clients:
+            self._check_acceptances(client)
+
+    def _check_acceptances(self, client: VirtualClient) -> None:
+        for correlation, uid in client.accepted:
+            if not self._found(client.id, uid):
+                raise Violation("at least once",
+                                f"tell {uid} ({correlation}) was accepted and never journaled")  # fmt: skip
+        for correlation, uid in client.refused:
+            found = self._found(client.id, uid)
+            demand(not found, "a refusal leaves nothing", f"tell {uid} ({correlation}): {found}")
+
+    def _found(self, sender: int, uid: str) -> list[Accepted]:
+        return [m for m in self.messages.values() if m.sender == sender and m.uid == uid]
+
+
+def expected_effects(actor: int, effects: list[Envelope]) -> dict[str, Any]:
+    """Return the uids of the tells among a commit's effects, with their receivers."""
+    found: dict[str, Any] = {}
+    for effect in effects:
+        if effect.kind == Kind.TELL:
+            found[describe(effect).uid] = effect.receiver
+    return found
+
+
+def describe(envelope: Envelope) -> Accepted:
+    """Return what matters of a message, as the scripts made it."""
+    is_system = envelope.receiver == 0 or bool(envelope.flags & Flag.SYSTEM)
+    uid, adds = "", {}
+    if not is_system:
+        _, body = split_refs(envelope)
+        _, (uid, script, *_), _ = decode_plain(body)
+        adds = sum_of_adds(script)
+    return Accepted(
+        envelope.message,
+        envelope.kind,
+        envelope.sender,
+        envelope.receiver,
+        envelope.priority,
+        envelope.turn,
+        uid,
+        adds,
+        is_system,
+    )

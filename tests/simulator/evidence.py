@@ -1,0 +1,96 @@
+"""Reads the rows of evidence that virtual handlers commit: which turns took effect, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipc.plain import decode_plain
+from ipc.protocol import Kind
+from kernel.core import Core
+from kernel.records import WriteSet
+from tests.simulator.violation import Violation, demand
+
+if TYPE_CHECKING:
+    from tests.simulator.checker import Accepted, Checker
+
+
+class Evidence:
+    """See the module head. ``fresh``: messages whose turns the last write set committed."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+        self.fresh: dict[int, None] = {}
+        self._numbers: dict[int, int] = {}  # actor -> commits so far
+        self._by: dict[int, int] = {}  # message -> actor that has committed it
+        self._lanes: dict[tuple[int, int, int], int] = {}  # last message committed per lane
+        self._sums: dict[tuple[int, str], int] = {}
+
+    def read(self, changes: WriteSet) -> None:
+        """Take note of the turns that a write set has committed."""
+        self.fresh = {}
+        found: dict[int, list[tuple[int, int]]] = {}
+        for (actor, name), row in changes.tables.get("state", {}).items():  # type: ignore[misc]
+            if row is not None and name[0] == "d":
+                number, message = decode_plain(row[0])
+                found.setdefault(actor, []).append((number, message))
+        for actor, commits in found.items():
+            for number, message in sorted(commits):
+                self._commit(actor, number, message)
+
+    def _commit(self, actor: int, number: int, identifier: int) -> None:
+        before = self._numbers.get(actor, 0)
+        if number != before + 1:
+            raise Violation("effectively once",
+                            f"commit {number} of actor {actor} follows its commit {before}")  # fmt: skip
+        self._numbers[actor] = number
+        if identifier in self._by:
+            raise Violation("effectively once", f"message {identifier} was committed twice")
+        message = self.checker.messages.get(identifier)
+        if message is None:
+            raise Violation("effectively once", f"commit of message {identifier}, never accepted")
+        demand(not message.end, "a message ends once", f"{message} commits after its end")
+        demand(message.receiver == actor, "a turn belongs to its receiver", f"{message} at {actor}")
+        self._by[identifier] = actor
+        self.fresh[identifier] = None
+        self._check_order(message)
+        self._check_effects(message)
+        for key, amount in message.adds.items():
+            self._sums[actor, key] = self._sums.get((actor, key), 0) + amount
+
+    def _check_order(self, message: Accepted) -> None:
+        """Messages of one lane take effect in the order accepted (at concurrency 1)."""
+        if message.is_system or self._concurrency(message.receiver) > 1:
+            return
+        lane = (message.sender, message.receiver, message.priority)
+        last = self._lanes.get(lane, 0)
+        demand(message.id > last, "order", f"{message} takes effect after message {last}")
+        self._lanes[lane] = message.id
+
+    def _concurrency(self, actor: int) -> int:
+        core = self.checker.simulation.kernel.core
+        record = core.state.actors.get(actor) if core is not None else None
+        return record.concurrency if record is not None else 2
+
+    def _check_effects(self, message: Accepted) -> None:
+        """What the turn told is accepted with it, all of it, or dead-lettered at once."""
+        expected = self.checker.sent.get(message.id, {})
+        core = self.checker.simulation.kernel.core
+        for uid, receiver in expected.items():
+            told = self.checker.by_uid.get((message.id, receiver, uid))
+            if not told and core is not None and receiver in core.state.actors:
+                raise Violation("a turn's effects are one record",
+                                f"{message} has committed without its tell {uid}")  # fmt: skip
+
+    def check_rest(self, core: Core) -> None:
+        """State equals the sum of the committed turns."""
+        for (actor, key), total in self._sums.items():
+            record = core.state.actors.get(actor)
+            if record is not None:
+                value = decode_plain(record.state.get(key, b"\0"))
+                demand(value == total, "state is what was committed",
+                       f"{record.name}[{key}] is {value}, its turns have added {total}")  # fmt: skip
+        for record in core.state.actors.values():
+            number = decode_plain(record.state.get("n", b"\0"))
+            demand(number == self._numbers.get(record.id, 0), "state is what was committed",
+                   f"{record.name} counts {number}, {self._numbers.get(record.id)} seen")  # fmt: skip
+        assert Kind.TELL

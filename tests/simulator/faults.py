@@ -1,0 +1,99 @@
+"""What goes wrong, and when: each kind of fault at its own rate, until the world is calm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.simulator.plan import S
+
+if TYPE_CHECKING:
+    from tests.simulator.simulation import Simulation
+
+PHASES = ("between", "before commit", "after commit", "emitting")
+
+
+class Faults:
+    """See the module head."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.world = simulation.world
+
+    def begin(self) -> None:
+        """Plan the first fault of each kind."""
+        plan = self.simulation.plan
+        for rate, fault in (
+            (plan.breaks, self._break_link),
+            (plan.crashes, self._crash_agent),
+            (plan.kills, self._kill_kernel),
+            (plan.operations, self._operate),
+            (plan.lost_clients, self._lose_client),
+            (plan.low_storage, self._fill_storage),
+        ):
+            if rate:
+                self._next(rate, fault)
+
+    def _next(self, rate: float, fault: Callable[[], None]) -> None:
+        self.world.after(self.world.rng.expovariate(rate) * S, self._strike, rate, fault)
+
+    def _strike(self, rate: float, fault: Callable[[], None]) -> None:
+        if self.world.has_faults:
+            fault()
+            self._next(rate, fault)
+
+    def _break_link(self) -> None:
+        simulation, rng = self.simulation, self.world.rng
+        peers = [*simulation.processes.living.values(), *simulation.clients]
+        peer = rng.choice([peer for peer in peers if peer.is_alive] or [None])
+        if peer is not None and peer.link is not None:
+            self.world.note("BREAK", peer.id)
+            peer.link.break_off(tell_after_ns=rng.choice([0, 10_000_000, S]))
+
+    def _crash_agent(self) -> None:
+        living = list(self.simulation.processes.living.values())
+        if living:
+            self.simulation.processes.crash(self.world.rng.choice(living))
+
+    def _kill_kernel(self) -> None:
+        self.simulation.kernel.kill(self.world.rng.choice(PHASES))
+
+    def _operate(self) -> None:
+        simulation, rng = self.simulation, self.world.rng
+        if not simulation.targets:
+            return
+        client, actor = simulation.living_client(), rng.choice(simulation.targets)
+        name = rng.choice(["kill", "stop", "restart", "restart", "ps", "inspect", "retry_letter",
+                           "drop_letter", "status", "shutdown"])  # fmt: skip
+        if name == "shutdown" and rng.random() < 0.7:
+            return
+        if name in ("retry_letter", "drop_letter"):
+            self._treat_letter(name)
+        elif name == "kill" and len(simulation.targets) < 3:
+            return
+        else:
+            client.system(name, {"actor": actor} if name not in ("ps", "status") else {})
+
+    def _treat_letter(self, name: str) -> None:
+        client = self.simulation.living_client()
+        call = client.system("dead_letters", {"limit": 5})
+
+        def listed() -> None:
+            if call.error is None and call.value and client.is_alive:
+                letter = self.world.rng.choice(call.value)
+                client.system(name, {"number": letter["number"]})
+
+        call.then(listed)
+
+    def _lose_client(self) -> None:
+        client = self.simulation.living_client()
+        self.world.note("CLIENT lost", client.index)
+        if self.world.rng.random() < 0.5:
+            client.farewell()
+        else:
+            client.die()
+
+    def _fill_storage(self) -> None:
+        kernel = self.simulation.kernel
+        kernel.tell("storage", 0)
+        self.world.after(self.world.rng.random() * S, kernel.tell, "storage", 1 << 40)
