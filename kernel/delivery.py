@@ -383,7 +383,8 @@ class Delivery:
             receiver.mailbox.remove(message)
 
     def dead_letter(self, message: Message, reason: str, error: LLMOSError | None) -> None:
-        """Keep the message as a dead letter and end it."""
+        """Keep the message as a dead letter and end it, with the calls its attempts have made."""
+        self.drop_calls(message)
         self.keep_letter(message.envelope, message.receiver, reason, error, message.attempts)
         self.end_message(message)
 
@@ -461,6 +462,10 @@ class Delivery:
             expires = self.state.keyed[digest].expires_wall_ns
             self.state.keyed[digest] = Keyed(expires, envelope.copy(), 0)
             self.state.output.changes.put("keyed", digest, (expires, envelope.copy()))
+            for follower in self.state.followers.pop(digest, ()):
+                other = self.state.calls.get(follower)
+                if other is not None:
+                    self.finish_call(other, again(envelope))
 
     def _resume(self, owner: ActorRecord, call: Call) -> None:
         """Deliver a recorded answer to the turn that waits for it, when it has a slot."""
@@ -510,7 +515,19 @@ class Delivery:
             changes.delete("message", call.id)
         for number in range(len(call.items)):
             changes.delete("item", (call.id, number))
+        digest = self.state.keys_of_calls.pop(call.id, None)
+        if digest is not None:  # it was cancelled: who uses the key again shall not wait for it
+            self.state.keyed.pop(digest, None)
+            changes.delete("keyed", digest)
         self.state.calls.drop(call)
+
+    def is_followed(self, call: Call) -> bool:
+        """Say whether others wait for the same answer, by its idempotency key."""
+        digest = self.state.keys_of_calls.get(call.id)
+        return digest is not None and any(
+            self.state.calls.get(other) is not None
+            for other in self.state.followers.get(digest, ())
+        )
 
     # --- cancellation -------------------------------------------------------------------
 
@@ -521,6 +538,11 @@ class Delivery:
         if message is not None:
             self.cancel_message(message)
 
+    def drop_calls(self, message: Message) -> None:
+        """Forget the calls that a message's turn has made; cancel those under way."""
+        for call in list(self.state.calls.of_turn(message.id)):
+            self.cancel_call(call)
+
     def cancel_message(self, message: Message) -> None:
         """Stop the work on a message; it has ended from here on, and is not retried."""
         receiver = self.state.actors.get(message.receiver)
@@ -529,15 +551,13 @@ class Delivery:
         if receiver is None or turn is None:
             self.unqueue(message)
             self.end_message(message)
-            for call in list(self.state.calls.of_turn(message.id)):
-                self.cancel_call(call)  # of an attempt that crashed
+            self.drop_calls(message)  # of an attempt that crashed
             return
         if turn.is_cancelled:
             return
         turn.is_cancelled = True
         self.end_message(message)
-        for call in list(self.state.calls.of_turn(message.id)):
-            self.cancel_call(call)
+        self.drop_calls(message)
         turn.outstanding.clear()
         self.withdraw_waits([turn])
         self.count_slots(receiver)
@@ -570,7 +590,7 @@ class Delivery:
         self.state.counters.add("refused")
         body = encode_plain(to_wire(error))
         if envelope.kind == Kind.ASK and not isinstance(error, TurnTooLargeError):
-            self._record_refusal(peer, envelope, Envelope(Kind.ERROR, payload=body))
+            self.answer_at_once(peer, envelope, Envelope(Kind.ERROR, payload=body))
             return
         refusal = Envelope(
             Kind.REFUSED,
@@ -581,11 +601,12 @@ class Delivery:
             index=envelope.sequence & 0xFFFFFFFF,
         )
         if envelope.kind == Kind.TELL and isinstance(peer, Session):
-            self._record_refusal(peer, envelope, refusal)
+            self.answer_at_once(peer, envelope, refusal)
         else:
             self.state.post(peer, refusal)
 
-    def _record_refusal(self, peer: Peer, envelope: Envelope, answer: Envelope) -> None:
+    def answer_at_once(self, peer: Peer, envelope: Envelope, answer: Envelope) -> None:
+        """Answer what a peer has sent without making a message of it; recorded like any answer."""
         envelope.sender, envelope.message = peer.id, self.state.new_id()
         if isinstance(peer, Session):
             envelope.turn = 0
@@ -613,3 +634,14 @@ class Delivery:
     def cancelled_error(self, receiver: int, reason: str) -> AskCancelledError:
         """Return the error for an asker whose ask was stopped below it."""
         return AskCancelledError(actor=self.state.name_of(receiver), reason=reason)
+
+
+def again(answer: Envelope) -> Envelope:
+    """Return an answer as one of its own, for another call."""
+    return Envelope(
+        answer.kind,
+        payload=answer.payload,
+        index=answer.index,
+        flags=answer.flags | Flag.RECORDED,
+        attachments=answer.attachments,
+    )

@@ -236,14 +236,10 @@ class Handshake:
         state.marks.pop(session.id, None)
         state.output.changes.delete("mark", signed(session.id))
         for call in state.calls.of_owner(session.id):
-            digest = state.keys_of_calls.pop(call.id, None)
-            if digest is not None:
-                state.keyed.pop(digest, None)
-                state.output.changes.delete("keyed", digest)
             if call.is_finished:
                 state.counters.add("replies_dropped")
                 self.delivery.forget_call(call)
-            else:
+            elif not self.delivery.is_followed(call):
                 self.delivery.cancel_call(call)
         state.counters.add("sessions_ended")
 

@@ -55,6 +55,8 @@ class Recovery:
         self._load_messages()
         self._load_answers()
         self._load_items()
+        for identifier in self.state.messages:
+            self.state.calls.release_claims(identifier)  # until an adopted turn claims them
         self._load_retries(turns)
         self._load_timers()
         for number in sorted(self.rows.get("dead_letter", {})):

@@ -19,16 +19,18 @@ from ipc.errors import (
     StorageFullError,
     TurnTooLargeError,
 )
-from ipc.plain import decode_plain
+from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
 from kernel.deadlock import Wait, find_deadlock
-from kernel.delivery import Delivery
+from kernel.delivery import NOTHING, Delivery, again
 from kernel.mailbox import Reservation
 from kernel.peers import Session
 from kernel.state import Keyed
 from kernel.streams import Streams
+
+FOLLOW = "$follow"  # a repeated ask that waits for the answer of the first with its key
 
 
 class Sending:
@@ -95,16 +97,23 @@ class Sending:
         if keyed is None:
             return False
         self.state.counters.add("keys_repeated")
-        call = self.state.calls.get(keyed.call) if keyed.call else None
-        if keyed.answer is not None:
-            answer = keyed.answer.copy()
-            answer.correlation = envelope.correlation
-            answer.flags |= Flag.RECORDED
-            answer.message = 0
-            self.state.post(session, answer)
-        elif call is not None:
-            self.state.calls.reattach(call, session.id, envelope.correlation)
+        if envelope.kind == Kind.ASK:
+            self.follow(session, envelope, keyed)
         return True
+
+    def follow(self, session: Session, envelope: Envelope, keyed: Keyed) -> None:
+        """Answer a repeated ask as the first one was, or as soon as that is answered."""
+        if keyed.answer is not None or not keyed.call:
+            answer = keyed.answer or Envelope(Kind.REPLY, payload=NOTHING)
+            self.delivery.answer_at_once(session, envelope, again(answer))
+            return
+        body = encode_plain([FOLLOW, [], {"key": envelope.digest}])
+        waiting = Envelope(Kind.ASK, session.id, 0, body, correlation=envelope.correlation)
+        waiting.message = self.state.new_id()
+        call = Call(waiting.message, waiting)
+        self.state.calls.add(call)
+        self.state.followers.setdefault(envelope.digest, []).append(call.id)
+        self.state.output.changes.put("message", call.id, (waiting, b""))
 
     def _claim_key(self, envelope: Envelope, call: int) -> None:
         if envelope.flags & Flag.KEYED:
@@ -194,7 +203,8 @@ class Sending:
                 self.state.dirty[peer.id] = None
             if call.is_finished:
                 return  # the record stays until the turn's commit: a retry asks again
-        self.delivery.cancel_call(call)
+        if not self.delivery.is_followed(call):
+            self.delivery.cancel_call(call)
 
     def reserve(self, record: ActorRecord, turn: Turn, envelope: Envelope) -> None:
         """Lend a turn room for its tells, or let it wait in line, or raise to refuse it."""

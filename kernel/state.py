@@ -84,6 +84,7 @@ class KernelState:
     marks: dict[int, int] = field(default_factory=dict)  # recovered, until the peer is back
     keyed: dict[bytes, Keyed] = field(default_factory=dict)
     keys_of_calls: dict[int, bytes] = field(default_factory=dict)
+    followers: dict[bytes, list[int]] = field(default_factory=dict)  # key -> calls of repeats
     output: Output = field(default_factory=Output)
     outgoing: dict[bytes, tuple[Peer, list[Envelope]]] = field(default_factory=dict)
     touched: dict[int, Peer] = field(default_factory=dict)  # have taken frames in this turn

@@ -29,7 +29,8 @@ from kernel.calls import Call
 from kernel.dead_letters import Letter
 from kernel.peers import Session
 from kernel.reports import Reports
-from kernel.sending import Sending
+from kernel.delivery import again
+from kernel.sending import FOLLOW, Sending
 from kernel.state import Peer
 from kernel.termination import Termination
 
@@ -90,12 +91,26 @@ class Syscalls:
 
     def resume(self, peer: Peer, call: Call, envelope: Envelope) -> None:
         """Carry a call out again that the kernel before this one had not answered."""
-        if isinstance(peer, ActorRecord) and _read(envelope)[0] == "spawn":
+        name, arguments = _read(envelope)
+        if name == FOLLOW:
+            self._follow_on(call, arguments["key"])
+            return
+        if isinstance(peer, ActorRecord) and name == "spawn":
             child = self._existing_child(call, {}, peer.id)
             if child is None:
                 self.delivery.forget_call(call)  # the retried turn makes it anew
                 return
         self.carry_out(peer, call, envelope)
+
+    def _follow_on(self, call: Call, key: bytes) -> None:
+        keyed = self.state.keyed.get(key)
+        if keyed is not None and keyed.answer is not None:
+            self.delivery.finish_call(call, again(keyed.answer))
+        elif keyed is not None and keyed.call:
+            self.state.followers.setdefault(key, []).append(call.id)
+        else:
+            gone = self.delivery.cancelled_error(call.receiver, "the first ask with its key is gone")
+            self.delivery.answer_error(call, gone)
 
     # --- actors -------------------------------------------------------------------------
 

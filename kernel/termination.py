@@ -76,7 +76,7 @@ class Termination:
         self.delivery.withdraw_waits(turns)
         error = ActorDeadError(actor=record.name, reason=reason)
         for message in messages:
-            self.turns.drop_calls(message)
+            self.delivery.drop_calls(message)
             call = self.state.calls.get(message.id)
             if call is not None:
                 self.delivery.answer_error(call, error)

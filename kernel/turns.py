@@ -72,6 +72,8 @@ class Turns:
                 self._refuse(record, commit, None)
         elif commit.flags & (Flag.FAILED | Flag.CANCELLED):
             self._fail(record, turn, _error_of(commit))
+            if self._has_overtaken(record, turn.message):
+                self._refuse_after(record, commit)
         else:
             self._commit(record, turn, commit, effects)
 
@@ -123,24 +125,33 @@ class Turns:
 
     def end_turn(self, message: Message) -> None:
         """Forget a message and the calls its turn has made; what is still under way stops."""
-        self.drop_calls(message)
+        self.delivery.drop_calls(message)
         self.delivery.end_message(message)
-
-    def drop_calls(self, message: Message) -> None:
-        """Forget the calls a turn has made; cancel those under way."""
-        for call in list(self.state.calls.of_turn(message.id)):
-            if call.is_finished:
-                self.delivery.forget_call(call)
-            else:
-                self.delivery.cancel_call(call)
 
     # --- refusals -----------------------------------------------------------------------
 
     def _refuse(self, record: ActorRecord, commit: Envelope, error: LLMOSError | None) -> None:
         """Refuse a commit and all that follow until RESUME: they may build on its state."""
-        record.is_refusing = True
         record.refused_from = commit.sequence
         reason = error or TurnClosedError(operation="a commit", actor=record.name)
+        self._start_refusing(record, commit, reason)
+
+    def _has_overtaken(self, record: ActorRecord, failed: Message) -> bool:
+        """Say whether the agent holds messages that a tell in backoff ought to hold back."""
+        return (
+            record.concurrency == 1
+            and failed.id in self.state.messages
+            and any(_is_behind(turn.message, failed) for turn in record.open.values())
+        )
+
+    def _refuse_after(self, record: ActorRecord, commit: Envelope) -> None:
+        """Take back what the agent was granted: it may be about to run what must wait."""
+        record.refused_from = commit.sequence + 1  # the failure itself has been taken
+        reason = TurnClosedError(operation="a turn after a failed one", actor=record.name)
+        self._start_refusing(record, commit, reason)
+
+    def _start_refusing(self, record: ActorRecord, commit: Envelope, reason: LLMOSError) -> None:
+        record.is_refusing = True
         self.state.counters.add("commits_refused")
         body = encode_plain({"code": reason.code, "fields": reason.fields})
         self.state.post(record, Envelope(Kind.REFUSED, 0, record.id, body, turn=commit.turn))
@@ -224,7 +235,6 @@ class Turns:
                 self.delivery.forget_call(call)
 
     def _bury(self, message: Message, reason: str, error: LLMOSError | None) -> None:
-        self.drop_calls(message)
         self.delivery.dead_letter(message, reason, error)
 
     def _max_attempts(self, record: ActorRecord) -> int:
@@ -274,6 +284,15 @@ class Turns:
             self.end_turn(message)
         else:
             self._bury(message, "max_attempts", error)
+
+
+def _is_behind(message: Message, failed: Message) -> bool:
+    """Say whether a message is of the same lane, and after another."""
+    return (
+        message.sender == failed.sender
+        and message.envelope.priority == failed.envelope.priority
+        and message.order > failed.order
+    )
 
 
 def is_start(message: Message) -> bool:

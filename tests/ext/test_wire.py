@@ -17,8 +17,9 @@ def sealed(header: bytes) -> bytes:
     return header[:124] + checksum(header[:124]).to_bytes(4, "little")
 
 
-def altered(header: bytes, offset: int, value: bytes) -> bytes:
-    return sealed(header[:offset] + value + header[offset + len(value) :])
+def altered(batch: bytes, offset: int, value: bytes) -> bytes:
+    header = batch[:offset] + value + batch[offset + len(value) : 128]
+    return sealed(header) + batch[128:]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_the_checksum_equals_the_reference_at_every_length(data: bytes) -> None:
 
 def test_a_header_is_128_bytes() -> None:
     assert HEADER_SIZE == 128
-    assert len(pack([Envelope(10)])[0]) == 128
+    assert len(pack([Envelope(10)])) == 128
 
 
 @pytest.mark.parametrize(
@@ -61,46 +62,48 @@ def test_a_header_is_128_bytes() -> None:
     ],
 )
 def test_a_lying_header_gets_its_status(offset: int, value: bytes, status: int) -> None:
-    headers, payloads = pack([Envelope(10, payload=b"abc")])
+    batch = pack([Envelope(10, payload=b"abc")])
 
-    assert unpack(altered(headers, offset, value), payloads, [], LIMIT) == (status, [])
+    assert unpack(altered(batch, offset, value), [], LIMIT) == (status, [])
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 129, 255])
-def test_a_header_part_of_another_length_is_refused(length: int) -> None:
-    assert unpack(b"\x00" * length, b"", [], LIMIT) == (BAD_LENGTH, [])
+def test_a_header_that_is_cut_short_is_refused(length: int) -> None:
+    whole = pack([Envelope(10)])
+
+    assert unpack((whole * 2)[:length], [], LIMIT) == (BAD_LENGTH, [])
 
 
 def test_a_header_without_its_checksum_is_refused() -> None:
-    headers, payloads = pack([Envelope(10)])
+    batch = pack([Envelope(10)])
 
-    assert unpack(headers[:124] + b"\x00" * 4, payloads, [], LIMIT) == (BAD_HEADER_CHECKSUM, [])
+    assert unpack(batch[:124] + b"\x00" * 4, [], LIMIT) == (BAD_HEADER_CHECKSUM, [])
 
 
 def test_bytes_after_the_last_payload_are_refused() -> None:
-    headers, payloads = pack([Envelope(10, payload=b"abc")])
+    batch = pack([Envelope(10, payload=b"abc")])
 
-    assert unpack(headers, payloads + b"d", [], LIMIT) == (PAYLOAD_MISMATCH, [])
+    assert unpack(batch + b"d", [], LIMIT) == (BAD_LENGTH, [])
 
 
 def test_parts_after_the_last_attachment_are_refused() -> None:
-    headers, payloads = pack([Envelope(10)])
+    batch = pack([Envelope(10)])
 
-    assert unpack(headers, payloads, [b"stray"], LIMIT) == (ATTACHMENT_MISMATCH, [])
+    assert unpack(batch, [b"stray"], LIMIT) == (ATTACHMENT_MISMATCH, [])
 
 
 def test_one_bad_envelope_spoils_its_whole_batch() -> None:
-    headers, payloads = pack([Envelope(10), Envelope(11)])
-    broken = headers[:128] + altered(headers[128:], 0, b"\x00")
+    batch = pack([Envelope(10), Envelope(11)])
+    broken = batch[:128] + altered(batch[128:], 0, b"\x00")
 
-    assert unpack(broken, payloads, [], LIMIT) == (BAD_MAGIC, [])
+    assert unpack(broken, [], LIMIT) == (BAD_MAGIC, [])
 
 
 def test_the_payload_limit_is_the_callers() -> None:
-    headers, payloads = pack([Envelope(10, payload=b"abc")])
+    batch = pack([Envelope(10, payload=b"abc")])
 
-    assert unpack(headers, payloads, [], 2) == (TOO_LONG, [])
-    assert unpack(headers, payloads, [], 3)[0] == OK
+    assert unpack(batch, [], 2) == (TOO_LONG, [])
+    assert unpack(batch, [], 3)[0] == OK
 
 
 def test_fields_the_header_cannot_hold_are_refused() -> None:
@@ -130,13 +133,13 @@ def test_none_never_takes_the_place_of_bytes() -> None:
 
 
 def test_a_forwarded_payload_is_not_hashed_again_but_another_payload_is() -> None:
-    headers, payloads = pack([Envelope(10, payload=b"abc")])
-    envelope = unpack(headers, payloads, [], LIMIT)[1][0]
+    batch = pack([Envelope(10, payload=b"abc")])
+    envelope = unpack(batch, [], LIMIT)[1][0]
     assert envelope.payload_checksum == checksum(b"abc")
 
     envelope.payload = b"other"
 
-    assert unpack(*pack([envelope]), [], LIMIT)[1][0].payload == b"other"
+    assert unpack(pack([envelope]), [], LIMIT)[1][0].payload == b"other"
 
 
 def test_a_copy_shares_the_payload_and_nothing_else() -> None:

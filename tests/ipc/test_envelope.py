@@ -1,9 +1,10 @@
 """ipc/envelope.py: the byte table, golden files, and every damage a batch can take."""
 
+import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ipc.envelope
@@ -63,13 +64,14 @@ def test_a_second_implementation_from_the_table_writes_the_same_bytes(batch) -> 
 
 @given(entries)
 def test_a_second_implementation_from_the_table_reads_the_same_fields(entry) -> None:
-    header, payload, *_ = to_bytes([to_envelope(entry)])
+    batch, *_ = to_bytes([to_envelope(entry)])
 
-    fields = reference.read_header(header)
+    fields = reference.read_header(batch[:128])
 
     for name in entry.keys() - {"payload", "attachments", "trace", "digest"}:
         assert fields[name] == entry[name], name
-    assert (fields["payload_len"], fields["trace"]) == (len(payload), entry["trace"] or bytes(16))
+    assert fields["trace"] == (entry["trace"] or bytes(16))
+    assert batch[128:] == entry["payload"]
 
 
 @given(batches)
@@ -92,13 +94,16 @@ def test_golden_bytes_are_read_and_written_unchanged(name: str) -> None:
 @given(batches, st.data())
 def test_a_flipped_bit_is_noticed(batch, data: st.DataObject) -> None:
     parts = to_bytes([to_envelope(entry) for entry in batch])
-    which = data.draw(st.sampled_from([i for i in (0, 1) if parts[i]]))
-    bit = data.draw(st.integers(0, 8 * len(parts[which]) - 1))
-    damaged = bytearray(parts[which])
+    bit = data.draw(st.integers(0, 8 * len(parts[0]) - 1))
+    damaged = bytearray(parts[0])
     damaged[bit // 8] ^= 1 << bit % 8
 
     with pytest.raises(BadFrameError):
-        decode([*parts[:which], bytes(damaged), *parts[which + 1 :]])
+        decode([bytes(damaged), *parts[1:]])
+
+
+def envelope_ends(batch) -> list[int]:
+    return list(itertools.accumulate(128 + len(entry["payload"]) for entry in batch))
 
 
 @given(batches, st.data())
@@ -106,6 +111,8 @@ def test_a_part_cut_short_is_noticed(batch, data: st.DataObject) -> None:
     parts = to_bytes([to_envelope(entry) for entry in batch])
     which = data.draw(st.sampled_from([i for i, part in enumerate(parts) if part]))
     cut = data.draw(st.integers(0, len(parts[which]) - 1))
+    # Cut between two envelopes it is a shorter batch: there the numbering tells (ipc/channel.py).
+    assume(which or cut not in envelope_ends(batch))
 
     # Attachments share one sum of lengths, so a shorter one is noticed like the others.
     with pytest.raises(BadFrameError):
@@ -142,8 +149,8 @@ def test_attachments_are_the_very_objects_given() -> None:
     part = memoryview(bytearray(b"large"))
     envelope = Envelope(10, attachments=(part,))
 
-    assert encode([envelope])[2] is part
-    assert decode([*encode([envelope])[:2], part])[0].attachments[0] is part
+    assert encode([envelope])[1] is part
+    assert decode([encode([envelope])[0], part])[0].attachments[0] is part
 
 
 @given(st.lists(u64, max_size=5).map(tuple), st.binary(max_size=20))

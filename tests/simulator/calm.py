@@ -58,6 +58,8 @@ def unrest(simulation: Simulation) -> str:
     state = kernel.core.state
     if state.messages:
         return f"messages {sorted(state.messages)[:10]}"
+    if len(state.calls):
+        return "calls"
     if state.durable_timers:
         return f"timers {sorted(state.durable_timers)[:10]}"
     for record in state.actors.values():

@@ -110,6 +110,7 @@ class VirtualClient(VirtualPeer):
         if options.get("keyed"):
             envelope.flags |= Flag.KEYED
             envelope.digest = b"%-16s" % options["keyed"].encode()[:16]
+            uid += " keyed"  # it may stand for an earlier message
         return envelope, uid
 
     # --- what it hears --------------------------------------------------------------------

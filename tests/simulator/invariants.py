@@ -20,7 +20,7 @@ def check(core: Core) -> None:
         _check_turns(state, record, places)
         _check_process(record)
     _check_messages(state, places)
-    _check_calls(state)
+    _check_calls(core)
     used = sum(record.slots for record in state.actors.values())
     demand(state.slots.used == used, "D3 slots", f"{state.slots.used} used, actors hold {used}")
     for timer in state.durable_timers:
@@ -129,13 +129,15 @@ def _open(state: KernelState, message: Message) -> dict[int, object]:
     return dict(record.open) if record is not None and message.envelope.kind == Kind.TELL else {}
 
 
-def _check_calls(state: KernelState) -> None:
+def _check_calls(core: Core) -> None:
+    state = core.state
     for call in state.calls._by_id.values():
         if call.turn:
             demand(call.turn in state.messages, "calls end with their turn",
                    f"call {call.id} of turn {call.turn}, which has ended")  # fmt: skip
         else:
-            demand(call.owner in state.peers.sessions, "calls have an owner",
+            is_owned = call.owner in state.peers.sessions or core.delivery.is_followed(call)
+            demand(is_owned, "calls have an owner",
                    f"call {call.id} of {call.owner:x}")  # fmt: skip
         if not call.is_finished and call.receiver:
             demand(call.id in state.messages, "D2", f"pending call {call.id} has no message")
