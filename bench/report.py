@@ -42,14 +42,23 @@ def print_json(measurements: list[Measurement]) -> None:
     print(json.dumps([asdict(each) | {"ratio": each.ratio} for each in measurements], indent=1))
 
 
-def print_table(title: str, measurements: list[Measurement]) -> None:
+def print_table(
+    title: str,
+    measurements: list[Measurement],
+    *,
+    verdict: Callable[[Measurement], str] | None = None,
+) -> None:
+    """Print a table. verdict: adds a column that says how a measurement is to be judged."""
     table = Table(title=title)
     table.add_column("name", overflow="fold")
     for heading in ("value", "unit", "floor", "ratio"):
         table.add_column(heading, justify="left" if heading == "unit" else "right")
+    if verdict is not None:
+        table.add_column("goal")
     for each in measurements:
         numbers = [format_number(n) for n in (each.value, each.floor, each.ratio)]
-        table.add_row(each.name, numbers[0], each.unit, *numbers[1:])
+        judged = [] if verdict is None else [verdict(each)]
+        table.add_row(each.name, numbers[0], each.unit, *numbers[1:], *judged)
     Console().print(table)
 
 

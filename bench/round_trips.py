@@ -55,9 +55,7 @@ def measure(stage: Stage, effort: Effort) -> list[Measurement]:
         if not name.endswith("_p99")
         for measurement in (
             Measurement(name, medians[name], "us", medians[f"{name} floor"]),
-            Measurement(
-                f"{name}_p99", p99(subjects[name]), "us", p99(subjects[f"{name} floor"])
-            ),
+            Measurement(f"{name}_p99", p99(subjects[name]), "us", p99(subjects[f"{name} floor"])),
         )
     ]
 

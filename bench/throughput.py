@@ -53,14 +53,15 @@ async def tells_per_s(world: World, count: int) -> float:
         sink = await client.lookup("sink")
         note, data = sink.tell.note, bytes(SIZE)
 
+        chunks = iter(chunks_of(count))
+
         async def send_on() -> None:
-            for _ in range(count // CHUNK // SENDERS):
-                await client.tell_all(note(data) for _ in range(CHUNK))
+            for chunk in chunks:
+                await client.tell_all(note(data) for _ in range(chunk))
 
         start = perf_counter()
         await asyncio.gather(*(send_on() for _ in range(SENDERS)))
-        handled: int = await sink.take_count()
-        return handled / (perf_counter() - start)
+        return counted(await sink.take_count(), count) / (perf_counter() - start)
 
 
 async def turn_tells_per_s(pair: Pair, count: int) -> float:
@@ -70,7 +71,16 @@ async def turn_tells_per_s(pair: Pair, count: int) -> float:
         burst, num_turns = teller.tell.burst, count // TURN_TELLS
         start = perf_counter()
         await client.tell_all(burst(SIZE) for _ in range(num_turns))
-        handled: int = await teller.take_count()
-        if handled != num_turns * TURN_TELLS:
-            raise RuntimeError(f"{handled} of {num_turns * TURN_TELLS} tells were handled")
-        return handled / (perf_counter() - start)
+        return counted(await teller.take_count(), num_turns * TURN_TELLS) / (perf_counter() - start)
+
+
+def chunks_of(count: int) -> list[int]:
+    """Return the sizes of the client's chunks."""
+    return [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
+
+
+def counted(handled: int, sent: int) -> int:
+    """Return the count, which must be right before a rate means anything."""
+    if handled != sent:
+        raise RuntimeError(f"{handled} of {sent} tells were handled")
+    return handled

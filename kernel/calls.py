@@ -31,6 +31,7 @@ class Call:
         "items",
         "owner",
         "receiver",
+        "request",
         "seen_items",
         "turn",
     )
@@ -42,6 +43,7 @@ class Call:
         self.turn = envelope.turn
         self.digest = envelope.digest
         self.correlation = envelope.correlation
+        self.request = None if envelope.receiver else envelope  # of a system call
         self.answer: Envelope | None = None
         self.claimed = True  # by the present attempt of the turn
         self.is_stream = is_stream
@@ -106,14 +108,13 @@ class CallTable:
             call.claimed = True
             self._count_claim(call.turn)
 
-    def match(self, turn: int, digest: bytes, correlation: int) -> Call | None:
+    def match(self, turn: int, digest: bytes) -> Call | None:
         """Claim the lowest unclaimed record of the turn with this digest, or return None."""
         if turn not in self._unclaimed:
             return None
         for call in self.of_turn(turn):
             if not call.claimed and call.digest == digest:
                 self.claim(call)
-                self.reattach(call, call.owner, correlation)
                 return call
         return None
 
@@ -132,7 +133,8 @@ class CallTable:
         """Let another asker wait for this call (a client's idempotency key)."""
         self._forget_correlation(call)
         call.owner, call.correlation = owner, correlation
-        self._by_correlation[owner, correlation] = call
+        if correlation:
+            self._by_correlation[owner, correlation] = call
 
     def drop(self, call: Call) -> None:
         """Forget the call."""

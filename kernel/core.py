@@ -153,14 +153,13 @@ class Core:
         self._settle()
         self._mark()
         output = state.output
+        output.is_deferrable = not output.commands and _all_grants(state.outgoing)
         for route, (peer, batch) in state.outgoing.items():
-            channel = peer.channel
-            covered = channel.covered if channel is not None else 0
             for envelope in batch:
                 envelope.acknowledged = peer.told  # it must not outrun a refusal further on
-            batch[-1].acknowledged = covered
-            peer.told = covered
-            self._ack_later.pop(peer.id, None)
+            if peer.channel is not None and not output.is_deferrable:
+                batch[-1].acknowledged = peer.told = peer.channel.covered
+                self._ack_later.pop(peer.id, None)
             output.frames.append((route, batch))
         state.outgoing = {}
         state.output = Output()
@@ -434,6 +433,19 @@ def _safe_mark(peer: Peer, taken: int) -> int:
             return int(peer.commit[0].sequence) - 1
     return taken
 
+
+def _all_grants(outgoing: dict[bytes, tuple[Peer, list[Envelope]]]) -> bool:
+    """Say whether all that is to be sent are new messages for agents."""
+    for peer, batch in outgoing.values():
+        if not isinstance(peer, ActorRecord):
+            return False
+        for envelope in batch:
+            if envelope.kind not in _GRANTS or not envelope.sequence:
+                return False
+    return True
+
+
+_GRANTS = (int(Kind.ASK), int(Kind.TELL))
 
 _AGENT: dict[int, Callable[[Core, ActorRecord, Envelope], None]] = {
     Kind.COMMIT: Core._agent_commit,

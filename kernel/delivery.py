@@ -529,6 +529,24 @@ class Delivery:
             for other in self.state.followers.get(digest, ())
         )
 
+    def renumber(self, call: Call, correlation: int) -> None:
+        """Journal by which number the asker's incarnation knows the call; 0: not asked yet."""
+        state = self.state
+        state.calls.reattach(call, call.owner, correlation)
+        message = state.messages.get(call.id)
+        if call.answer is not None:
+            call.answer = call.answer.copy()
+            call.answer.correlation = correlation
+            state.output.changes.put("answer", call.id, (call.answer,))
+        elif message is not None:
+            message.envelope = message.envelope.copy()
+            message.envelope.correlation = correlation
+            self.save_message(message)
+        elif call.request is not None:
+            call.request = call.request.copy()
+            call.request.correlation = correlation
+            state.output.changes.put("message", call.id, (call.request, b""))
+
     # --- cancellation -------------------------------------------------------------------
 
     def cancel_call(self, call: Call) -> None:

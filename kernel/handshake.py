@@ -178,6 +178,8 @@ class Handshake:
     def _adopt_calls(self, record: ActorRecord, turn_id: int) -> None:
         turn = record.open[turn_id]
         for call in list(self.state.calls.of_turn(turn_id)):
+            if not call.correlation:
+                continue  # an earlier incarnation's; this one has not come to it yet
             self.state.calls.claim(call)
             turn.outstanding.add(call.id)
             self.streams.replay(call)

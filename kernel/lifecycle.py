@@ -347,15 +347,14 @@ class Lifecycle:
         else:
             record.status = Status.STOPPING
             self.post_stop(record)
-            grace_ns = int(state.config.stop_grace_s * 1e9)
-            key = (record.id, record.incarnation)
-            state.timers.set(Due.STOP_TIMEOUT, key, state.now_ns + grace_ns)
         state.save_actor(record)
 
     def post_stop(self, record: ActorRecord) -> None:
-        """Tell the agent to end."""
-        grace_ms = int(self.state.config.stop_grace_s * 1e3)
-        self.state.post(record, Envelope(Kind.STOP, 0, record.id, index=grace_ms))
+        """Tell the agent to end; it is killed if it has not by then."""
+        state, grace_s = self.state, self.state.config.stop_grace_s
+        state.post(record, Envelope(Kind.STOP, 0, record.id, index=int(grace_s * 1e3)))
+        key = (record.id, record.incarnation)
+        state.timers.set(Due.STOP_TIMEOUT, key, state.now_ns + int(grace_s * 1e9))
 
     def on_stop_timeout(self, actor: int, incarnation: int) -> None:
         """The agent did not end in time."""

@@ -1,7 +1,12 @@
 """What the core asks of the world: frames to send, and commands about processes.
 
-The driver (kernel/daemon.py, the simulator, actors/testing.py) must commit ``changes``
-before it sends a frame or runs a command: that is the output rule.
+The output rule: the driver (kernel/daemon.py, the simulator, actors/testing.py) commits
+``changes`` before it sends a frame or runs a command. The one exception is an output that
+``is_deferrable``: all its frames grant messages to agents. What an agent does with a grant
+becomes visible only through a commit of its own, which cannot be durable without all that was
+changed before it; so such frames may leave first, and ``changes`` may be merged into the next
+set. If the kernel dies in between, the grant was never made: the sender, who has not been told
+of acceptance, sends again, and the next kernel stops the turn. One commit an ask is saved.
 """
 
 from __future__ import annotations
@@ -63,3 +68,4 @@ class Output:
     changes: WriteSet = field(default_factory=WriteSet)
     frames: list[tuple[bytes, list[Envelope]]] = field(default_factory=list)  # (route, batch)
     commands: list[Command] = field(default_factory=list)
+    is_deferrable: bool = False

@@ -104,6 +104,20 @@ class WriteSet:
         else:
             rows[key] = None
 
+    def absorb(self, later: WriteSet) -> None:
+        """Take over what a later set says; it is empty of meaning afterwards."""
+        if not self.tables:
+            self.tables, self._new = later.tables, later._new
+            return
+        for table, rows in later.tables.items():
+            mine = self.tables.setdefault(table, {})
+            for key, row in rows.items():
+                if row is None:
+                    self.delete(table, key)
+                else:
+                    mine[key] = row
+        self._new |= later._new
+
 
 class Journal(Protocol):
     """Where write sets go: a local file (kernel/journal.py), or memory in tests."""

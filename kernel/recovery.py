@@ -15,7 +15,7 @@ import msgpack
 from ext.wire import Envelope
 from ipc.ids import is_session
 from ipc.protocol import Flag, Kind
-from kernel.actor_record import ActorRecord, Status
+from kernel.actor_record import ActorRecord, Plan, Status
 from kernel.calls import Call
 from kernel.dead_letters import Letter
 from kernel.delivery import Delivery
@@ -172,6 +172,8 @@ class Recovery:
         for record in list(self.state.actors.values()):
             if record.has_process:
                 self._adopt(record)
+                if record.plan is not Plan.NONE and record.status is not Status.STOPPING:
+                    lifecycle.kill_process(record)  # as the kernel before this one was about to
             elif record.status in (Status.STOPPED, Status.BACKOFF) and record.is_wanted:
                 lifecycle.start(record)
         for call, envelope in self._unanswered:

@@ -127,10 +127,10 @@ class Sending:
 
     def recorded_call(self, record: ActorRecord, turn: Turn, envelope: Envelope) -> Call | None:
         """Return the record that this call of a retried turn takes, already attached."""
-        call = self.state.calls.match(envelope.turn, envelope.digest, envelope.correlation)
+        call = self.state.calls.match(envelope.turn, envelope.digest)
         if call is None:
             return None
-        self._renumber(call, envelope)
+        self.delivery.renumber(call, envelope.correlation)
         self.state.counters.add("calls_recorded")
         turn.outstanding.add(call.id)
         self.delivery.count_slots(record)
@@ -138,22 +138,6 @@ class Sending:
         if call.is_finished:
             self.delivery.send_answer(record, turn, call)
         return call
-
-    def _renumber(self, call: Call, envelope: Envelope) -> None:
-        """Journal the number by which the asker's new incarnation knows the call."""
-        state = self.state
-        message = state.messages.get(call.id)
-        if call.answer is not None:
-            answer = call.answer = call.answer.copy()
-            answer.correlation = envelope.correlation
-            state.output.changes.put("answer", call.id, (answer,))
-        elif message is not None:
-            message.envelope = message.envelope.copy()
-            message.envelope.correlation = envelope.correlation
-            self.delivery.save_message(message)
-        elif call.receiver == 0:
-            envelope.sender, envelope.message = call.owner, call.id
-            state.output.changes.put("message", call.id, (envelope, b""))
 
     def open_call(self, record: ActorRecord, turn: Turn, envelope: Envelope) -> None:
         """Check that the turn may make one more call.
@@ -377,10 +361,11 @@ class Sending:
             return None
         found: list[int] = []
         if record.mailbox.used_messages:
-            own = self.stuck_candidates(actor)
-            if own is None:
+            if record.status is not Status.RUNNING:
                 return None
-            found += own
+            if len(record.mailbox) and self.stuck_candidates(actor) is None:
+                return None  # a queued message can start, and end
+            found += [turn.message.id for turn in record.running]
         if record.mailbox.lent_messages:
             for borrower in self.state.actors.values():
                 if actor in borrower.lent:

@@ -273,6 +273,14 @@ class Turns:
         for turn in running:
             if turn.message.id in given_up:
                 self._exhaust(record, turn)
+        self._forget_numbers(record)
+
+    def _forget_numbers(self, record: ActorRecord) -> None:
+        """The calls of its turns were numbered by an incarnation that is gone."""
+        for message in record.mailbox.queued():
+            for call in list(self.state.calls.of_turn(message.id)):
+                if call.correlation:
+                    self.delivery.renumber(call, 0)
 
     def _exhaust(self, record: ActorRecord, turn: Turn) -> None:
         """The message has killed its receiver as often as it may."""

@@ -69,7 +69,7 @@ class Room:
         """Others wait: give back what no turn has taken."""
         self.recalled[receiver] = None
         lent = self.lent.pop(receiver, None)
-        if lent is not None and lent[0] > 0:
+        if lent is not None and any(lent):
             self._return(receiver, lent)
 
     def give_back(self, turn: VirtualTurn) -> None:
