@@ -21,14 +21,16 @@ Messages, numbered
               the sender's number for it. Kernel to agent: message = its id, a granted turn.
     ASK       like TELL; correlation = the call's number; inside a turn also turn and digest.
               STREAM: the asker reads items; index = first credit. Receiver 0: a system call.
-              Kernel to agent: message = its id; correlation = 0.
+              Kernel to agent: message = its id; correlation = when it was accepted (wall-clock
+              ns), the same for every attempt; likewise for TELL.
     REPLY     body: the result. In a commit: the answer to the ask that is being handled.
               Kernel to asker: correlation = the call. For a stream: the end, index = item count.
     ERROR     as REPLY, body: error (ipc.errors.to_wire).
     ITEM      callee to kernel: turn = the turn, index = item number from 0, body: the item.
               Kernel to asker: correlation = the call.
     CANCEL    asker to kernel: correlation = the call. Kernel to callee: turn = the turn to stop.
-              The callee answers with a COMMIT that has flag CANCELLED.
+              The callee answers with a COMMIT that has flag CANCELLED. Agent to kernel also with
+              the correlation of a RESERVE: the turn has got that room otherwise.
     STREAM_CREDIT  asker to kernel: correlation = the call, index = further items it will take.
               Kernel to callee: turn = the turn, index likewise.
     HELD      kernel to client: correlation = a tell that waits for room; not yet accepted

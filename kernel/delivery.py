@@ -16,8 +16,6 @@ Cost: O(1) a message, except where a lane is held back or a mailbox is full.
 
 from __future__ import annotations
 
-import msgpack
-
 from ext.wire import Envelope
 from ipc.envelope import split_refs
 from ipc.errors import (
@@ -112,17 +110,16 @@ class Delivery:
             message.due_ns = state.now_ns + envelope.deadline
             state.timers.set(Due.DEADLINE, message.id, message.due_ns)
         state.messages[message.id] = message
-        row = self._deadline_row(message) if message.due_ns else b""
-        state.output.changes.put_new("message", message.id, (envelope, row))
+        state.output.changes.put_new("message", message.id, self._row(message))
         return message
 
-    def _deadline_row(self, message: Message) -> bytes:
-        return msgpack.packb(self.state.to_wall(message.due_ns))  # type: ignore[no-any-return]
+    def _row(self, message: Message) -> tuple[Envelope, int, int]:
+        due_wall_ns = self.state.to_wall(message.due_ns) if message.due_ns else 0
+        return message.envelope, message.accepted_wall_ns, due_wall_ns
 
     def save_message(self, message: Message) -> None:
         """Journal an accepted message whose envelope has changed."""
-        row = self._deadline_row(message) if message.due_ns else b""
-        self.state.output.changes.put("message", message.id, (message.envelope, row))
+        self.state.output.changes.put("message", message.id, self._row(message))
 
     def enqueue(self, receiver: ActorRecord, message: Message) -> None:
         """Put an accepted message into the mailbox; its room is taken here."""
@@ -332,9 +329,9 @@ class Delivery:
 
     def _grant(self, record: ActorRecord, message: Message) -> None:
         state = self.state
-        envelope = message.envelope
+        envelope = message.envelope.copy()  # the message's own keeps the asker's numbers
+        envelope.correlation = message.accepted_wall_ns
         if message.granted or message.attempts:
-            envelope = message.envelope = envelope.copy()
             envelope.flags |= Flag.REDELIVERED
             state.calls.release_claims(message.id)
             state.counters.add("redelivered")
@@ -545,7 +542,7 @@ class Delivery:
         elif call.request is not None:
             call.request = call.request.copy()
             call.request.correlation = correlation
-            state.output.changes.put("message", call.id, (call.request, b""))
+            state.output.changes.put("message", call.id, (call.request, self.state.wall_ns, 0))
 
     # --- cancellation -------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ A row that was put and deleted within one set, and was never in the journal, lea
     meta          name                 (value: int)   generation, epoch, counter, format
     actor         actor id             (blob)         msgpack of ActorRecord.to_row()
     mark          actor or session id  (incarnation, sequence)
-    message       message id           (Envelope, blob)  blob: deadline (wall ns), or b""
+    message       message id           (Envelope, accepted wall ns, deadline wall ns or 0)
     retry         message id           (attempts, not_before wall ns)
     answer        call id              (Envelope)     REPLY or ERROR of a finished call
     item          (call id, index)     (Envelope)     items of a stream
@@ -48,7 +48,12 @@ TABLES: dict[str, Table] = {
         Table("meta", (("name", "TEXT"),), (("value", "INTEGER"),)),
         Table("actor", _ID, (("row", "BLOB"),)),
         Table("mark", _ID, (("incarnation", "INTEGER"), ("sequence", "INTEGER"))),
-        Table("message", _ID, (("envelope", "BLOB"), ("row", "BLOB")), (0,)),
+        Table(
+            "message",
+            _ID,
+            (("envelope", "BLOB"), ("accepted", "INTEGER"), ("due", "INTEGER")),
+            (0,),
+        ),
         Table("retry", _ID, (("attempts", "INTEGER"), ("not_before", "INTEGER"))),
         Table("answer", _ID, (("envelope", "BLOB"),), (0,)),
         Table("item", (("call", "INTEGER"), ("number", "INTEGER")), (("envelope", "BLOB"),), (0,)),

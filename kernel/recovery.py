@@ -10,8 +10,6 @@ only then is it replaced. Cost: about 5 us a message.
 
 from __future__ import annotations
 
-import msgpack
-
 from ext.wire import Envelope
 from ipc.ids import is_session
 from ipc.protocol import Flag, Kind
@@ -86,7 +84,8 @@ class Recovery:
 
     def _load_messages(self) -> None:
         state = self.state
-        for identifier, (envelope, row) in sorted(self.rows.get("message", {}).items()):
+        for identifier, row in sorted(self.rows.get("message", {}).items()):
+            envelope, accepted_wall_ns, due_wall_ns = row
             if envelope.receiver == 0:
                 call = Call(envelope.message, envelope)
                 state.calls.add(call)
@@ -97,11 +96,11 @@ class Recovery:
                 continue
             message = Message(identifier, record.id, envelope)
             message.reserved = envelope.sender in (0, record.id)
-            message.accepted_wall_ns = state.wall_ns
+            message.accepted_wall_ns = accepted_wall_ns
             state.messages[message.id] = message
             state.counters.add("recovered")
-            if row:
-                message.due_ns = state.to_monotonic(msgpack.unpackb(row))
+            if due_wall_ns:
+                message.due_ns = state.to_monotonic(due_wall_ns)
                 state.timers.set(Due.DEADLINE, message.id, message.due_ns)
             if envelope.kind == Kind.ASK:
                 self._load_call(message)

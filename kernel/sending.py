@@ -113,7 +113,7 @@ class Sending:
         call = Call(waiting.message, waiting)
         self.state.calls.add(call)
         self.state.followers.setdefault(envelope.digest, []).append(call.id)
-        self.state.output.changes.put("message", call.id, (waiting, b""))
+        self.state.output.changes.put("message", call.id, (waiting, self.state.wall_ns, 0))
 
     def _claim_key(self, envelope: Envelope, call: int) -> None:
         if envelope.flags & Flag.KEYED:
@@ -175,9 +175,11 @@ class Sending:
             self._break_or_refuse(record, turn, call)
 
     def on_cancel(self, peer: ActorRecord | Session, envelope: Envelope) -> None:
-        """An asker no longer waits."""
+        """An asker no longer waits; or a turn for room, because it has got some otherwise."""
         call = self.state.calls.find(peer.id, envelope.correlation)
         if call is None:
+            if isinstance(peer, ActorRecord):
+                self._forgo_room(peer, envelope.correlation)
             return
         if isinstance(peer, ActorRecord):
             turn = peer.open.get(call.turn)
@@ -207,6 +209,23 @@ class Sending:
         self.delivery.count_slots(record)
         self.delivery.recall_credit(receiver)
         self._break_ring(envelope.turn)
+
+    def _forgo_room(self, record: ActorRecord, correlation: int) -> None:
+        for turn in record.open.values():
+            for target in turn.reservations:
+                receiver = self.state.actors.get(target)
+                waiting = receiver.mailbox.waiting if receiver is not None else ()
+                for wish in waiting:
+                    if (
+                        isinstance(wish, Reservation)
+                        and wish.sender == record.id
+                        and wish.correlation == correlation
+                    ):
+                        waiting.remove(wish)  # type: ignore[union-attr]
+                        turn.reservations.remove(target)
+                        self.delivery.count_slots(record)
+                        self.state.dirty[target] = None
+                        return
 
     def _read_wish(self, record: ActorRecord, envelope: Envelope) -> Reservation:
         messages, size = _two_numbers(envelope)

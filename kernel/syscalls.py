@@ -27,9 +27,9 @@ from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
 from kernel.dead_letters import Letter
+from kernel.delivery import again
 from kernel.peers import Session
 from kernel.reports import Reports
-from kernel.delivery import again
 from kernel.sending import FOLLOW, Sending
 from kernel.state import Peer
 from kernel.termination import Termination
@@ -85,7 +85,7 @@ class Syscalls:
             self.delivery.answer_error(call, problem)
         else:
             if answer is DEFERRED:
-                self.state.output.changes.put("message", call.id, (envelope, b""))
+                self.state.output.changes.put("message", call.id, (envelope, self.state.wall_ns, 0))
             else:
                 self.delivery.answer(call, encode_plain(answer))
 
@@ -109,7 +109,9 @@ class Syscalls:
         elif keyed is not None and keyed.call:
             self.state.followers.setdefault(key, []).append(call.id)
         else:
-            gone = self.delivery.cancelled_error(call.receiver, "the first ask with its key is gone")
+            gone = self.delivery.cancelled_error(
+                call.receiver, "the first ask with its key is gone"
+            )
             self.delivery.answer_error(call, gone)
 
     # --- actors -------------------------------------------------------------------------

@@ -117,7 +117,8 @@ class Turns:
             raise TurnTooLargeError(value=size, what="bytes of effects", limit=config.turn_bytes)
 
     def _close(self, record: ActorRecord, turn: Turn) -> None:
-        """The agent is done with the turn: its slot is free."""
+        """The agent is done with the turn: its slot is free, and it waits for nothing."""
+        self.delivery.withdraw_waits([turn])
         record.open.pop(turn.message.id, None)
         record.solo.discard(turn.message.id)
         self.delivery.count_slots(record)

@@ -52,8 +52,7 @@ def restart(
     if as_json:
         print_json(answers)
         return
-    for agent, answer in zip(agents, answers, strict=True):
-        typer.echo(f"{agent} is back as incarnation {answer['incarnation']}")
+    typer.echo(f"{', '.join(agents)} back in new processes")
 
 
 @guarded

@@ -38,7 +38,7 @@ class EchoCore:
 
     def receive(self, route: bytes, envelopes: list[Envelope]) -> None:
         self.told.append(envelopes[0].message)
-        self.output.changes.put("message", envelopes[0].message, (envelopes[0], b""))
+        self.output.changes.put("message", envelopes[0].message, (envelopes[0], 1, 0))
         self.output.frames.append((route, envelopes))
 
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:

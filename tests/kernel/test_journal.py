@@ -58,7 +58,7 @@ EVERY_TABLE: list[tuple[str, Any, tuple[Any, ...]]] = [
     ("actor", 3, (b"row",)),
     ("mark", 1 << 63 | 5, (0, 12)),
     ("mark", 4, (2, 13)),
-    ("message", 1 << 48 | 6, (envelope(6), b"blob")),
+    ("message", 1 << 48 | 6, (envelope(6), 7, 9)),
     ("retry", 6, (2, 1_700_000_000_000_000_000)),
     ("answer", 8, (envelope(8, b""),)),
     ("item", (8, 0), (envelope(9, b"item"),)),
@@ -94,7 +94,7 @@ def test_loaded_envelopes_are_new_objects() -> None:
     memory = MemoryJournal()
     kept = envelope(1, b"p", (bytearray(b"abc"),))
     changes = WriteSet()
-    changes.put("message", 1, (kept, b""))
+    changes.put("message", 1, (kept, 1, 0))
     memory.commit(changes)
 
     kept.sequence = 99
@@ -117,7 +117,7 @@ def test_the_last_word_on_a_key_counts(journal: SqliteJournal) -> None:
 
 def test_rows_come_back_in_order_of_their_keys(journal: SqliteJournal) -> None:
     for number in (5, 1, 3):
-        put(journal, ("message", number, (envelope(number), b"")))
+        put(journal, ("message", number, (envelope(number), 1, 0)))
 
     assert list(journal.load()["message"]) == [1, 3, 5]
 
@@ -171,14 +171,14 @@ def test_a_clean_close_keeps_the_generation_over_a_reboot(tmp_path: Path) -> Non
 def test_large_contents_are_files_that_go_with_their_row(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     big = envelope(1, b"p" * 300_000, (b"a" * 100_000, memoryview(b"b" * 7)))
-    put(journal, ("message", 1, (big, b"")), ("message", 2, (envelope(2, b"s"), b"")))
+    put(journal, ("message", 1, (big, 1, 0)), ("message", 2, (envelope(2, b"s"), 1, 0)))
     files = list((tmp_path / "payloads").iterdir())
 
     assert [path.stat().st_size for path in files] == [300_000 + 16 + 100_007]
 
-    put(journal, ("message", 1, (big, b"changed")))
+    put(journal, ("message", 1, (big, 2, 3)))
     assert list((tmp_path / "payloads").iterdir()) == files
-    assert journal.load()["message"][1] == (big, b"changed")
+    assert journal.load()["message"][1] == (big, 2, 3)
 
     put(journal, ("message", 1, None))
     journal.close()
@@ -207,7 +207,7 @@ def test_orphaned_payload_files_are_swept_at_load(tmp_path: Path, journal: Sqlit
 
 def test_a_missing_payload_file_is_an_error_unless_power_was_lost(tmp_path: Path) -> None:
     journal = open_journal(tmp_path, boot_id="a")
-    put(journal, ("message", 1, (envelope(1, b"p" * 300_000), b"")), ("actor", 1, (b"",)))
+    put(journal, ("message", 1, (envelope(1, b"p" * 300_000), 1, 0)), ("actor", 1, (b"",)))
     next((tmp_path / "payloads").iterdir()).unlink()
     copy_of_running(tmp_path, tmp_path / "rebooted")
     copy_of_running(tmp_path, tmp_path / "killed")
@@ -229,7 +229,7 @@ def test_a_missing_payload_file_is_an_error_unless_power_was_lost(tmp_path: Path
 def test_the_file_shrinks_when_what_it_held_is_done(tmp_path: Path, journal: SqliteJournal) -> None:
     for start in range(0, 20_000, 1000):
         rows = range(start, start + 1000)
-        put(journal, *(("message", i + 1, (envelope(i + 1, b"x" * 200), b"")) for i in rows))
+        put(journal, *(("message", i + 1, (envelope(i + 1, b"x" * 200), 1, 0)) for i in rows))
     while journal.tend():
         pass
     put(journal, *(("message", i, None) for i in range(1, 20_001)))
@@ -275,7 +275,7 @@ def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "page"])
 def test_a_damaged_journal_is_refused_and_left_alone(tmp_path: Path, damage: str) -> None:
     journal = open_journal(tmp_path)
-    put(journal, *(("message", i, (envelope(i, b"x" * 500), b"")) for i in range(1, 500)))
+    put(journal, *(("message", i, (envelope(i, b"x" * 500), 1, 0)) for i in range(1, 500)))
     journal.close()
     path = tmp_path / "journal.db"
     data = bytearray(path.read_bytes())
@@ -305,7 +305,7 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_in_a_message_is_a_bad_record(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
-    put(journal, ("message", 5, (envelope(5, b"y" * 40), b"")))
+    put(journal, ("message", 5, (envelope(5, b"y" * 40), 1, 0)))
     journal.close()
     path = tmp_path / "journal.db"
     path.write_bytes(path.read_bytes().replace(b"y" * 40, b"y" * 39 + b"z"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ext.wire import Envelope
 from ipc.envelope import split_refs
 from ipc.errors import LLMOSError
+from ipc.ids import is_session
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 from kernel.core import Core
@@ -58,9 +59,9 @@ class Checker:
         self.simulation = simulation
         self.messages: dict[int, Accepted] = {}
         self.by_uid: dict[tuple[int, int, str], list[Accepted]] = {}
-        self._retried: list[str] = []  # what dead letters sent anew have told
         self.evidence = Evidence(self)
-        self.sent: dict[int, dict[str, Any]] = {}  # turn -> uids of the effects last committed
+        self.sent: dict[int, list[Effect]] = {}  # turn -> what its last COMMIT would send
+        self._commits_read: dict[int, None] = {}  # turns whose COMMIT was read in this loop turn
         self.refused_in_dead_epochs: set[tuple[int, int]] = set()
         self._turns = 0
         self._cancelled: set[tuple[int, int]] = set()  # (peer, correlation)
@@ -74,9 +75,12 @@ class Checker:
 
     def before_turn(self, core: Core) -> None:
         """A loop turn begins."""
+        self._commits_read.clear()
 
     def on_input(self, core: Core, route: bytes, envelope: Envelope) -> None:
         """The kernel reads an envelope."""
+        if envelope.kind == Kind.COMMIT:
+            self._commits_read[envelope.turn] = None
         if envelope.kind in (Kind.CANCEL, Kind.BYE):
             owner = core.state.peers.owner(route)
             if owner is not None and envelope.kind == Kind.CANCEL:
@@ -93,7 +97,7 @@ class Checker:
     ) -> None:
         """An agent commits."""
         if not commit.flags & (Flag.FAILED | Flag.CANCELLED):
-            self.sent[turn.id] = expected_effects(agent.id, effects)
+            self.sent[turn.id] = [sent for sent in map(effect_of, effects) if sent is not None]
 
     def on_answer(
         self, peer: VirtualPeer, call: VirtualCall, envelope: Envelope, body: Any
@@ -129,8 +133,9 @@ class Checker:
         """A loop turn's write set has been committed, and nothing has left yet."""
         self._turns += 1
         changes = output.changes
-        self._accept(changes)
         self.evidence.read(changes)
+        self._accept(changes)
+        self.evidence.check_effects(core)
         for identifier, row in changes.tables.get("answer", {}).items():
             if row is not None:
                 self._on_answer_row(int(identifier), row[0])  # type: ignore[call-overload]
@@ -157,20 +162,17 @@ class Checker:
         """Each send of one turn is accepted once; a call again only if it did not finish."""
         key = (message.turn or message.sender, message.receiver, message.uid)
         earlier = self.by_uid.setdefault(key, [])
-        if any(m.end == "dead letter" for m in earlier):
-            self._retried.append(f"{message.uid}.")  # only an operator revives those
-        elif message.turn or not message.uid.startswith(tuple(self._retried)):
-            allowed = 1 << message.uid.count("x2")
-            counted = [m for m in earlier if m.kind == Kind.TELL or not m.end or Kind.REPLY in m.answers]
-            if message.kind == Kind.ASK:
-                counted = [m for m in counted if not self._was_given_up(m)]
-            if len(counted) >= allowed:
-                promise = "calls are not repeated" if message.kind == Kind.ASK else "effectively once"
-                raise Violation(promise, f"{message} although there was {counted}")
+        allowed = 1 << message.uid.count("x2")  # asks that are alike on purpose
+        if not message.turn and not is_session(message.sender):
+            allowed = self.evidence.allowed.get((message.sender, message.uid), 0)
+        if message.kind == Kind.ASK:
+            counted = [m for m in earlier if not m.end or Kind.REPLY in m.answers]
+        else:
+            counted = [m for m in earlier if m.end != "dead letter"]  # an operator sends it anew
+        if len(counted) >= allowed:
+            promise = "calls are not repeated" if message.kind == Kind.ASK else "effectively once"
+            raise Violation(promise, f"{message} although there was {counted}, allowed {allowed}")
         earlier.append(message)
-
-    def _was_given_up(self, message: Accepted) -> bool:
-        return message.end == "cancelled"
 
     def _on_answer_row(self, identifier: int, envelope: Envelope) -> None:
         message = self.messages.get(identifier)
@@ -203,6 +205,8 @@ class Checker:
             message.end = "dead letter"
         elif message.is_system:
             message.end = "system"
+        elif message.receiver not in core.state.actors and message.id in self._commits_read:
+            message.end = "committed"  # the evidence went with its terminated receiver
         else:
             raise Violation("every accepted message ends in one of three ways",
                             f"{message} is gone: no commit, no dead letter")  # fmt: skip
@@ -237,13 +241,26 @@ class Checker:
         return [m for m in self.messages.values() if m.sender == sender and m.uid == uid]
 
 
-def expected_effects(actor: int, effects: list[Envelope]) -> dict[str, Any]:
-    """Return the uids of the tells among a commit's effects, with their receivers."""
-    found: dict[str, Any] = {}
-    for effect in effects:
-        if effect.kind == Kind.TELL:
-            found[describe(effect).uid] = effect.receiver
-    return found
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A message that a COMMIT carries: kind of the effect, receiver (0: see the kind), uid."""
+
+    kind: int
+    receiver: int
+    uid: str
+
+
+def effect_of(envelope: Envelope) -> Effect | None:
+    """Return what an effect sends, or None if it sends nothing."""
+    payload = envelope.payload
+    if envelope.kind == Kind.PUBLISH:
+        payload = decode_plain(payload)[1]
+    elif envelope.kind == Kind.TIMER and envelope.flags & Flag.CANCELLED:
+        return None
+    elif envelope.kind not in (Kind.TELL, Kind.TIMER):
+        return None
+    inner = Envelope(Kind.TELL, 1, envelope.receiver or 1, payload, flags=envelope.flags)
+    return Effect(envelope.kind, envelope.receiver, describe(inner).uid)
 
 
 def describe(envelope: Envelope) -> Accepted:

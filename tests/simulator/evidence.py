@@ -23,6 +23,7 @@ class Evidence:
         self._numbers: dict[int, int] = {}  # actor -> commits so far
         self._by: dict[int, int] = {}  # message -> actor that has committed it
         self._lanes: dict[tuple[int, int, int], int] = {}  # last message committed per lane
+        self.allowed: dict[tuple[int, str], int] = {}  # timers and publishes, by sender and uid
         self._sums: dict[tuple[int, str], int] = {}
 
     def read(self, changes: WriteSet) -> None:
@@ -53,7 +54,10 @@ class Evidence:
         self._by[identifier] = actor
         self.fresh[identifier] = None
         self._check_order(message)
-        self._check_effects(message)
+        for effect in self.checker.sent.get(identifier, ()):
+            if effect.kind != Kind.TELL:
+                key = (actor, effect.uid)
+                self.allowed[key] = self.allowed.get(key, 0) + 1
         for key, amount in message.adds.items():
             self._sums[actor, key] = self._sums.get((actor, key), 0) + amount
 
@@ -71,15 +75,15 @@ class Evidence:
         record = core.state.actors.get(actor) if core is not None else None
         return record.concurrency if record is not None else 2
 
-    def _check_effects(self, message: Accepted) -> None:
-        """What the turn told is accepted with it, all of it, or dead-lettered at once."""
-        expected = self.checker.sent.get(message.id, {})
-        core = self.checker.simulation.kernel.core
-        for uid, receiver in expected.items():
-            told = self.checker.by_uid.get((message.id, receiver, uid))
-            if not told and core is not None and receiver in core.state.actors:
-                raise Violation("a turn's effects are one record",
-                                f"{message} has committed without its tell {uid}")  # fmt: skip
+    def check_effects(self, core: Core) -> None:
+        """What a turn told is accepted with it, all of it, or dead-lettered at once."""
+        for identifier in self.fresh:
+            for effect in self.checker.sent.get(identifier, ()):
+                if effect.kind != Kind.TELL or effect.receiver not in core.state.actors:
+                    continue
+                if not self.checker.by_uid.get((identifier, effect.receiver, effect.uid)):
+                    raise Violation("a turn's effects are one record",
+                                    f"{identifier} has committed without its {effect}")  # fmt: skip
 
     def check_rest(self, core: Core) -> None:
         """State equals the sum of the committed turns."""
@@ -93,4 +97,3 @@ class Evidence:
             number = decode_plain(record.state.get("n", b"\0"))
             demand(number == self._numbers.get(record.id, 0), "state is what was committed",
                    f"{record.name} counts {number}, {self._numbers.get(record.id)} seen")  # fmt: skip
-        assert Kind.TELL

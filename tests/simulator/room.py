@@ -48,6 +48,9 @@ class Room:
 
     def credit(self, envelope: Envelope) -> None:
         """The kernel lends."""
+        for wait in self.waiting.get(envelope.receiver, ()):
+            if wait.correlation == envelope.correlation:
+                wait.correlation = 0
         messages, size = decode_plain(envelope.payload)
         lent = self.lent.setdefault(envelope.receiver, [0, 0])
         lent[0] += messages
@@ -92,6 +95,7 @@ class Room:
             for wait in waits:
                 if wait.turn is turn and not wait.is_done:
                     wait.cancel()
+                    self._forgo(wait)
             self._serve(receiver)
 
     def reset(self) -> None:
@@ -113,9 +117,16 @@ class Room:
                 lent[0] -= 1
                 lent[1] -= wait.size
                 wait.turn.note_taken(receiver, wait.size)
+                self._forgo(wait)
                 wait.resolve(None)
         if not waits:
             self.waiting.pop(receiver, None)
+
+    def _forgo(self, wait: RoomWait) -> None:
+        """Stand in line no more: what was asked for came from elsewhere, or is not needed."""
+        if wait.correlation:
+            cancel = Envelope(Kind.CANCEL, self.agent.id, correlation=wait.correlation)
+            self.agent.post(cancel)
 
     def _reserve(self, wait: RoomWait) -> None:
         assert wait.turn is not None

@@ -96,10 +96,10 @@ def test_kill_names_all_that_went(llmos: Terminal) -> None:
     ]
 
 
-def test_restart_tells_the_new_incarnation(llmos: Terminal) -> None:
-    llmos.client.answers["restart"] = {"actor": 12, "incarnation": 4}
+def test_restart_names_all_that_came_back(llmos: Terminal) -> None:
+    llmos.client.answers["restart"] = {"actor": 12}
 
-    assert llmos("restart", "hits").stdout == "hits is back as incarnation 4\n"
+    assert llmos("restart", "hits", "13").stdout == "hits, 13 back in new processes\n"
 
 
 def test_stop_keeps_the_registration(llmos: Terminal) -> None:
