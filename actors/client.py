@@ -96,6 +96,7 @@ class Client:
 
     def invoke(self, call: Call) -> Any:
         """Send, and return the outcome."""
+        call.is_sent = True
         return iter(self._items(call)) if call.verb == "stream" else self._run(_await(call, self))
 
     def ask(self, call: Call) -> Awaitable[Any]:
@@ -143,6 +144,9 @@ class Client:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise UsageError(reason="this thread runs the connection: use aconnect() here")
+        if self._loop.is_closed():
+            coroutine.close()
+            raise ClosedError(what="the connection to the kernel")
         future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()

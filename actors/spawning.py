@@ -59,6 +59,8 @@ def make_spec(
     spec["cwd"] = where
     spec["sys_path"] = [os.path.abspath(os.path.join(where, entry)) for entry in sys.path]
     spec["arguments"] = bodies.to_stored([list(args), kwargs])
+    if refs := bodies.encode([list(args), kwargs]).refs:
+        spec["handles"] = sorted(set(refs))
     spec["restart"] = restart
     if rlimits:
         spec["rlimits"] = dict(rlimits)

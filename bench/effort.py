@@ -37,9 +37,9 @@ FULL = Effort(
 )
 QUICK = Effort(
     repeats=3,
-    num_asks=200,
-    num_large_asks=40,
-    num_huge_asks=2,
+    num_asks=150,
+    num_large_asks=30,
+    num_huge_asks=1,
     num_tells=4_096,
     num_spawns=5,
     num_commits=1_000,

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
+from types import TracebackType
 from typing import Any
 
 import zmq
@@ -41,7 +42,7 @@ class Floor:
     """The three processes; they inherit the CPUs of whoever starts them."""
 
     def __init__(self, directory: Path, *, copy: bool = True) -> None:
-        """Start them and wait until they have found each other.
+        """Start them; the client takes commands when it has found the worker.
 
         copy: False shares buffers with ZeroMQ, which is cheaper from about 64 KiB on.
         """
@@ -49,7 +50,6 @@ class Floor:
         start = [(role, endpoint, str(int(copy))) for role in ("broker", "worker", "client")]
         self._processes = [start_role(*words) for words in start]
         self._client = self._processes[-1]
-        self._command("ask", 1, 1)
 
     def round_trips_ns(self, size: int, count: int) -> list[int]:
         """Return the times of single round trips."""
@@ -64,7 +64,15 @@ class Floor:
         """Return round trips a second with so many under way."""
         return float(self._command("asks", size, count, outstanding))
 
-    def close(self) -> None:
+    def __enter__(self) -> Floor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """End the processes."""
         for process in self._processes:
             process.kill()

@@ -71,7 +71,7 @@ def message(number: int) -> Envelope:
 def commit_ours(journal: SqliteJournal, number: int) -> None:
     """Commit through the journal."""
     changes = WriteSet()
-    changes.put_new("message", number, (message(number), b""))
+    changes.put_new("message", number, (message(number), number, 0))
     changes.delete("message", number - 1)
     changes.put("mark", PEER, (1, number))
     journal.commit(changes)
@@ -83,7 +83,8 @@ def bare_sqlite(path: Path) -> sqlite3.Connection:
     connection.executescript(
         f"""PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;
         PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};
-        CREATE TABLE message (id INTEGER PRIMARY KEY, envelope BLOB, row BLOB);
+        CREATE TABLE message (id INTEGER PRIMARY KEY, envelope BLOB,
+            accepted INTEGER, deadline INTEGER);
         CREATE TABLE mark (id INTEGER PRIMARY KEY, incarnation INTEGER, sequence INTEGER);"""
     )
     return connection
@@ -93,7 +94,8 @@ def commit_bare(connection: sqlite3.Connection, number: int) -> None:
     """Commit the same rows with SQLite alone."""
     blob = inline_blob(message(number))
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT OR REPLACE INTO message VALUES (?, ?, ?)", (number, blob, b""))
+    row = (number, blob, number, 0)
+    connection.execute("INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?)", row)
     connection.execute("DELETE FROM message WHERE id = ?", (number - 1,))
     connection.execute("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", (PEER, 1, number))
     connection.execute("COMMIT")

@@ -18,6 +18,7 @@ class Bench:
     title: str
     names: tuple[str, ...]
     measure: Callable[[Stage, Effort], list[Measurement]]
+    is_long: bool = False  # left out of --quick, unless it is asked for by name
 
 
 BENCHES = (
@@ -27,9 +28,10 @@ BENCHES = (
     Bench("journal commits", journal_commits.NAMES, journal_commits.measure),
     Bench("idle footprint", footprint.NAMES, footprint.measure),
     Bench("recovery", recovery.NAMES, recovery.measure),
-    Bench("500 agents", ring.NAMES, ring.measure),
+    Bench("500 agents", ring.NAMES, ring.measure, is_long=True),
 )
 ALL_NAMES = tuple(name for bench in BENCHES for name in bench.names)
+QUICK_NAMES = tuple(name for bench in BENCHES if not bench.is_long for name in bench.names)
 
 
 def run(

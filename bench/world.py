@@ -97,10 +97,8 @@ class Pair:
 
     def __init__(self, parts: ExitStack) -> None:
         self.world = parts.enter_context(World())
-        self.floor = Floor(self.world.directory)
-        parts.callback(self.floor.close)
-        self.large_floor = Floor(self.world.directory, copy=False)
-        parts.callback(self.large_floor.close)
+        self.floor = parts.enter_context(Floor(self.world.directory))
+        self.large_floor = parts.enter_context(Floor(self.world.directory, copy=False))
         self.world.spawn("Echo", "echo")
         self.world.spawn("Sink", "sink")
         self.asker = self._asker("asker", "echo")

@@ -53,7 +53,7 @@ A turn's commit, numbered, agent to kernel
               WATCH (body: [operation, ...], operations in ``WATCH_OPERATIONS``).
     After REFUSED with a turn the agent drops its turns and grants, sends RESUME, gets STATE
     (body: the whole {key: bytes}) and then its messages again. Commits sent before RESUME
-    are refused too.
+    are refused too. With STATE, nothing is lent to the agent any more.
 
 Room for tells made inside turns, numbered
     RESERVE   agent to kernel: receiver, correlation, body: [messages, bytes]. NOWAIT: refuse
@@ -215,7 +215,8 @@ class SpawnSpec(TypedDict, total=False):
     qualname: str
     cwd: str
     sys_path: list[str]  # of the spawner, so that its modules are found again
-    arguments: bytes  # msgpack [args, kwargs] of the constructor
+    arguments: bytes  # [args, kwargs] of the constructor, as the SDK stores values
+    handles: list[int]  # actors that the arguments refer to; the new actor gets their handles
     name: str | None
     restart: str  # permanent | transient | temporary
     mailbox_messages: int

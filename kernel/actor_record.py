@@ -42,18 +42,19 @@ class Plan(Enum):
 class Turn:
     """A message that an agent has been granted and not committed."""
 
-    __slots__ = ("is_cancelled", "message", "outstanding", "reservations")
+    __slots__ = ("is_cancelled", "is_starved", "message", "outstanding", "reservations")
 
     def __init__(self, message: Message) -> None:
         self.message = message
         self.outstanding: set[int] = set()  # ids of calls whose answer has not been sent
         self.reservations: list[int] = []  # receivers whose room it waits for
         self.is_cancelled = False
+        self.is_starved = False  # it has yielded all that its stream's asker will take
 
     @property
     def is_parked(self) -> bool:
         """Say whether the turn waits for something and so holds no slot."""
-        return bool(self.outstanding or self.reservations)
+        return bool(self.outstanding or self.reservations or self.is_starved)
 
 
 @dataclass(slots=True)
@@ -95,6 +96,7 @@ class ActorRecord:
     is_refusing: bool = False
     refused_from: int = 0  # number of the commit that was refused
     said_bye: bool = False
+    is_watched: bool = False  # this kernel will hear of its process's exit
     plan: Plan = Plan.NONE
     start_waiters: list[int] = field(default_factory=list)  # calls answered when it is up
     stop_waiters: list[int] = field(default_factory=list)  # calls answered when it is down

@@ -235,6 +235,18 @@ class Delivery:
             else:
                 self._admit_reservation(receiver, waiter)
 
+    def admit_before(self, receiver: ActorRecord, envelope: Envelope) -> None:
+        """Let in what its sender has sent before it and what still waits for room: order."""
+        for waiter in list(receiver.mailbox.waiting):
+            if (
+                isinstance(waiter, Message)
+                and waiter.sender == envelope.sender
+                and waiter.envelope.priority == envelope.priority
+            ):
+                receiver.mailbox.waiting.remove(waiter)
+                self.state.counters.add("admitted_over_limit")
+                self._admit_message(receiver, waiter)
+
     def _admit_message(self, receiver: ActorRecord, message: Message) -> None:
         message.held = False
         self.enqueue(receiver, message)
@@ -256,6 +268,8 @@ class Delivery:
         turn.reservations.remove(receiver.id)
         self.count_slots(borrower)
         self.grant_credit(receiver, borrower, wish)
+        if receiver.mailbox.waiting:  # what the turn then does not use is wanted back
+            self.state.post(borrower, Envelope(Kind.RECALL, 0, receiver.id))
 
     def put_back(self, record: ActorRecord, messages: list[Message]) -> None:
         """Return messages from turns to the mailbox; deadlines that passed meanwhile count now."""

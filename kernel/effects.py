@@ -115,6 +115,8 @@ class Effects:
             if record.lent.get(receiver.id, (0, 0))[0] < 1:
                 self.state.counters.add("admitted_over_limit")  # reserved in an earlier epoch
             self.delivery.take_back(receiver, record, 1, envelope.size)
+        if receiver.mailbox.waiting:
+            self.delivery.admit_before(receiver, envelope)
         message = self.delivery.accept(receiver, envelope, reserved=is_self)
         self.delivery.enqueue(receiver, message)
 

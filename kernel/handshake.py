@@ -29,6 +29,7 @@ from ipc.protocol import ON_START, PROTOCOL_VERSION, Flag, Hello, Kind, Limits, 
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.effects import Effects
 from kernel.lifecycle import Lifecycle
+from kernel.output import WatchProcess
 from kernel.peers import Session
 from kernel.state import Peer, signed
 from kernel.streams import Streams
@@ -140,11 +141,19 @@ class Handshake:
     def _learn(self, record: ActorRecord, hello: Hello) -> None:
         if "pid" in hello and "start_time" in hello:
             record.pid, record.start_time = hello["pid"], hello["start_time"]
+            self._watch(record, hello["pid"], hello["start_time"])
         declares = hello.get("declares")
         if isinstance(declares, dict):
             record.declares = declares
             for topic, handler, overflow in declares.get("subscriptions", ()):
                 self.effects.subscribe(record, topic, handler, overflow)
+
+    def _watch(self, record: ActorRecord, pid: int, start_time: int) -> None:
+        """Watch a process of which the kernel that started it had not told."""
+        if not record.is_watched:
+            record.is_watched = True
+            watch = WatchProcess(record.id, record.incarnation, pid, start_time)
+            self.state.output.commands.append(watch)
 
     def _post_start(self, record: ActorRecord) -> None:
         """Queue the $start turn of this incarnation, before all else and alone."""

@@ -84,6 +84,7 @@ class Lifecycle:
         record.plan = Plan.NONE
         record.said_bye = False
         record.is_wanted = True
+        record.is_watched = True
         record.pid = record.start_time = None
         state.save_actor(record)
         state.output.changes.delete("mark", record.id)

@@ -188,6 +188,7 @@ class Recovery:
         if record.pid is not None and record.start_time is not None:
             watch = WatchProcess(record.id, record.incarnation, record.pid, record.start_time)
             state.output.commands.append(watch)
+            record.is_watched = True
         record.status = Status.STOPPING if record.status is Status.STOPPING else Status.STARTING
         due_ns = state.now_ns + int(state.config.adoption_window_s * 1e9)
         state.timers.set(Due.START_TIMEOUT, (record.id, record.incarnation), due_ns)

@@ -33,12 +33,22 @@ class Streams:
             return  # cancelled meanwhile: the producer is about to hear of it
         number = call.seen_items
         call.seen_items += 1
+        self._note_credit(producer, call)
         if number < len(call.items):
             if not _same(call.items[number], envelope):
                 self._diverged(call, number)
             return
         self._record(call, number, envelope)
         self._send(call, envelope)
+
+    def _note_credit(self, producer: ActorRecord, call: Call) -> None:
+        """A producer that may yield no more waits, and holds no slot meanwhile."""
+        turn = producer.open.get(call.id)
+        is_starved = call.seen_items >= call.credit
+        if turn is not None and turn.is_starved != is_starved:
+            turn.is_starved = is_starved
+            self.delivery.count_slots(producer)
+            self.state.dirty[producer.id] = None
 
     def _record(self, call: Call, number: int, envelope: Envelope) -> None:
         envelope.index = number
@@ -82,6 +92,7 @@ class Streams:
         call.credit += envelope.index
         producer = self.state.actors.get(call.receiver)
         if producer is not None and call.id in producer.open:
+            self._note_credit(producer, call)
             more = Envelope(Kind.STREAM_CREDIT, 0, turn=call.id, index=envelope.index)
             self.state.post(producer, more)
 

@@ -141,7 +141,10 @@ class Syscalls:
         record = self._existing_child(call, spec, parent)
         if record is None:
             self.sending.check_storage()
+            targets = self._passed_handles(peer, spec)
             record = self.lifecycle.spawn(spec, parent, spawn_call=call.id, spawn_turn=call.turn)
+            for target in targets:
+                self.delivery.give_handle(record, target)
             if isinstance(peer, ActorRecord):
                 self.state.spawned.setdefault(call.turn, []).append(record.id)
         if isinstance(peer, ActorRecord):
@@ -152,6 +155,19 @@ class Syscalls:
             raise from_wire(record.last_error)
         record.start_waiters.append(call.id)
         return DEFERRED
+
+    def _passed_handles(self, peer: Peer, spec: dict[str, Any]) -> list[int]:
+        """Return the actors that the constructor's arguments refer to.
+
+        Raises:
+            NoCapabilityError: the spawning agent holds no handle of one of them.
+        """
+        targets = [int(target) for target in spec.get("handles", ())]
+        if isinstance(peer, ActorRecord):
+            for target in targets:
+                if target not in (peer.id, *peer.handles):
+                    raise NoCapabilityError(sender=peer.id, receiver=target)
+        return targets
 
     def _existing_child(self, call: Call, spec: dict[str, Any], parent: int) -> ActorRecord | None:
         """Return the child this very call has spawned, or a living one that is just like it."""

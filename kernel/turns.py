@@ -158,10 +158,14 @@ class Turns:
         self.state.post(record, Envelope(Kind.REFUSED, 0, record.id, body, turn=commit.turn))
 
     def on_resume(self, record: ActorRecord) -> None:
-        """The agent has dropped its turns: they come again, not counted as attempts."""
+        """The agent has dropped its turns and the room they took: all comes again.
+
+        The turns do not count as attempts.
+        """
         record.is_refusing = False
         record.commit = []
         self.put_back(record, list(record.open.values()))
+        self.delivery.take_back_all(record)
         body = encode_plain(record.state)
         self.state.post(record, Envelope(Kind.STATE, 0, record.id, body))
 

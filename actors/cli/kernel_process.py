@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from actors.cli.exits import Exit
+from ipc.errors import AskTimeoutError, DeniedError, KernelUnavailableError
 from ipc.home import Home
 from ipc.kernel_exit import KernelExit
+from ipc.running import running_pid
 from ipc.start import own_python
 
 START_TIMEOUT_S = 60.0  # a large journal takes seconds to recover
@@ -108,17 +111,33 @@ def exit_of(status: int) -> Exit:
     return _EXITS.get(KernelExit(status), Exit.BUG) if status in set(KernelExit) else Exit.FAILED
 
 
-def wait_for_exit(pid: int, timeout_s: float) -> bool:
-    """Say whether the process, which need not be a child, has ended within the time."""
+def stop_kernel(home: Home, timeout_s: float) -> int:
+    """Have the kernel of this home stop its agents and end; return its pid once it has.
+
+    By SIGTERM, not by a system call: a kernel that ends may not get its last answer out.
+    Raises:
+        KernelUnavailableError: none runs there. DeniedError: it is another user's.
+        AskTimeoutError: it has not ended yet; it goes on stopping.
+    """
+    pid = running_pid(home)
+    if pid is None:
+        raise KernelUnavailableError(home=str(home.state_dir))
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return True
+        return pid
     try:
+        # The descriptor names one process; if the lock is still that pid's, it is the kernel.
+        if running_pid(home) == pid:
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         readable, _, _ = select.select([descriptor], [], [], timeout_s)
-        return bool(readable)
+    except PermissionError:
+        raise DeniedError(reason=f"kernel process {pid} belongs to another user") from None
     finally:
         os.close(descriptor)
+    if not readable:
+        raise AskTimeoutError(receiver=f"kernel process {pid}, which is still stopping its agents")
+    return pid
 
 
 def _has_line(ready: IO[bytes], timeout_s: float) -> bool:

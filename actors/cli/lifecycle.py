@@ -18,11 +18,11 @@ from actors.cli.kernel_process import (
     exit_of,
     start_in_background,
     start_kernel,
-    wait_for_exit,
+    stop_kernel,
 )
 from actors.cli.options import HomeOption, JsonOption, NameOption
 from actors.cli.render import print_json, print_record
-from ipc.errors import AskTimeoutError, HomeInUseError
+from ipc.errors import HomeInUseError
 from ipc.home import Home
 from ipc.running import running_pid
 
@@ -104,11 +104,7 @@ def down(
 
     Example: llmos down
     """
-    with open_client(Where(home, name)) as client:
-        pid = client.system("status")["pid"]
-        client.system("shutdown")
-    if not wait_for_exit(pid, timeout):
-        raise AskTimeoutError(receiver=f"kernel process {pid}, which is still stopping its agents")
+    pid = stop_kernel(Where(home, name).paths(), timeout)
     if as_json:
         print_json({"stopped": pid})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -65,7 +66,7 @@ class RoomMachine(RuleBasedStateMachine):
     @rule(receiver=RECEIVERS, size=st.integers(1, 100))
     def tell(self, receiver: int, size: int) -> None:
         self.count += 1
-        self.loop.create_task(self.take(receiver, size, self.count))  # noqa: RUF006
+        self.loop.create_task(self.take(receiver, size, self.count))
         self.run()
 
     @rule(extra=st.integers(0, 3))

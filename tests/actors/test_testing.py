@@ -230,7 +230,7 @@ def test_a_waiting_asker_sees_a_kernel_restart_as_a_delay(kernel: TestKernel) ->
 def test_effects_of_a_failed_turn_never_were(kernel: TestKernel) -> None:
     one, other = kernel.spawn(Counter, name="one"), kernel.spawn(Counter)
 
-    with pytest.raises(RemoteError, match="ValueError in one.fail_after_telling: rolled back"):
+    with pytest.raises(RemoteError, match=r"ValueError in one\.fail_after_telling"):
         kernel.ask(one.fail_after_telling(other))
     kernel.run_until_idle()
 

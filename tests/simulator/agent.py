@@ -134,6 +134,7 @@ class VirtualAgent(VirtualPeer):
             case Kind.STATE:
                 self.state = decode_plain(envelope.payload)
                 self._awaits_state = False
+                self.room.reset()
             case Kind.CREDIT:
                 self.room.credit(envelope)
             case Kind.RECALL:

@@ -18,7 +18,6 @@ from ipc.ids import is_session
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 from kernel.core import Core
-from kernel.output import Output
 from kernel.records import WriteSet
 from tests.simulator import invariants, picture
 from tests.simulator.evidence import Evidence
@@ -61,6 +60,7 @@ class Checker:
         self.by_uid: dict[tuple[int, int, str], list[Accepted]] = {}
         self.evidence = Evidence(self)
         self.sent: dict[int, list[Effect]] = {}  # turn -> what its last COMMIT would send
+        self._deferred: dict[Any, None] = {}  # messages that are not journaled yet
         self._commits_read: dict[int, None] = {}  # turns whose COMMIT was read in this loop turn
         self.refused_in_dead_epochs: set[tuple[int, int]] = set()
         self._turns = 0
@@ -71,11 +71,12 @@ class Checker:
 
     def on_epoch(self, core: Core) -> None:
         """A core has recovered: all invariants must hold at once."""
+        self._deferred.clear()
+        self._commits_read.clear()
         invariants.check(core)
 
     def before_turn(self, core: Core) -> None:
         """A loop turn begins."""
-        self._commits_read.clear()
 
     def on_input(self, core: Core, route: bytes, envelope: Envelope) -> None:
         """The kernel reads an envelope."""
@@ -88,8 +89,8 @@ class Checker:
 
     def on_turn_begun(self, agent: VirtualAgent, turn: VirtualTurn) -> None:
         """A handler begins on a message."""
-        message = self.messages.get(turn.id)
-        demand(message is not None, "the output rule",
+        is_known = turn.id in self.messages or turn.id in self._deferred
+        demand(is_known or not self.simulation.kernel.is_alive, "the output rule",
                f"agent {agent.id} was given message {turn.id}, which was never journaled")  # fmt: skip
 
     def on_commit_sent(
@@ -129,10 +130,26 @@ class Checker:
 
     # --- what is committed ----------------------------------------------------------------
 
-    def on_commit(self, core: Core, output: Output) -> None:
-        """A loop turn's write set has been committed, and nothing has left yet."""
+    def on_deferred(self, core: Core, changes: WriteSet) -> None:
+        """A loop turn's write set waits for the next commit; its grants leave now."""
+        self._deferred.update(dict.fromkeys(changes.tables.get("message", {})))
+        invariants.check(core)
+
+    def read(self, core: Core, sets: list[WriteSet]) -> None:
+        """Read the write sets of one or more loop turns, which are committed as one."""
+        for changes in sets:
+            self._read(core, changes)
+        self._commits_read.clear()
+        self._deferred.clear()
+
+    def on_commit(self, core: Core) -> None:
+        """What was read has been committed, and nothing has left yet."""
         self._turns += 1
-        changes = output.changes
+        invariants.check(core)
+        if self._turns % PICTURE_EVERY == 0:
+            picture.compare(self.simulation, core)
+
+    def _read(self, core: Core, changes: WriteSet) -> None:
         self.evidence.read(changes)
         self._accept(changes)
         self.evidence.check_effects(core)
@@ -140,9 +157,6 @@ class Checker:
             if row is not None:
                 self._on_answer_row(int(identifier), row[0])  # type: ignore[call-overload]
         self._end(core, changes)
-        invariants.check(core)
-        if self._turns % PICTURE_EVERY == 0:
-            picture.compare(self.simulation, core)
 
     def _accept(self, changes: WriteSet) -> None:
         for identifier, row in changes.tables.get("message", {}).items():
@@ -187,6 +201,11 @@ class Checker:
         letters = {
             row[0].message for row in changes.tables.get("dead_letter", {}).values() if row is not None
         }
+        for row in changes.tables.get("dead_letter", {}).values():
+            if row is not None and row[0].message not in self.messages:
+                message = describe(row[0])  # it was accepted and buried in one loop turn
+                message.end = "dead letter"
+                self.messages[message.id] = message
         for identifier, row in changes.tables.get("message", {}).items():
             if row is None:
                 message = self.messages.get(identifier)  # type: ignore[arg-type]

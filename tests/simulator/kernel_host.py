@@ -1,8 +1,9 @@
 """Drives the real core over a journal, and kills it: between loop turns, before a commit,
 between commit and emission, and half-way through the emission.
 
-It keeps the output rule: a frame or command leaves only after its write set is committed. All
-that a killed kernel had not committed is gone; the next one recovers from the journal alone.
+It keeps the output rule: a frame or command leaves only after its write set is committed, but
+for grants, whose write set may wait for the next commit (kernel/output.py). All that a killed
+kernel had not committed is gone; the next one recovers from the journal alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ipc.envelope import decode
 from kernel.core import Core
 from kernel.memory_journal import MemoryJournal
 from kernel.output import KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from kernel.records import WriteSet
 from tests.simulator.link import Link
 from tests.simulator.plan import MS, Plan
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
 TOKEN = "operator"
+DEFER_NS = MS
 MakeCore = Callable[..., Core]
 
 
@@ -46,6 +49,8 @@ class KernelHost:
         self._is_turn_due = False
         self._wake_ns = 0
         self._doom: str | None = None
+        self._deferred: list[WriteSet] = []
+        self._commit_by_ns = 0
 
     # --- life -----------------------------------------------------------------------------
 
@@ -60,6 +65,7 @@ class KernelHost:
         self.watched.clear()
         self._inbox.clear()
         self._routes.clear()
+        self._deferred.clear()
         self.is_alive = True
         self._is_turn_due = False
         self.core = self.recovered_core(self.epoch)
@@ -170,12 +176,32 @@ class KernelHost:
 
     def settle(self, core: Core, output: Output) -> None:
         """Commit, check, then emit: the output rule."""
-        self.journal.commit(output.changes)
-        self.simulation.checker.on_commit(core, output)
+        if output.is_deferrable and self._may_defer(output):
+            self._deferred.append(output.changes)
+            self.simulation.checker.on_deferred(core, output.changes)
+        else:
+            sets, self._deferred = [*self._deferred, output.changes], []
+            self.simulation.checker.read(core, sets)  # before they become one
+            self.commit(sets)
+            self.simulation.checker.on_commit(core)
         if self._doom == "after commit":
             self._die("after commit")
             return
         self.emit(output)
+
+    def _may_defer(self, output: Output) -> bool:
+        if not self._deferred:
+            self._commit_by_ns = self.world.now_ns + DEFER_NS
+            self.world.at(self._commit_by_ns, self._turn_soon, 0)
+            return self.world.rng.random() < 0.8
+        return self.world.now_ns < self._commit_by_ns
+
+    def commit(self, sets: list[WriteSet]) -> None:
+        """Commit the write sets of several loop turns as one."""
+        merged = WriteSet()
+        for changes in sets:
+            merged.absorb(changes)
+        self.journal.commit(merged)
 
     def emit(self, output: Output) -> None:
         """Let frames and commands go; a doomed kernel dies half-way."""

@@ -198,5 +198,6 @@ class VirtualPeer:
             return
         if self.is_up and progress == self._progress and self.link is not None:
             kept = list(self.channel.unacknowledged())
-            self.link.to_kernel(kept[:RESEND_AT_ONCE])
+            for start in range(0, len(kept), RESEND_AT_ONCE):
+                self.link.to_kernel(kept[start : start + RESEND_AT_ONCE])
         self._resend_later()

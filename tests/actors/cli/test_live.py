@@ -136,6 +136,12 @@ def test_an_unknown_configuration_key_is_named(shell: Shell) -> None:
     assert "nosuch_key" in failed.stderr
 
 
+def test_down_ends_also_when_no_agent_lives(shell: Shell) -> None:
+    # The kernel used to be gone before its answer was out, and the command waited for ever.
+    assert "has stopped" in shell("down").stdout
+    assert "no kernel is running" in shell("down", code=Exit.NO_KERNEL).stderr
+
+
 def test_kill_ends_an_agent_for_good(shell: Shell) -> None:
     shell("spawn", "counter.py:Counter", "--as", "hits")
 
