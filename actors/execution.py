@@ -131,13 +131,16 @@ class Execution:
             await items.aclose()
 
     async def _yield(self, turn: Turn, item: Any) -> None:
+        envelope = Envelope(Kind.ITEM, self._port.id, turn=turn.id, index=turn.num_items)
+        bodies.fill(envelope, bodies.encode(item))
+        _check_size(envelope, turn)
+        if turn.is_item_sent(envelope.payload):
+            turn.num_items += 1
+            return
         while turn.credit <= 0:
             turn.credit_waiter = Waiter(self._loop)
             await turn.credit_waiter
         turn.credit -= 1
-        envelope = Envelope(Kind.ITEM, self._port.id, turn=turn.id, index=turn.num_items)
-        bodies.fill(envelope, bodies.encode(item))
-        _check_size(envelope, turn)
         turn.num_items += 1
         if not turn.is_open:
             raise TurnClosedError(operation="yield", actor=turn.actor)

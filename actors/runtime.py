@@ -55,7 +55,7 @@ class AgentRuntime:
         self._concurrency = 1
         self._queue: deque[Envelope] = deque()
         self._open: dict[int, Turn] = {}
-        self._uncovered: dict[int, None] = {}  # committed, and the kernel may not have it
+        self._uncovered: dict[int, Envelope] = {}  # commits that the kernel may not have
         self.num_running = 0
         self._context = contextvars.copy_context()
         self._is_settling = False
@@ -106,6 +106,7 @@ class AgentRuntime:
             open=[*self._uncovered, *self._open],
             pid=me.pid,
             start_time=me.start_time,
+            commits=[[turn, commit.sequence] for turn, commit in self._uncovered.items()],
         )
         if isinstance(program, Program):
             hello["declares"] = program.declares()
@@ -273,6 +274,7 @@ class AgentRuntime:
         again = Turn(turn.envelope, state, self.limits, self.identity.name, self.port.room.epoch)
         again.made, again.records = {}, turn.made
         again.deadline_ns = turn.deadline_ns
+        again.credit, again.items_before = turn.credit, turn.items
         self._open[again.id] = again
         self.num_running += 1
         self.host.loop.call_soon(self._run, again)
@@ -292,7 +294,7 @@ class AgentRuntime:
 
     def _post_commit(self, commit: Envelope, effects: list[Envelope] | None = None) -> None:
         commit.sender = self.identity.actor
-        self._uncovered[commit.turn] = None
+        self._uncovered[commit.turn] = commit
         if effects:
             commit.index = len(effects)
             self.peer.post_all([commit, *effects])

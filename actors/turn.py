@@ -16,8 +16,13 @@ import random
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ext.wire import Envelope
-from ipc.errors import AskTimeoutError, TurnClosedError, TurnTooLargeError
+from ext.wire import Envelope, digest64
+from ipc.errors import (
+    AskTimeoutError,
+    StreamDivergedError,
+    TurnClosedError,
+    TurnTooLargeError,
+)
 from ipc.protocol import Kind, Limits
 
 if TYPE_CHECKING:
@@ -51,6 +56,8 @@ class Turn:
         "is_cancelled",
         "is_in_thread",
         "is_open",
+        "items",
+        "items_before",
         "limits",
         "made",
         "now_ns",
@@ -94,6 +101,9 @@ class Turn:
         self.credit_waiter: Waiter | None = None
         self.num_items = 0
         self.num_timers = 0
+        # With concurrency: digests of the items sent in this run, and in the run before.
+        self.items: list[int] = []
+        self.items_before: list[int] = []
         # With concurrency: calls made so far, for a run again in this process (state was stale).
         self.made: dict[bytes, list[Pending]] | None = None
         self.records: dict[bytes, list[Pending]] | None = None
@@ -157,6 +167,22 @@ class Turn:
             if pending.answer is not None:
                 return pending
         return None
+
+    def is_item_sent(self, payload: bytes) -> bool:
+        """Say whether the run before has sent this item already; note it otherwise.
+
+        Raises:
+            StreamDivergedError: the run before has sent another item in this place.
+        """
+        if self.made is None:
+            return False
+        digest, number = digest64(payload), self.num_items
+        self.items.append(digest)
+        if number >= len(self.items_before):
+            return False
+        if self.items_before[number] != digest:
+            raise StreamDivergedError(index=number, actor=self.actor)
+        return True
 
     def count_call(self) -> None:
         """Count one more recorded call. Raises TurnTooLargeError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sqlite3
 import sys
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ def main() -> int:
         parser.error(f"no figure {', '.join(sorted(unknown))}; there are {', '.join(ALL_NAMES)}")
     if options.plot and not find_spec("matplotlib"):
         parser.error("--plot needs matplotlib: pip install 'llmos[plot]'")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and stop all kernels
     with Console(stderr=True).status("starting") as status:
         found = list(run(QUICK if options.quick else FULL, wanted, status.update))
     if options.plot:

@@ -50,6 +50,7 @@ class Floor:
         start = [(role, endpoint, str(int(copy))) for role in ("broker", "worker", "client")]
         self._processes = [start_role(*words) for words in start]
         self._client = self._processes[-1]
+        self.pids = [process.pid for process in self._processes]
 
     def round_trips_ns(self, size: int, count: int) -> list[int]:
         """Return the times of single round trips."""

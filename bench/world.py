@@ -104,6 +104,11 @@ class Pair:
         self.asker = self._asker("asker", "echo")
         self.teller = self._asker("teller", "sink")
 
+    def ask_pids(self) -> list[int]:
+        """Return the processes that take part in an ask: both agents and the kernel."""
+        agents = {info["name"]: info["pid"] for info in self.world.client.system("ps")}
+        return [self.world.process.pid, agents["asker"], agents["echo"]]
+
     def _asker(self, name: str, peer: str) -> ActorRef[Any]:
         asker = self.world.spawn("Asker", name)
         asker.meet(peer)

@@ -3,8 +3,8 @@
 """Send and receive multipart messages on an open ZeroMQ socket, without pyzmq's detours.
 
 It calls libzmq's C functions, whose addresses come from whoever made the socket
-(ipc/port.py takes them from pyzmq's own library). Nothing here waits: all calls are
-non-blocking. It neither opens nor closes sockets.
+(ipc/port.py takes them from pyzmq's own library). Nothing here waits but ``wait``: all
+other calls are non-blocking. It neither opens nor closes sockets.
 
 Invariants:
   I1  a Port is used by one thread, and ``detach`` is called before its socket is closed.
@@ -18,10 +18,23 @@ from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer, PyBuffer_Rele
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR
 
+from libc.stdint cimport int64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* items, unsigned long count, int timeout_ms)
+    enum:
+        _READABLE "POLLIN"
+
 cdef enum:
     _DONTWAIT = 1
     _SNDMORE = 2
     _EVENTS = 15
+    _FD = 14
     _SMALL = 65536
     _MSG_SIZE = 64
 
@@ -69,6 +82,12 @@ def bind(dict addresses not None):
     zmq_errno = <errno_function><size_t>found["zmq_errno"]
 
 
+cdef int64_t _now_ms() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
 cdef class Part:
     """A received part that was not copied; a read-only buffer."""
 
@@ -99,11 +118,13 @@ cdef class Port:
     """
 
     cdef void* socket
+    cdef int descriptor
 
     def __init__(self, size_t socket):
         if msg_recv == NULL:
             raise RuntimeError("ext.zmq_port.bind has not been called")
         self.socket = <void*>socket
+        self.descriptor = self._option(_FD)
 
     def detach(self):
         """Forget the socket: from here on there is nothing to receive and nothing is sent."""
@@ -111,12 +132,45 @@ cdef class Port:
 
     def events(self):
         """Return ZMQ_EVENTS: 1 = something to receive, 2 = room to send."""
+        return 0 if self.socket == NULL else self._option(_EVENTS)
+
+    cdef int _option(self, int option) noexcept:
         cdef int value = 0
         cdef size_t length = sizeof(int)
+        zmq_getsockopt(self.socket, option, &value, &length)
+        return value
+
+    def wait(self, int descriptor, int timeout_ms):
+        """Wait for something to receive, or for another descriptor to become readable.
+
+        timeout_ms: -1 for ever. Returns 1 (socket) | 2 (descriptor); 0 when the time is over
+        or a signal came. The socket's descriptor tells of news, not of a state, so the state is
+        asked before and after.
+        """
+        cdef pollfd items[2]
+        cdef int64_t end_ms = _now_ms() + timeout_ms
+        cdef int ready = 1
+        cdef int found
         if self.socket == NULL:
             return 0
-        zmq_getsockopt(self.socket, _EVENTS, &value, &length)
-        return value
+        found = 1 if self._option(_EVENTS) & 1 else 0
+        items[0].fd = self.descriptor
+        items[1].fd = descriptor
+        items[0].events = items[1].events = _READABLE
+        if found:
+            timeout_ms = 0
+        while True:
+            # SAFETY: two initialised pollfds on the stack; no Python object is touched.
+            with nogil:
+                ready = poll(items, 2, timeout_ms)
+            if ready > 0 and items[1].revents:
+                found |= 2
+            if not found & 1 and self._option(_EVENTS) & 1:
+                found |= 1
+            if found or ready <= 0:
+                return found
+            if timeout_ms >= 0:  # news, but not of a message: a connection, say
+                timeout_ms = <int>max(0, end_ms - _now_ms())
 
     def receive(self):
         """Return the parts of one message (bytes, or Part if large), or None if none waits.

@@ -72,11 +72,12 @@ class DeadLetterQueue:
     def surplus(self, wall_ns: int) -> list[int]:
         """Return the numbers of the letters that are too many or too old."""
         over = len(self.letters) - self._limit
-        return [
-            number
-            for place, (number, letter) in enumerate(self.letters.items())
-            if place < over or letter.died_wall_ns < wall_ns - self._age_ns
-        ]
+        surplus = []
+        for place, (number, letter) in enumerate(self.letters.items()):
+            if place >= over and letter.died_wall_ns >= wall_ns - self._age_ns:
+                break  # the rest is younger: asked at each letter, this must not look at all
+            surplus.append(number)
+        return surplus
 
     def newest(self, receiver: int | None, limit: int) -> list[Letter]:
         """Return up to ``limit`` letters, newest first, of one receiver or of all."""

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import zmq
-from zmq.backend import zmq_poll
 
 from ext.wire import Envelope
 from ipc.envelope import decode, encode
@@ -57,23 +55,14 @@ class Edge:
             self._context.destroy(linger=0)
             raise
         self._port = open_port(self._socket)
-        self._poll_item = (self._socket, POLLIN)
 
     def wait(self, descriptor: int, timeout_ms: int) -> tuple[bool, bool]:
         """Wait for input or the descriptor; timeout_ms: -1 for ever.
 
         Returns: whether there is input, whether the descriptor may be readable.
         """
-        if self._port.events() & POLLIN:
-            return True, True
-        has_input = is_readable = False
-        ready: Any = zmq_poll([self._poll_item, (descriptor, POLLIN)], timeout_ms)
-        for what, _ in ready:
-            if what is self._socket:
-                has_input = True
-            else:
-                is_readable = True
-        return has_input, is_readable
+        found = self._port.wait(descriptor, timeout_ms)
+        return bool(found & 1), bool(found & 2)
 
     def has_input(self) -> bool:
         """Say whether a message waits."""

@@ -181,6 +181,7 @@ class Handshake:
                 continue
             message.granted = True
             record.open[identifier] = Turn(message)
+            self.streams.adopt(record, message)
             self._adopt_calls(record, identifier)
         self.delivery.count_slots(record)
 

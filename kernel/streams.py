@@ -16,6 +16,7 @@ from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord
 from kernel.calls import Call
 from kernel.delivery import Delivery
+from kernel.mailbox import Message
 from kernel.state import Peer
 
 
@@ -40,6 +41,18 @@ class Streams:
             return
         self._record(call, number, envelope)
         self._send(call, envelope)
+
+    def adopt(self, producer: ActorRecord, message: Message) -> None:
+        """A producer goes on in a new kernel epoch: where it stands, and what it missed."""
+        call = self.state.calls.get(message.id)
+        if call is None or not call.is_stream:
+            return
+        call.seen_items = len(call.items)
+        self._note_credit(producer, call)
+        lent_again = call.credit - message.envelope.index  # by an asker who was back earlier
+        if lent_again > 0:
+            more = Envelope(Kind.STREAM_CREDIT, 0, turn=call.id, index=lent_again)
+            self.state.post(producer, more)
 
     def _note_credit(self, producer: ActorRecord, call: Call) -> None:
         """A producer that may yield no more waits, and holds no slot meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from actors import Actor, ActorRef, receive
 from actors.bodies import read, to_stored
 from ext.wire import Envelope
+from ipc.errors import from_wire
 from ipc.plain import decode_plain
-from ipc.protocol import Kind
+from ipc.protocol import Flag, Kind
 from tests.actors.conftest import Script
 from tests.actors.scripted import OTHER, ScriptedKernel, kinds
 
@@ -28,6 +30,13 @@ class Agent(Actor):
         more = await other.amount()
         self.state[key] = before + more
         return int(self.state[key])
+
+    @receive
+    async def flow(self, other: ActorRef[Any]) -> AsyncIterator[int]:
+        before = self.state.get("sum", 0)
+        yield 1
+        yield await other.amount()
+        yield before + 100
 
     @receive
     async def count_keys(self, other: ActorRef[Any]) -> int:
@@ -93,6 +102,19 @@ def test_the_set_of_keys_is_read_too(kernel: ScriptedKernel) -> None:
     sent = kernel.reply(count, 0)
 
     assert value(sent[1]) == 1
+
+
+def test_items_of_the_run_before_are_not_sent_again(kernel: ScriptedKernel) -> None:
+    other = kernel.port.make_ref(OTHER)
+    first, ask = kernel.ask("flow", other, flags=Flag.STREAM, index=2)
+    (add,) = kernel.ask("slow_add", other, "sum")
+    kernel.reply(add, 5)
+    (second,) = kernel.reply(ask, 2)
+
+    sent = kernel.give(Envelope(Kind.STREAM_CREDIT, turn=1001, index=9))
+
+    assert [(e.index, value(e)) for e in (first, second, sent[0])] == [(0, 1), (1, 2), (2, 100)]
+    assert from_wire(decode_plain(sent[1].payload)).code == 305
 
 
 def test_a_turn_waiting_to_run_again_can_be_cancelled(kernel: ScriptedKernel) -> None:

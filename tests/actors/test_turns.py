@@ -373,6 +373,7 @@ def test_in_a_new_epoch_open_turns_are_reported_and_grants_dropped(
     kernel.restart()
 
     assert kernel.hello["open"] == [1001, 1002]
+    assert kernel.hello["commits"] == [[1001, 1]]
     kernel.drain()
     sent = kernel.reply(ask, "answer")
     assert [e.turn for e in sent if e.kind == Kind.COMMIT] == [1002]

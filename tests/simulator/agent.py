@@ -264,7 +264,9 @@ class VirtualAgent(VirtualPeer):
         self.calls.pop(call.correlation, None)
         body = decode_plain(envelope.payload)
         if envelope.kind == Kind.ERROR:
-            call.fail(from_wire(body))
+            error = from_wire(body)
+            self.simulation.checker.on_error(call, error)
+            call.fail(error)
             return
         self.simulation.checker.on_answer(self, call, envelope, body)
         call.resolve(body)

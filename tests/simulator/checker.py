@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ext.wire import Envelope
 from ipc.envelope import split_refs
-from ipc.errors import LLMOSError
+from ipc.errors import BadFrameError, KernelBugError, LLMOSError, StreamDivergedError
 from ipc.ids import is_session
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
@@ -110,6 +110,11 @@ class Checker:
         if call.is_stream:
             demand(envelope.index == len(call.items), "streams are whole",
                    f"{call.uid}: end at {envelope.index}, {len(call.items)} items seen")  # fmt: skip
+
+    def on_error(self, call: VirtualCall, error: LLMOSError) -> None:
+        """An error has reached who asked. Virtual producers always yield the same items."""
+        demand(not isinstance(error, StreamDivergedError), "streams are in order", str(error))
+        demand(not isinstance(error, BadFrameError | KernelBugError), "errors are typed", str(error))
 
     def on_item(self, peer: VirtualPeer, call: VirtualCall, envelope: Envelope) -> None:
         """An item of a stream has reached the asker."""

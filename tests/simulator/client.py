@@ -63,7 +63,9 @@ class VirtualClient(VirtualPeer):
         if count >= 0:
             envelope.flags |= Flag.STREAM
             envelope.index = FIRST_CREDIT
-        self.calls[envelope.correlation] = VirtualCall(envelope.correlation, uid)
+        self.calls[envelope.correlation] = VirtualCall(
+            envelope.correlation, uid, is_stream=count >= 0
+        )
         self.post(envelope)
         if options.get("cancel"):
             self.world.after(options["cancel"], self.cancel, envelope.correlation)
@@ -122,7 +124,11 @@ class VirtualClient(VirtualPeer):
                 self.accepted.append((correlation, uid))
             self.held.clear()
             for call in self.calls.values():
-                call.items.clear()
+                if len(call.items):
+                    index, correlation = len(call.items), call.correlation
+                    credit = Envelope(Kind.STREAM_CREDIT, self.id, correlation=correlation)
+                    credit.index = index
+                    self.post(credit)
 
     def rejected(self, error: LLMOSError) -> None:
         """See VirtualPeer."""
@@ -177,7 +183,9 @@ class VirtualClient(VirtualPeer):
             return
         body = decode_plain(envelope.payload)
         if envelope.kind == Kind.ERROR:
-            call.fail(from_wire(body))
+            error = from_wire(body)
+            self.simulation.checker.on_error(call, error)
+            call.fail(error)
         else:
             self.simulation.checker.on_answer(self, call, envelope, body)
             call.resolve(body)

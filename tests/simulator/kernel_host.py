@@ -87,7 +87,7 @@ class KernelHost:
         )
 
     def kill(self, phase: str) -> None:
-        """SIGKILL at a phase of a loop turn: now, or in the next one."""
+        """SIGKILL at a phase of a loop turn: now, or in the next one that has read something."""
         if not self.is_alive:
             return
         if phase == "between":
@@ -150,10 +150,11 @@ class KernelHost:
         for event, facts in inbox:
             self._feed(core, event, facts)
         output = core.finish()
-        if self._doom == "before commit":
-            self._die("before commit")
+        doom = self._doom if any(event == "frames" for event, _ in inbox) else None
+        if doom == "before commit":
+            self._die(doom)
             return
-        self.settle(core, output)
+        self.settle(core, output, doom)
         if self.core is core:
             if self._inbox:
                 self._turn_soon(0)
@@ -174,7 +175,7 @@ class KernelHost:
         else:
             core.storage(*facts)
 
-    def settle(self, core: Core, output: Output) -> None:
+    def settle(self, core: Core, output: Output, doom: str | None) -> None:
         """Commit, check, then emit: the output rule."""
         if output.is_deferrable and self._may_defer(output):
             self._deferred.append(output.changes)
@@ -184,10 +185,10 @@ class KernelHost:
             self.simulation.checker.read(core, sets)  # before they become one
             self.commit(sets)
             self.simulation.checker.on_commit(core)
-        if self._doom == "after commit":
-            self._die("after commit")
+        if doom == "after commit":
+            self._die(doom)
             return
-        self.emit(output)
+        self.emit(output, doom)
 
     def _may_defer(self, output: Output) -> bool:
         if not self._deferred:
@@ -203,11 +204,11 @@ class KernelHost:
             merged.absorb(changes)
         self.journal.commit(merged)
 
-    def emit(self, output: Output) -> None:
+    def emit(self, output: Output, doom: str | None) -> None:
         """Let frames and commands go; a doomed kernel dies half-way."""
         actions: list[tuple[Any, ...]] = [(self._send, *frame) for frame in output.frames]
         actions += [(self._command, command) for command in output.commands]
-        stop = self.world.rng.randint(0, len(actions)) if self._doom == "emitting" else None
+        stop = self.world.rng.randint(0, len(actions)) if doom == "emitting" else None
         for place, (action, *arguments) in enumerate(actions):
             if place == stop:
                 break

@@ -79,7 +79,7 @@ class Link:
             self.kernel.deliver(self.route, parts)
 
     def _arrive_down(self, parts: Parts) -> None:
-        if self.world.now_ns < self._lost_from and self.is_open:
+        if self.world.now_ns < self._lost_from:
             self.owner.take(self, decode(parts))
 
     def repeat_last(self) -> None:

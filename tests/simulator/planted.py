@@ -1,0 +1,136 @@
+"""Five bugs, each put in by exchanging a part of the core or its driver. None of this ships.
+
+Each is a way in which kernels of this kind have lost or repeated messages; the simulator must
+find every one of them (tests/kernel/test_simulation.py says within how many seeds).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ext.wire import Envelope
+from ipc.channel import Channel
+from kernel.actor_record import ActorRecord, Turn
+from kernel.core import Core
+from kernel.mailbox import Mailbox, Message
+from kernel.output import Output
+from kernel.state import Peer
+from tests.simulator.kernel_host import KernelHost
+from tests.simulator.simulation import Parts
+
+
+class EarlyAckChannel(Channel):
+    """Tells the mark as soon as a frame is read, not when it is journaled."""
+
+    __slots__ = ()
+
+    def receive(self, envelope: Envelope) -> Envelope | None:
+        """Take the next one, and say so at once."""
+        taken = super().receive(envelope)
+        self.covered = self.taken
+        return taken
+
+
+class AckingHost(KernelHost):
+    """Acknowledges what it reads before the loop turn that journals it."""
+
+    def _turn(self, epoch: int) -> None:
+        if epoch == self.epoch and self.core is not None:
+            for event, facts in self._inbox:
+                if event == "frames":
+                    self._acknowledge(self.core, *facts)
+        super()._turn(epoch)
+
+    def _acknowledge(self, core: Core, route: bytes, parts: list[Any]) -> None:
+        from ipc.envelope import decode
+
+        owner = core.state.peers.owner(route)
+        peer = core.state.peer(owner) if owner is not None else None
+        last = decode(parts)[-1].sequence
+        link = self._routes.get(route)
+        if link is not None and peer is not None and peer.channel is not None and last:
+            if last == peer.channel.taken + len(decode(parts)):
+                from ipc.protocol import Kind
+
+                link.to_peer([Envelope(Kind.ACK, acknowledged=last)])
+
+
+class ForgetfulCore(Core):
+    """Recovers without the marks: what peers send again is taken for new."""
+
+    def __init__(self, config: Any, snapshot: Any, **rest: Any) -> None:
+        rows = dict(snapshot)
+        rows["mark"] = {key: (row[0], 0) for key, row in rows.get("mark", {}).items()}
+        super().__init__(config, rows, **rest)
+
+
+class TailMailbox(Mailbox):
+    """Puts a message that comes back behind those that came after it."""
+
+    __slots__ = ()
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Append instead of going back to the old place."""
+        for message in messages:
+            self._num_queued += 1
+            self._lanes[message.envelope.priority].append(message)
+
+    def check_integrity(self) -> None:
+        """Say nothing: the promise itself must be seen broken."""
+
+
+class TailCore(Core):
+    """A core whose mailboxes forget their order after a retry."""
+
+    def _compose(self, facts: Any) -> None:
+        def tail_mailbox(messages: int | None, size: int | None) -> Mailbox:
+            config = self.state.config
+            return TailMailbox(messages or config.mailbox_messages, size or config.mailbox_bytes)
+
+        class State(type(self.state)):  # type: ignore[misc]
+            __slots__ = ()
+
+            def new_mailbox(self, messages: int | None, size: int | None) -> Mailbox:
+                return tail_mailbox(messages, size)
+
+        self.state.__class__ = State
+        super()._compose(facts)
+
+
+class EmittingHost(KernelHost):
+    """Sends first and commits then: what a killed kernel has said may never have been."""
+
+    def settle(self, core: Core, output: Output, doom: str | None) -> None:
+        """Emit, then commit."""
+        self.emit(Output(frames=output.frames, commands=output.commands), None)
+        if doom is not None:
+            self._die("after emission")
+            return
+        super().settle(core, Output(changes=output.changes), None)
+
+
+class TwiceCore(Core):
+    """Applies the effects of every commit a second time."""
+
+    def _compose(self, facts: Any) -> None:
+        super()._compose(facts)
+        apply = self.effects.apply
+
+        def apply_twice(record: ActorRecord, turn: Turn, effects: list[Envelope]) -> Any:
+            copies = [effect.copy() for effect in effects]
+            reply = apply(record, turn, effects)
+            apply(record, turn, copies)
+            return reply
+
+        self.effects.apply = apply_twice  # type: ignore[method-assign]
+
+
+PLANTED: dict[str, Parts] = {
+    "acknowledge before commit": Parts(host=AckingHost),
+    "forget the dedup mark at recovery": Parts(make_core=ForgetfulCore),
+    "deliver out of order after a retry": Parts(make_core=TailCore),
+    "emit before commit": Parts(host=EmittingHost),
+    "apply a commit twice": Parts(make_core=TwiceCore),
+}
+
+assert Peer
