@@ -142,8 +142,8 @@ class AgentRuntime:
     def covered(self, envelopes: list[Envelope]) -> None:
         """See actors.peer.Listener."""
         for envelope in envelopes:
-            if envelope.kind == Kind.COMMIT:
-                self._uncovered.pop(envelope.turn, None)
+            if envelope.kind == Kind.COMMIT and self._uncovered.get(envelope.turn) is envelope:
+                del self._uncovered[envelope.turn]
         if self._said_bye and self.peer.is_drained:
             self.host.leave("said farewell")
 
@@ -250,6 +250,7 @@ class AgentRuntime:
         turn = Turn(envelope, state, self.limits, self.identity.name, self.port.room.epoch)
         if tracks_reads:
             turn.made = {}
+        self._uncovered.pop(turn.id, None)  # it comes again, so the kernel has that commit
         self._open[turn.id] = turn
         self.num_running += 1
         if self.num_running == 1:
