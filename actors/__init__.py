@@ -44,9 +44,10 @@ from ipc.errors import (
 if TYPE_CHECKING:
     from actors.actor import Actor, ChildExit, Down
     from actors.client import Client, connect
+    from actors.connecting import aconnect
     from actors.handlers import receive, subscribe
     from actors.reference import ActorRef
-    from actors.session import AsyncClient, aconnect
+    from actors.session import AsyncClient
 
 __all__ = [
     "AccessRuleError",
@@ -99,7 +100,7 @@ _MODULES = {
     "ChildExit": "actors.actor",
     "Client": "actors.client",
     "Down": "actors.actor",
-    "aconnect": "actors.session",
+    "aconnect": "actors.connecting",
     "connect": "actors.client",
     "receive": "actors.handlers",
     "subscribe": "actors.handlers",

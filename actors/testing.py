@@ -20,7 +20,6 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -28,15 +27,15 @@ from actors.actor import Actor
 from actors.bodies import from_stored
 from actors.host import Identity
 from actors.loader import load_program, make_program
+from actors.memory_agent import MemoryAgent
 from actors.memory_link import MemoryLink
 from actors.program import Program
 from actors.reference import ActorRef, Call
-from actors.runtime import AgentRuntime
 from actors.session import AsyncClient
 from actors.virtual_loop import VirtualLoop
 from actors.whereabouts import Whereabouts
 from ext.wire import Envelope
-from ipc.clock import Clock, ManualClock
+from ipc.clock import ManualClock
 from ipc.errors import BadSpecError, LLMOSError, UsageError
 from ipc.protocol import SpawnSpec
 from kernel.config import KernelConfig
@@ -68,7 +67,7 @@ class TestKernel:
         self._next_route = 0
         self._input: list[tuple[bytes, list[Envelope]]] = []
         self._events: list[Callable[[Core], None]] = []
-        self._agents: dict[int, _Agent] = {}
+        self._agents: dict[int, MemoryAgent] = {}
         self._classes: dict[str, type[Actor]] = {}
         self._until: Callable[[], bool] = _never
         self._limit_ns = 0
@@ -289,7 +288,7 @@ class TestKernel:
             self._start(command)
             return
         agent = self._agents.get(command.actor)
-        if agent is None or agent.incarnation != command.incarnation:
+        if agent is None or agent.identity.incarnation != command.incarnation:
             actor, incarnation = command.actor, command.incarnation
             self._events.append(lambda core: core.process_exited(actor, incarnation, "gone"))
         elif isinstance(command, KillProcess):
@@ -297,8 +296,11 @@ class TestKernel:
             self._exited(agent, "signal 9")
 
     def _start(self, command: StartProcess) -> None:
-        agent = self._agents[command.actor] = _Agent(self, command, self._load(command.spec))
-        actor, incarnation, pid = command.actor, command.incarnation, agent.pid
+        actor, incarnation = command.actor, command.incarnation
+        pid = actor << 16 | incarnation
+        me = Identity(actor, incarnation, command.token, command.name, pid, 1)
+        agent = MemoryAgent(self, self.loop, self.clock, me, self._load(command.spec))
+        self._agents[actor] = agent
         self._events.append(lambda core: core.process_started(actor, incarnation, pid, 1))
         self.loop.call_soon(agent.open)
 
@@ -310,13 +312,13 @@ class TestKernel:
         except BadSpecError as error:
             return error
 
-    def _exited(self, agent: _Agent, reason: str) -> None:
-        if self._agents.get(agent.actor) is agent:
-            del self._agents[agent.actor]
-        actor, incarnation = agent.actor, agent.incarnation
+    def _exited(self, agent: MemoryAgent, reason: str) -> None:
+        actor, incarnation = agent.identity.actor, agent.identity.incarnation
+        if self._agents.get(actor) is agent:
+            del self._agents[actor]
         self._events.append(lambda core: core.process_exited(actor, incarnation, reason))
 
-    def agent_left(self, agent: _Agent) -> None:
+    def agent_left(self, agent: MemoryAgent) -> None:
         """An agent has ended by itself."""
         agent.die()
         self._exited(agent, "exit 0")

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors import Actor, ActorRef, receive
 
+LARGE_BYTES = 1 << 16
 TURN_TELLS = 64  # a turn's tells in the throughput bench, never one giant commit
 
 
@@ -19,7 +20,7 @@ class Echo(Actor):
     """Answers with what it is asked."""
 
     @receive
-    async def echo(self, data: bytes) -> bytes:
+    async def echo(self, data: Any) -> Any:
         return data
 
 
@@ -53,7 +54,7 @@ class Asker(Actor):
     @receive
     async def round_trips_ns(self, size: int, count: int) -> list[int]:
         """Ask one by one; return the time of each."""
-        echo, data, times = self.peer.echo, bytes(size), []
+        echo, data, times = self.peer.echo, data_of(size), []
         for _ in range(count):
             start = perf_counter_ns()
             await echo(data)
@@ -131,3 +132,13 @@ class Member(Actor):
     async def wait(self) -> None:
         """Return when the message is back."""
         await self.has_returned.wait()
+
+
+def data_of(size: int) -> Any:
+    """Return that many bytes, from LARGE_BYTES on as an array: what travels without a copy."""
+    if size < LARGE_BYTES:
+        return bytes(size)
+    # Imported here: the agents whose memory and start are measured need no numpy.
+    import numpy
+
+    return numpy.zeros(size, dtype=numpy.uint8)

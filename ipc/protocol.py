@@ -129,18 +129,18 @@ class Flag:
     CANCELLED: Final = 16  # COMMIT: stopped on request; TIMER: cancel it
     WANT_ACK: Final = 32  # acknowledge at the end of this loop turn
     KEYED: Final = 64  # a client's message: digest is its idempotency key (24 h)
-    REDELIVERED: Final = 128  # kernel to agent: an earlier attempt at this turn ended in a crash
-    RECORDED: Final = 256  # kernel to agent: this answer comes from the journal, not from a new call
-    SYSTEM: Final = 512  # kernel to agent: a message of the kernel's own ($start, $child_exit ...)
+    REDELIVERED: Final = 128  # to an agent: an earlier attempt at this turn ended early
+    RECORDED: Final = 256  # to a peer: this answer was recorded, not made anew
+    SYSTEM: Final = 512  # to an agent: a message of the kernel's own
 
 
 WATCH_OPERATIONS = {
-    "link": "[\"link\", actor]: when either terminates abnormally, the other is terminated too",
-    "unlink": "[\"unlink\", actor]",
-    "monitor": "[\"monitor\", actor]: a $down message when it terminates or is quarantined",
-    "demonitor": "[\"demonitor\", actor]",
-    "subscribe": "[\"subscribe\", topic, handler, overflow]: overflow is wait or dead_letter",
-    "unsubscribe": "[\"unsubscribe\", topic]",
+    "link": '["link", actor]: when either terminates abnormally, the other is terminated too',
+    "unlink": '["unlink", actor]',
+    "monitor": '["monitor", actor]: a $down message when it terminates or is quarantined',
+    "demonitor": '["demonitor", actor]',
+    "subscribe": '["subscribe", topic, handler, overflow]: overflow is wait or dead_letter',
+    "unsubscribe": '["unsubscribe", topic]',
 }
 
 # Methods of the kernel's own messages to agents (flag SYSTEM), with their arguments.

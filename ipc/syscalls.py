@@ -15,7 +15,7 @@ handles they hold. Errors are those of ipc/errors.py.
     stop_child        agent   actor                          {} when terminated
     kill              client  actor [, tree: bool = true]    {"terminated": [names]}
     stop              client  actor                          {} once stopped; registration is kept
-    restart           client  actor                          {"actor", "incarnation"} when it is back
+    restart           client  actor                          {"actor", "incarnation"} when it is up
     ps                client                                 [ActorInfo]
     inspect           client  actor                          ActorDetail
     status            client                                 KernelStatus

@@ -347,7 +347,7 @@ class Delivery:
         envelope.correlation = message.accepted_wall_ns
         if message.granted or message.attempts:
             envelope.flags |= Flag.REDELIVERED
-            state.calls.release_claims(message.id)
+            self.release_calls(message)
             state.counters.add("redelivered")
         message.granted = True
         if message.due_ns:
@@ -539,6 +539,13 @@ class Delivery:
             self.state.calls.get(other) is not None
             for other in self.state.followers.get(digest, ())
         )
+
+    def release_calls(self, message: Message) -> None:
+        """A new attempt at the message begins: it has asked nothing yet, under no number."""
+        self.state.calls.release_claims(message.id)
+        for call in list(self.state.calls.of_turn(message.id)):
+            if call.correlation:
+                self.renumber(call, 0)
 
     def renumber(self, call: Call, correlation: int) -> None:
         """Journal by which number the asker's incarnation knows the call; 0: not asked yet."""

@@ -29,6 +29,7 @@ from ipc.port import POLLIN, open_port, send_message
 MAX_PART_BYTES = 1 << 30
 HIGH_WATER_MARK = 16384  # messages per peer; above the window of any peer
 DRAIN_MESSAGES = 256
+FAREWELL_MS = 300
 DRAIN_BYTES = 16 << 20
 
 Receive = Callable[[bytes, list[Envelope]], None]
@@ -94,9 +95,9 @@ class Edge:
         return self._count_unsent(problem) if problem else True
 
     def close(self) -> None:
-        """Close the socket; what has not left yet is dropped."""
+        """Close the socket; what has not left yet gets a moment to leave."""
         self._port.detach()
-        self._context.destroy(linger=0)
+        self._context.destroy(linger=FAREWELL_MS)
 
     def _count_bad(self, problem: str) -> None:
         self.counters["bad_frames"] += 1

@@ -106,7 +106,8 @@ class Lifecycle:
         """The incarnation has said its first hello."""
         state = self.state
         state.timers.cancel(Due.START_TIMEOUT, (record.id, record.incarnation))
-        body = encode_plain({"actor": record.id, "name": record.name})
+        facts = {"actor": record.id, "name": record.name, "incarnation": record.incarnation}
+        body = encode_plain(facts)
         self._answer_starters(record, body)
 
     def _answer_starters(self, record: ActorRecord, body: bytes) -> None:
@@ -162,6 +163,8 @@ class Lifecycle:
             self._refuse_starters(record, error)
             self.tell_parent(record, "failed", will_restart=False)
             self.tell_monitors(record, "failed")
+            if record.incarnation == 1:  # it never worked: its spawner was told, its name is free
+                self.state.doomed[record.id] = "its class could not be loaded"
         self.state.save_actor(record)
 
     def on_exited(self, actor: int, incarnation: int, reason: str) -> None:

@@ -176,7 +176,7 @@ class Turns:
         self.delivery.withdraw_waits(turns)
         back = [turn.message for turn in turns if not turn.is_cancelled]
         for message in back:
-            self.state.calls.release_claims(message.id)
+            self.delivery.release_calls(message)
         self.delivery.put_back(record, back)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
@@ -270,7 +270,7 @@ class Turns:
                     self.state.output.changes.put("retry", turn.message.id, row)
         kept = [message for message in back if message.id not in given_up]
         for message in kept:
-            self.state.calls.release_claims(message.id)
+            self.delivery.release_calls(message)
         self.delivery.put_back(record, kept)
         if len(running) > 1:
             record.solo = {turn.message.id for turn in running} - given_up
@@ -283,9 +283,7 @@ class Turns:
     def _forget_numbers(self, record: ActorRecord) -> None:
         """The calls of its turns were numbered by an incarnation that is gone."""
         for message in record.mailbox.queued():
-            for call in list(self.state.calls.of_turn(message.id)):
-                if call.correlation:
-                    self.delivery.renumber(call, 0)
+            self.delivery.release_calls(message)
 
     def _exhaust(self, record: ActorRecord, turn: Turn) -> None:
         """The message has killed its receiver as often as it may."""

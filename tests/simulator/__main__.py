@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _report(seed: int, violation: Violation, *, verbose: bool, brief: bool) -> None:
-    print(f"seed {seed}: {violation}"[:400 if brief else None])
+    print(f"seed {seed}: {violation}"[: 400 if brief else None])
     if brief:
         return
     story = getattr(violation, "story", [])

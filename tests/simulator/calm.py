@@ -85,7 +85,9 @@ def describe(simulation: Simulation) -> str:
     if core is None:
         return ""
     state, lines = core.state, [""]
-    lines.append(f"slots {state.slots.used}/{state.slots.limit} line {state.slots.__class__.__name__}")
+    lines.append(
+        f"slots {state.slots.used}/{state.slots.limit} line {state.slots.__class__.__name__}"
+    )
     for r in state.actors.values():
         box = r.mailbox
         lines.append(
@@ -109,7 +111,9 @@ def describe(simulation: Simulation) -> str:
                 f" awaits {agent._awaits_state} stopping {agent._is_stopping}"
             )
     for call in state.calls._by_id.values():
-        lines.append(f"call {call.id} of {call.owner:x} turn {call.turn} c {call.correlation} done {call.is_finished} claimed {call.claimed} to {call.receiver} stream {call.is_stream} credit {call.credit} items {len(call.items)}")
+        lines.append(
+            f"call {call.id} of {call.owner:x} turn {call.turn} c {call.correlation} done {call.is_finished} claimed {call.claimed} to {call.receiver} stream {call.is_stream} credit {call.credit} items {len(call.items)}"
+        )
     return "\n".join(lines)
 
 
@@ -118,7 +122,9 @@ def check_rest(simulation: Simulation) -> None:
     core = simulation.kernel.core
     assert core is not None
     state = core.state
-    demand(not len(state.calls), "no call is left", str([c.id for c in state.calls._by_id.values()]))
+    demand(
+        not len(state.calls), "no call is left", str([c.id for c in state.calls._by_id.values()])
+    )
     demand(state.slots.used == 0, "slots are free at rest", str(state.slots.used))
     demand(not state.slots.is_contended, "nobody stands in line at rest", "")
     demand(not state.spawned, "no child hangs on a turn at rest", str(state.spawned))

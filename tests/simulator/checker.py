@@ -61,6 +61,7 @@ class Checker:
         self.evidence = Evidence(self)
         self.sent: dict[int, list[Effect]] = {}  # turn -> what its last COMMIT would send
         self._deferred: dict[Any, None] = {}  # messages that are not journaled yet
+        self._lost: dict[Any, None] = {}  # messages granted by a kernel that died too early
         self._commits_read: dict[int, None] = {}  # turns whose COMMIT was read in this loop turn
         self.refused_in_dead_epochs: set[tuple[int, int]] = set()
         self._turns = 0
@@ -71,6 +72,7 @@ class Checker:
 
     def on_epoch(self, core: Core) -> None:
         """A core has recovered: all invariants must hold at once."""
+        self._lost.update(self._deferred)
         self._deferred.clear()
         self._commits_read.clear()
         invariants.check(core)
@@ -89,8 +91,8 @@ class Checker:
 
     def on_turn_begun(self, agent: VirtualAgent, turn: VirtualTurn) -> None:
         """A handler begins on a message."""
-        is_known = turn.id in self.messages or turn.id in self._deferred
-        demand(is_known or not self.simulation.kernel.is_alive, "the output rule",
+        is_known = turn.id in self.messages or turn.id in self._deferred or turn.id in self._lost
+        demand(is_known, "the output rule",
                f"agent {agent.id} was given message {turn.id}, which was never journaled")  # fmt: skip
 
     def on_commit_sent(
@@ -106,7 +108,11 @@ class Checker:
         """A result has reached who asked for it."""
         if isinstance(body, list) and len(body) == 2 and body[0] == "ok":
             uid = call.uid
-            demand(uid.endswith("keyed") or body[1] == uid, "an answer belongs to its ask", f"{uid} got {body[1]}")
+            demand(
+                uid.endswith("keyed") or body[1] == uid,
+                "an answer belongs to its ask",
+                f"{uid} got {body[1]}",
+            )
         if call.is_stream:
             demand(envelope.index == len(call.items), "streams are whole",
                    f"{call.uid}: end at {envelope.index}, {len(call.items)} items seen")  # fmt: skip
@@ -114,7 +120,9 @@ class Checker:
     def on_error(self, call: VirtualCall, error: LLMOSError) -> None:
         """An error has reached who asked. Virtual producers always yield the same items."""
         demand(not isinstance(error, StreamDivergedError), "streams are in order", str(error))
-        demand(not isinstance(error, BadFrameError | KernelBugError), "errors are typed", str(error))
+        demand(
+            not isinstance(error, BadFrameError | KernelBugError), "errors are typed", str(error)
+        )
 
     def on_item(self, peer: VirtualPeer, call: VirtualCall, envelope: Envelope) -> None:
         """An item of a stream has reached the asker."""
@@ -137,7 +145,8 @@ class Checker:
 
     def on_deferred(self, core: Core, changes: WriteSet) -> None:
         """A loop turn's write set waits for the next commit; its grants leave now."""
-        self._deferred.update(dict.fromkeys(changes.tables.get("message", {})))
+        known = [key for key in changes.tables.get("message", {}) if key not in self.messages]
+        self._deferred.update(dict.fromkeys(known))
         invariants.check(core)
 
     def read(self, core: Core, sets: list[WriteSet]) -> None:
@@ -173,6 +182,7 @@ class Checker:
                        f"{known} was journaled again after its end")  # fmt: skip
                 continue
             message = describe(row[0])
+            demand(message.id not in self._lost, "ids are used once", f"{message}")
             self.messages[message.id] = message
             if message.receiver and not message.is_system:
                 self._check_effect_once(message)
@@ -204,7 +214,9 @@ class Checker:
 
     def _end(self, core: Core, changes: WriteSet) -> None:
         letters = {
-            row[0].message for row in changes.tables.get("dead_letter", {}).values() if row is not None
+            row[0].message
+            for row in changes.tables.get("dead_letter", {}).values()
+            if row is not None
         }
         for row in changes.tables.get("dead_letter", {}).values():
             if row is not None and row[0].message not in self.messages:
@@ -279,9 +291,10 @@ def effect_of(envelope: Envelope) -> Effect | None:
     payload = envelope.payload
     if envelope.kind == Kind.PUBLISH:
         payload = decode_plain(payload)[1]
-    elif envelope.kind == Kind.TIMER and envelope.flags & Flag.CANCELLED:
-        return None
-    elif envelope.kind not in (Kind.TELL, Kind.TIMER):
+    elif (envelope.kind == Kind.TIMER and envelope.flags & Flag.CANCELLED) or envelope.kind not in (
+        Kind.TELL,
+        Kind.TIMER,
+    ):
         return None
     inner = Envelope(Kind.TELL, 1, envelope.receiver or 1, payload, flags=envelope.flags)
     return Effect(envelope.kind, envelope.receiver, describe(inner).uid)

@@ -25,7 +25,9 @@ def check(core: Core) -> None:
     demand(state.slots.used == used, "D3 slots", f"{state.slots.used} used, actors hold {used}")
     for timer in state.durable_timers:
         demand(state.timers.due_at(Due.TIMER, timer) is not None, "timers are set", str(timer))
-        demand(state.durable_timers[timer].actor in state.actors, "timers have an actor", str(timer))
+        demand(
+            state.durable_timers[timer].actor in state.actors, "timers have an actor", str(timer)
+        )
 
 
 def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, str]) -> None:
@@ -57,7 +59,9 @@ def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, st
             _check_reservation(state, record, waiter)
     for sender, priority in box._blocked:
         due = state.timers.due_at(Due.BACKOFF, (record.id, sender, priority))
-        demand(due is not None, "a lane held back has a timer", f"{record.name} {sender} {priority}")
+        demand(
+            due is not None, "a lane held back has a timer", f"{record.name} {sender} {priority}"
+        )
 
 
 def _check_reservation(state: KernelState, record: ActorRecord, waiter: Reservation) -> None:
@@ -80,7 +84,8 @@ def _check_turns(state: KernelState, record: ActorRecord, places: dict[int, str]
         for target in turn.reservations:
             receiver = state.actors.get(target)
             waits = receiver is not None and any(
-                isinstance(w, Reservation) and w.turn == identifier for w in receiver.mailbox.waiting
+                isinstance(w, Reservation) and w.turn == identifier
+                for w in receiver.mailbox.waiting
             )
             demand(waits, "D3 reservations", f"turn {identifier} waits for room at {target}")
     running = list(record.open.values())

@@ -165,7 +165,18 @@ class KernelHost:
             route, parts = facts
             batch = decode(parts)
             for envelope in batch:
-                self.world.note("K<", route, envelope.kind, envelope.sequence, "t", envelope.turn, "c", envelope.correlation, "f", envelope.flags)
+                self.world.note(
+                    "K<",
+                    route,
+                    envelope.kind,
+                    envelope.sequence,
+                    "t",
+                    envelope.turn,
+                    "c",
+                    envelope.correlation,
+                    "f",
+                    envelope.flags,
+                )
                 self.simulation.checker.on_input(core, route, envelope)
             core.receive(route, batch)
         elif event == "started":

@@ -31,7 +31,10 @@ def compare(simulation: Simulation, core: Core) -> None:
 
 def _same(promise: str, journal: Any, memory: Any) -> None:
     if journal != memory:
-        only = {"journal": sorted(set(journal) - set(memory)), "memory": sorted(set(memory) - set(journal))}
+        only = {
+            "journal": sorted(set(journal) - set(memory)),
+            "memory": sorted(set(memory) - set(journal)),
+        }
         both = [key for key in journal if key in memory and journal[key] != memory[key]]
         detail = [(key, journal[key], memory[key]) for key in both][:2]
         raise Violation("the journal is what memory is", f"{promise}: {only} {detail}")
@@ -40,7 +43,9 @@ def _same(promise: str, journal: Any, memory: Any) -> None:
 def _compare_rows(rows: Snapshot, core: Core) -> None:
     state = core.state
     messages = {m.id: m.envelope.payload for m in state.messages.values()}
-    pending = {c.id: None for c in state.calls._by_id.values() if not c.receiver and not c.is_finished}
+    pending = {
+        c.id: None for c in state.calls._by_id.values() if not c.receiver and not c.is_finished
+    }
     stored = {key: row[0].payload for key, row in rows["message"].items()}
     _same("messages", {k: v for k, v in stored.items() if rows["message"][k][0].receiver}, messages)
     system = {k: None for k, row in rows["message"].items() if not row[0].receiver}
@@ -49,11 +54,17 @@ def _compare_rows(rows: Snapshot, core: Core) -> None:
     _same("retries", {key: row[0] for key, row in rows["retry"].items()}, attempts)
     answers = {c.id: c.answer.payload for c in state.calls._by_id.values() if c.answer is not None}
     _same("answers", {key: row[0].payload for key, row in rows["answer"].items()}, answers)
-    correlations = {c.id: c.correlation for c in state.calls._by_id.values() if c.claimed and c.turn}
-    stored_as = {k: r[0].correlation for k, r in [*rows["answer"].items(), *rows["message"].items()]}
+    correlations = {
+        c.id: c.correlation for c in state.calls._by_id.values() if c.claimed and c.turn
+    }
+    stored_as = {
+        k: r[0].correlation for k, r in [*rows["answer"].items(), *rows["message"].items()]
+    }
     _same("correlations", {k: v for k, v in stored_as.items() if k in correlations}, correlations)
     items = {
-        (c.id, i): item.payload for c in state.calls._by_id.values() for i, item in enumerate(c.items)
+        (c.id, i): item.payload
+        for c in state.calls._by_id.values()
+        for i, item in enumerate(c.items)
     }
     _same("items", {key: row[0].payload for key, row in rows["item"].items()}, items)
     values = {(r.id, k): v for r in state.actors.values() for k, v in r.state.items()}

@@ -22,7 +22,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.simulator.plan import MS, S, Plan
+from tests.simulator.plan import MS, Plan, S
 
 Step = list[Any]
 Script = list[Step]
@@ -41,7 +41,9 @@ class ScriptWriter:
     def write(self, depth: int) -> Script:
         """Return a script whose messages nest up to ``depth`` deep."""
         rng = self.rng
-        script: Script = [["add", rng.choice("xy"), rng.randint(1, 9)]] if rng.random() < 0.6 else []
+        script: Script = (
+            [["add", rng.choice("xy"), rng.randint(1, 9)]] if rng.random() < 0.6 else []
+        )
         for index in range(rng.randint(0, 4)):
             step = self._weird(index, depth) if rng.random() < self.plan.weird else None
             script.append(step or self._usual(index, depth))

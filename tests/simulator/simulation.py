@@ -48,7 +48,9 @@ class Result:
 class Simulation:
     """See the module head."""
 
-    def __init__(self, seed: int, parts: Parts, *, scale: float = 1.0, verbose: bool = False) -> None:
+    def __init__(
+        self, seed: int, parts: Parts, *, scale: float = 1.0, verbose: bool = False
+    ) -> None:
         self.world = World(seed, verbose=verbose)
         self.plan: Plan = draw_plan(self.world.rng, scale)
         self.checker = Checker(self)

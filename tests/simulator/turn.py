@@ -26,7 +26,7 @@ Steps = Generator[list[Wait], None, None]
 FIRST_CREDIT = 4
 
 
-class HandlerFailed(Exception):  # noqa: N818
+class HandlerFailed(Exception):
     """The script said so, or an ask it does not catch has failed."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Violation(Exception):  # noqa: N818 - it is a finding, not an error of the caller
+class Violation(Exception):
     """A promise of DESIGN section 4, or an invariant of the core, does not hold."""
 
     def __init__(self, promise: str, text: str) -> None:

@@ -84,7 +84,9 @@ class World:
     def story(self) -> list[str]:
         """Return what was noted, as lines."""
         return [
-            line if isinstance(line, str) else f"{line[0] / 1e9:10.6f} " + " ".join(map(str, line[1]))
+            line
+            if isinstance(line, str)
+            else f"{line[0] / 1e9:10.6f} " + " ".join(map(str, line[1]))
             for line in self.trace
         ]
 
