@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from actors.port import TurnPort
 
 A = TypeVar("A")
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Actor:
 
     concurrency: ClassVar[int] = 1
     lease_s: ClassVar[float] = 60.0
-    strategy: ClassVar[Literal["one_for_one", "one_for_all", "rest_for_one"]] = "one_for_one"
+    strategy: ClassVar[Strategy] = "one_for_one"
     intensity: ClassVar[int] = 5
     period_s: ClassVar[float] = 10.0
 
@@ -105,7 +106,10 @@ class Actor:
 
     @property
     def sender(self) -> ActorRef[Any] | None:
-        """Who sent the message; None for the kernel and for clients."""
+        """Who sent the message; None for the kernel and for clients.
+
+        It can be called if this actor holds its handle: from a lookup, a spawn or a message.
+        """
         sender = self._turn("sender").envelope.sender
         return None if sender == 0 or is_session(sender) else self._port.make_ref(sender)
 

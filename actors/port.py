@@ -89,6 +89,7 @@ class TurnPort:
         """Put a tell into the turn, once there is room for it."""
         turn = current_turn(self.name, "a tell")
         receiver, options = call.ref.id, call.options
+        self._check_options(options)
         envelope = self._envelope(Kind.TELL, receiver, [call.method, call.args, call.kwargs])
         envelope.turn = turn.id
         envelope.trace = turn.trace
@@ -199,10 +200,16 @@ class TurnPort:
     def _envelope(self, kind: Kind, receiver: int, body: list[Any]) -> Envelope:
         return bodies.fill(Envelope(kind, self.id, receiver), bodies.encode(body))
 
+    def _check_options(self, options: Options) -> None:
+        if options.key is not None:
+            raise UsageError(reason="a key is for clients: the calls of a turn are recorded")
+
     def _call_envelope(self, turn: Turn, call: Call, *, stream: bool = False) -> Envelope:
         receiver, options = call.ref.id, call.options
         if receiver in turn.told:
             raise OvertakeError(receiver=repr(call.ref))
+        if options is not PLAIN:
+            self._check_options(options)
         body = bodies.encode([call.method, call.args, call.kwargs])
         envelope = bodies.fill(Envelope(Kind.ASK, self.id, receiver), body)
         marks = None if options is PLAIN and not stream else _marks(options, stream)

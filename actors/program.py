@@ -6,15 +6,15 @@ Cost: once a process.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from actors.actor import Actor, hooks_of
+from actors.actor import Actor, Strategy, hooks_of
 from actors.bodies import from_stored
 from actors.failure import user_traceback
 from actors.handlers import Handler
 from actors.port import class_handlers
 from actors.schema import Signature
-from ipc.errors import BadSpecError, LLMOSError
+from ipc.errors import BadSpecError, LLMOSError, UsageError
 from ipc.protocol import Declares
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Program:
     topics: dict[str, Handler] = field(init=False)
 
     def __post_init__(self) -> None:
+        _check_attributes(self.actor_class)
         self.handlers = class_handlers(self.actor_class)
         self.topics = {
             handler.topic[0]: handler for handler in self.handlers.values() if handler.topic
@@ -81,3 +82,17 @@ class Program:
             text = user_traceback(error)
             raise BadSpecError(target=self.target, problem=problem, traceback=text) from None
         return instance
+
+
+def _check_attributes(cls: type[Actor]) -> None:
+    """Raise UsageError for a class attribute that is none of its values."""
+    numbers = {"concurrency": (cls.concurrency, int, 1), "intensity": (cls.intensity, int, 0)}
+    for name, (value, kind, least) in numbers.items():
+        if not isinstance(value, kind) or value < least:
+            raise UsageError(reason=f"{cls.__name__}.{name} is at least {least}, not {value!r}")
+    for name, seconds in {"lease_s": cls.lease_s, "period_s": cls.period_s}.items():
+        if not isinstance(seconds, (int, float)) or seconds <= 0:
+            raise UsageError(reason=f"{cls.__name__}.{name} is in seconds, not {seconds!r}")
+    if cls.strategy not in get_args(Strategy):
+        known = ", ".join(get_args(Strategy))
+        raise UsageError(reason=f"{cls.__name__}.strategy is one of {known}, not {cls.strategy!r}")

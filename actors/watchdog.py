@@ -59,12 +59,14 @@ class Watchdog(threading.Thread):
         self._grace_s = grace_s
         self._moved = False
         self._ended = False
+        self._has_started = False
         self._wake = threading.Event()
         self._socket: zmq.Socket[Any] | None = None
 
     def watch(self) -> None:
         """A turn has begun: start, or go on."""
-        if not self.is_alive():
+        if not self._has_started:
+            self._has_started = True
             self.start()
         elif self.is_parked:
             self.is_parked = False

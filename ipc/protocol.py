@@ -70,7 +70,9 @@ reserved by then is admitted over the limit, and counted.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Any, Final, NotRequired
+
+from typing_extensions import TypedDict  # typing's own cannot be checked by pydantic before 3.12
 
 PROTOCOL_VERSION = 1
 KERNEL_ID = 0

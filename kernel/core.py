@@ -114,17 +114,22 @@ class Core:
 
     def receive(self, route: bytes, envelopes: list[Envelope]) -> None:
         """Take one decoded batch from a connection."""
-        state = self.state
+        peer = self._peer_at(route)
         for envelope in envelopes:
             if envelope.sequence == 0:
                 self._on_unnumbered(route, envelope)
-                continue
-            owner = state.peers.owner(route)
-            peer = state.peer(owner) if owner is not None else None
-            if peer is None or peer.channel is None:
-                state.counters.add("frames_of_strangers")
-                continue
-            self._on_numbered(peer, envelope)
+                peer = self._peer_at(route)
+            elif peer is None or peer.channel is None:
+                self.state.counters.add("frames_of_strangers")
+            else:
+                self._on_numbered(peer, envelope)
+                if envelope.kind == Kind.BYE:
+                    peer = self._peer_at(route)
+
+    def _peer_at(self, route: bytes) -> Peer | None:
+        """Return who has proved to be at the other end of a connection."""
+        owner = self.state.peers.owner(route)
+        return self.state.peer(owner) if owner is not None else None
 
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         """A StartProcess worked."""
@@ -153,7 +158,11 @@ class Core:
         self._settle()
         self._mark()
         output = state.output
-        output.is_deferrable = not output.commands and _all_grants(state.outgoing)
+        output.is_deferrable = (
+            not output.commands
+            and "meta" not in output.changes.tables  # ids of a lost block would be given twice
+            and _all_grants(state.outgoing)
+        )
         for route, (peer, batch) in state.outgoing.items():
             for envelope in batch:
                 envelope.acknowledged = peer.told  # it must not outrun a refusal further on
@@ -173,8 +182,7 @@ class Core:
         elif envelope.kind == Kind.TICK:
             self.handshake.on_tick(envelope)
         elif envelope.kind == Kind.ACK:
-            owner = self.state.peers.owner(route)
-            peer = self.state.peer(owner) if owner is not None else None
+            peer = self._peer_at(route)
             if peer is not None:
                 self._on_acknowledged(peer, envelope.acknowledged)
                 if envelope.flags & Flag.WANT_ACK:

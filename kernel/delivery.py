@@ -389,7 +389,8 @@ class Delivery:
         if receiver is None:
             return
         if message.held:
-            receiver.mailbox.waiting.remove(message)
+            if message in receiver.mailbox.waiting:  # not so if the receiver is being ended
+                receiver.mailbox.waiting.remove(message)
         else:
             receiver.mailbox.remove(message)
 

@@ -91,7 +91,11 @@ class Edge:
 
     def send(self, route: bytes, batch: list[Envelope]) -> bool:
         """Send a batch; False if that connection is gone or takes no more (I2)."""
-        problem = send_message(self._socket, self._port, [route, *encode(batch)])
+        parts = encode(batch)
+        if len(parts) == 1:
+            problem = self._port.send(route, parts)
+        else:
+            problem = send_message(self._socket, self._port, [route, *parts])
         return self._count_unsent(problem) if problem else True
 
     def close(self) -> None:

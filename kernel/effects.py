@@ -16,6 +16,7 @@ from ipc.errors import BadFrameError, LimitError, NoCapabilityError
 from ipc.plain import decode_plain
 from ipc.protocol import EFFECTS, WATCH_OPERATIONS, Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
+from kernel.claims import OVERFLOWS, check_deadline
 from kernel.delivery import Delivery
 from kernel.state import DurableTimer
 from kernel.timers import Due
@@ -44,6 +45,8 @@ class Effects:
         for effect in effects:
             if effect.kind not in EFFECTS:
                 raise BadFrameError(reason=f"kind {effect.kind} is not an effect")
+            if effect.deadline:
+                check_deadline(effect.deadline)
             if effect.flags & Flag.HAS_REFS:
                 for target in _refs_of(effect):
                     self._check_target(record, target)
@@ -80,8 +83,14 @@ class Effects:
             raise BadFrameError(reason="a watch is [operation, ...]")
         if body[0] in ("link", "monitor"):
             self._check_target(record, body[1])
-        if body[0] == "subscribe" and len(body) != 4:
+        if body[0] == "subscribe" and (
+            len(body) != 4
+            or not all(isinstance(part, str) for part in body)
+            or body[3] not in OVERFLOWS
+        ):
             raise BadFrameError(reason="subscribe takes a topic, a handler and an overflow")
+        if not isinstance(body[1], str if body[0].endswith("subscribe") else int):
+            raise BadFrameError(reason=f"{body[0]} of a {type(body[1]).__name__}")
 
     # --- application --------------------------------------------------------------------
 

@@ -10,12 +10,9 @@ Cost: O(open turns and their calls) a hello.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from ext.wire import Envelope
 from ipc.auth import is_token, is_token_of
 from ipc.errors import (
-    BadFrameError,
     FencedError,
     GenerationError,
     HandshakeError,
@@ -25,26 +22,15 @@ from ipc.errors import (
 )
 from ipc.ids import is_session
 from ipc.plain import decode_plain, encode_plain
-from ipc.protocol import ON_START, PROTOCOL_VERSION, Flag, Hello, Kind, Limits, Welcome
+from ipc.protocol import ON_START, Flag, Hello, Kind, Limits, Welcome
 from kernel.actor_record import ActorRecord, Status, Turn
+from kernel.claims import read_hello
 from kernel.effects import Effects
 from kernel.lifecycle import Lifecycle
 from kernel.output import WatchProcess
 from kernel.peers import Session
 from kernel.state import Peer, signed
 from kernel.streams import Streams
-
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "role": (str,),
-    "protocol": (int,),
-    "actor": (int,),
-    "incarnation": (int,),
-    "token": (str,),
-    "generation": (int, type(None)),
-    "epoch": (int, type(None)),
-    "taken": (int,),
-    "open": (list,),
-}
 
 
 class Handshake:
@@ -64,7 +50,7 @@ class Handshake:
             self.state.counters.add("frames_repeated")
             return
         try:
-            hello = _read_hello(envelope)
+            hello = read_hello(decode_plain(envelope.payload))
             if hello["role"] == "agent":
                 self._welcome_agent(route, hello)
             else:
@@ -126,7 +112,7 @@ class Handshake:
         self._send_welcome(route, record, state=record.state, is_resumed=False)
         turns = list(record.open.values())
         if turns:
-            self.turns.put_back(record, turns)
+            self.turns.put_back(record, turns, again=is_new)
         if not is_new:
             ended = {turn for turn, number in hello.get("commits", ()) if 0 < number <= taken}
             self._adopt_turns(record, [turn for turn in hello["open"] if turn not in ended])
@@ -315,21 +301,3 @@ class Handshake:
         if envelope.turn in record.open and envelope.index >= lease_s * 1000:
             self.state.counters.add("leases_expired")
             self.lifecycle.crash(record, f"its event loop stood still for {lease_s:g} s in a turn")
-
-
-def _read_hello(envelope: Envelope) -> Hello:
-    body: Any = decode_plain(envelope.payload)
-    if not isinstance(body, dict):
-        raise BadFrameError(reason="a hello is a map")
-    for name, types in _FIELDS.items():
-        if not isinstance(body.get(name), types):
-            raise BadFrameError(reason=f"a hello needs {name!r}")
-    if body["protocol"] != PROTOCOL_VERSION:
-        raise HandshakeError(
-            reason=f"protocol {body['protocol']}, the kernel speaks {PROTOCOL_VERSION}"
-        )
-    if body["role"] not in ("agent", "client"):
-        raise HandshakeError(reason=f"unknown role {body['role']!r}")
-    if not all(isinstance(turn, int) for turn in body["open"]):
-        raise BadFrameError(reason="open turns are message ids")
-    return cast(Hello, body)

@@ -23,6 +23,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
+from kernel.claims import check_deadline
 from kernel.deadlock import Wait, find_deadlock
 from kernel.delivery import NOTHING, Delivery, again
 from kernel.mailbox import Reservation
@@ -77,6 +78,7 @@ class Sending:
 
     def _open_receiver(self, session: Session, envelope: Envelope) -> ActorRecord:
         """Return the receiver after all checks that must leave nothing behind."""
+        check_deadline(envelope.deadline)
         self.check_storage()
         receiver = self.delivery.find_receiver(session, envelope.receiver)
         if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
@@ -159,6 +161,7 @@ class Sending:
         if recorded is not None:
             self._break_or_refuse(record, turn, recorded)  # the receiver may have come to wait
             return
+        check_deadline(envelope.deadline)
         self.check_storage()
         self.open_call(record, turn, envelope)
         receiver = self.delivery.find_receiver(record, envelope.receiver)

@@ -32,8 +32,12 @@ class Streams:
         call = self.state.calls.get(envelope.turn)
         if envelope.turn not in producer.open or call is None or call.is_finished:
             return  # cancelled meanwhile: the producer is about to hear of it
-        number = call.seen_items
-        call.seen_items += 1
+        # The producer's own count: its turn may be a retry that began under another kernel.
+        number = envelope.index
+        if number > len(call.items):
+            self.state.counters.add("frames_unexpected")
+            return
+        call.seen_items = number + 1
         self._note_credit(producer, call)
         if number < len(call.items):
             if not _same(call.items[number], envelope):

@@ -23,9 +23,10 @@ from ipc.errors import (
     from_wire,
 )
 from ipc.plain import decode_plain, encode_plain
-from ipc.protocol import Flag, Kind
+from ipc.protocol import Flag, Kind, SpawnSpec
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
+from kernel.claims import read_spec
 from kernel.dead_letters import Letter
 from kernel.delivery import again
 from kernel.peers import Session
@@ -34,7 +35,6 @@ from kernel.sending import FOLLOW, Sending
 from kernel.state import Peer
 from kernel.termination import Termination
 
-RESTARTS = ("permanent", "transient", "temporary")
 Handler = Callable[["Syscalls", Peer, Call, dict[str, Any]], Any]
 DEFERRED = object()  # the call is answered later
 
@@ -80,7 +80,8 @@ class Syscalls:
             answer = handler(self, peer, call, arguments)
         except LLMOSError as error:
             self.delivery.answer_error(call, error)
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            self.state.counters.add("syscalls_misfit")
             problem = UnknownCallError(call="?", problem=f"its arguments do not fit: {error!r}")
             self.delivery.answer_error(call, problem)
         else:
@@ -96,7 +97,7 @@ class Syscalls:
             self._follow_on(call, arguments["key"])
             return
         if isinstance(peer, ActorRecord) and name == "spawn":
-            child = self._existing_child(call, {}, peer.id)
+            child = self._existing_child(call, SpawnSpec(), peer.id)
             if child is None:
                 self.delivery.forget_call(call)  # the retried turn makes it anew
                 return
@@ -134,7 +135,7 @@ class Syscalls:
 
     def spawn(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> Any:
         """Register and start an actor; answered when it has said hello."""
-        spec = _check_spec(arguments["spec"])
+        spec = read_spec(arguments["spec"])
         parent = peer.id if isinstance(peer, ActorRecord) else 0
         if parent == 0 and arguments.get("parent") is not None:
             parent = self.find(peer, arguments["parent"]).id
@@ -156,7 +157,7 @@ class Syscalls:
         record.start_waiters.append(call.id)
         return DEFERRED
 
-    def _passed_handles(self, peer: Peer, spec: dict[str, Any]) -> list[int]:
+    def _passed_handles(self, peer: Peer, spec: SpawnSpec) -> list[int]:
         """Return the actors that the constructor's arguments refer to.
 
         Raises:
@@ -169,7 +170,7 @@ class Syscalls:
                     raise NoCapabilityError(sender=peer.id, receiver=target)
         return targets
 
-    def _existing_child(self, call: Call, spec: dict[str, Any], parent: int) -> ActorRecord | None:
+    def _existing_child(self, call: Call, spec: SpawnSpec, parent: int) -> ActorRecord | None:
         """Return the child this very call has spawned, or a living one that is just like it."""
         for child in self.state.tree.children(parent):
             if self.state.actors[child].spawn_call == call.id:
@@ -335,18 +336,3 @@ def _read(envelope: Envelope) -> tuple[str, dict[str, Any]]:
     ):
         raise UnknownCallError(call="?", problem="the body is [name, [], {arguments}]")
     return body[0], body[2]
-
-
-def _check_spec(spec: Any) -> Any:
-    """Return the spec if it says enough to start an actor; raise UnknownCallError otherwise."""
-    if not isinstance(spec, dict) or not isinstance(spec.get("qualname"), str):
-        raise UnknownCallError(call="spawn", problem="the spec needs at least a qualname")
-    if not isinstance(spec.get("path") or spec.get("module"), str):
-        raise UnknownCallError(call="spawn", problem="the spec needs a path or a module")
-    if spec.get("restart") not in (None, *RESTARTS):
-        problem = f"restart is {' | '.join(RESTARTS)}, not {spec['restart']!r}"
-        raise UnknownCallError(call="spawn", problem=problem)
-    name = spec.get("name")
-    if name is not None and (not isinstance(name, str) or not 0 < len(name) <= 255):
-        raise UnknownCallError(call="spawn", problem="a name has 1 to 255 characters")
-    return spec

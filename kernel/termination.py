@@ -76,6 +76,8 @@ class Termination:
         self.delivery.withdraw_waits(turns)
         error = ActorDeadError(actor=record.name, reason=reason)
         for message in messages:
+            if message.id not in self.state.messages:
+                continue  # an ask of its own, which ended with the turn that had made it
             self.delivery.drop_calls(message)
             call = self.state.calls.get(message.id)
             if call is not None:

@@ -169,13 +169,16 @@ class Turns:
         body = encode_plain(record.state)
         self.state.post(record, Envelope(Kind.STATE, 0, record.id, body))
 
-    def put_back(self, record: ActorRecord, turns: list[Turn]) -> None:
-        """Return granted messages to the mailbox; cancelled ones have ended already."""
+    def put_back(self, record: ActorRecord, turns: list[Turn], *, again: bool = True) -> None:
+        """Return granted messages to the mailbox; cancelled ones have ended already.
+
+        again: the agent has dropped them, and will begin anew.
+        """
         for turn in turns:
             record.open.pop(turn.message.id, None)
         self.delivery.withdraw_waits(turns)
         back = [turn.message for turn in turns if not turn.is_cancelled]
-        for message in back:
+        for message in back if again else ():
             self.delivery.release_calls(message)
         self.delivery.put_back(record, back)
         self.delivery.count_slots(record)

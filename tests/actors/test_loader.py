@@ -31,6 +31,9 @@ raise_at_import = __name__ == "__main__" and 1 / 0
 """
 
 
+CLASS = "from actors import Actor, receive\nclass Greeter(Actor):\n"
+
+
 class Local(Actor):
     def __init__(self, count: int) -> None:
         self.count = count
@@ -114,6 +117,10 @@ def test_an_unknown_restart_is_refused() -> None:
         ("raise SystemExit(3)", "SystemExit"),
         ("Greeter = 5", "not a class derived from actors.Actor"),
         ("", "no attribute 'Greeter'"),
+        (CLASS + "    concurrency = 0", "concurrency is at least 1, not 0"),
+        (CLASS + "    lease_s = 'long'", "lease_s is in seconds, not 'long'"),
+        (CLASS + "    strategy = 'all'", "strategy is one of one_for_one"),
+        (CLASS + "    @receive\n    async def tell(self): ...", "cannot be called 'tell'"),
     ],
 )
 def test_what_is_wrong_with_a_module_is_said(folder: Path, text: str, problem: str) -> None:

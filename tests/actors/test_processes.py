@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from actors import (
@@ -136,6 +137,18 @@ def test_agents_and_clients_live_through_a_kernel_restart(
 
         assert answer.result(30) == before
     assert worker.pid() == before
+
+
+def test_agents_leave_by_themselves_when_no_kernel_returns(tmp_path: Path) -> None:
+    process = KernelProcess(tmp_path / "home", orphan_grace_s=0.5)
+    process.start()
+    with connect(home=process.home) as client:
+        agent = psutil.Process(spawn(client, tmp_path).pid())
+
+    process.kill()
+
+    psutil.wait_procs([agent], timeout=30)
+    assert not agent.is_running()
 
 
 def test_a_stopped_client_refuses(kernel: KernelProcess, tmp_path: Path) -> None:

@@ -104,6 +104,28 @@ class Counter(Actor):
             yield number
             await asyncio.sleep(0.1)
 
+    @receive
+    async def keyed(self, other: ActorRef[Any]) -> None:
+        await other.options(key="k").tell.add(1)
+
+
+class Starter(Actor):
+    """Counts its starts."""
+
+    async def on_start(self) -> None:
+        self.state["starts"] = self.state.get("starts", 0) + 1
+
+    @receive
+    async def starts(self) -> int:
+        return int(self.state["starts"])
+
+
+class Broken(Actor):
+    """Never gets up."""
+
+    async def on_start(self) -> None:
+        raise RuntimeError("cannot start")
+
 
 class Parent(Actor):
     """Spawns, watches, publishes."""
@@ -304,6 +326,32 @@ def test_what_goes_wrong_has_its_own_error(kernel: TestKernel) -> None:
         kernel.spawn("no_such_module:Class")
     with pytest.raises(TimeoutError):
         kernel.ask(counter.slow(100.0), within=10)
+
+
+def test_on_start_is_the_first_turn_of_each_incarnation(kernel: TestKernel) -> None:
+    starter = kernel.spawn(Starter, name="starter")
+    assert kernel.ask(starter.starts()) == 1
+
+    kernel.crash(starter)
+
+    assert kernel.ask(starter.starts()) == 2
+
+
+def test_an_actor_whose_on_start_fails_is_quarantined(kernel: TestKernel) -> None:
+    broken = kernel.spawn(Broken, name="broken")
+
+    kernel.advance(60)
+
+    (info,) = kernel.system("ps")
+    assert (info["name"], info["state"]) == ("broken", "quarantined")
+    assert broken.name == "broken"
+
+
+def test_a_key_has_no_meaning_inside_a_turn(kernel: TestKernel) -> None:
+    one = kernel.spawn(Counter)
+
+    with pytest.raises(LLMOSError, match="a key is for clients"):
+        kernel.ask(one.keyed(one))
 
 
 def test_one_seed_gives_one_history() -> None:

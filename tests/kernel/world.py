@@ -133,10 +133,14 @@ class ScriptedClient(Peer):
 
     def system(self, name: str, **arguments: Any) -> Any:
         """Make a system call that is answered at once, and return its answer."""
+        return self.answer(self.ask_system(name, **arguments))
+
+    def ask_system(self, name: str, **arguments: Any) -> int:
+        """Make a system call and return its correlation."""
         correlation = self.next_correlation()
         payload = body(name, **arguments)
         self.send(Envelope(Kind.ASK, self.id, 0, payload, correlation=correlation))
-        return self.answer(correlation)
+        return correlation
 
 
 class ScriptedAgent(Peer):

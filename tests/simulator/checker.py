@@ -260,6 +260,8 @@ class Checker:
         picture.compare(self.simulation, core)
         left = [m for m in self.messages.values() if not m.end]
         demand(not left, "every accepted message ends", f"{left[:3]}")
+        misfits = core.statistics().get("syscalls_misfit", 0)
+        demand(not misfits, "the core does not fail", f"{misfits} system calls have raised")
         self.evidence.check_rest(core)
         for client in self.simulation.clients:
             self._check_acceptances(client)

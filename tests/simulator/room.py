@@ -79,7 +79,9 @@ class Room:
         """A turn ended without a commit: what it took is free, unless it was lent long ago."""
         if turn.room_epoch != self.agent.epoch:
             return
-        for receiver, (messages, size) in turn.taken.items():
+        self.forget_turn(turn)
+        taken, turn.taken = turn.taken, {}
+        for receiver, (messages, size) in taken.items():
             if receiver in self.recalled:
                 self._return(receiver, [messages, size])
             else:
@@ -87,7 +89,6 @@ class Room:
                 lent[0] += messages
                 lent[1] += size
                 self._serve(receiver)
-        turn.taken = {}
 
     def forget_turn(self, turn: VirtualTurn) -> None:
         """A turn was given up: it waits no more."""

@@ -1,0 +1,106 @@
+"""What peers say of themselves and of actors to be spawned, checked before it is believed.
+
+A peer with a valid token may still be broken or hostile: nothing it says may stop the kernel.
+Types come from the TypedDicts of ipc/protocol.py, ranges are checked here.
+
+Cost: about 20 us a hello or spawn. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ipc.errors import BadFrameError, HandshakeError, UnknownCallError
+from ipc.protocol import PROTOCOL_VERSION, Declares, Hello, SpawnSpec
+from kernel.supervisor import Restart, Strategy
+
+MAX_DEADLINE_NS = 10 * 365 * 86_400 * 1_000_000_000  # ten years; a wall clock still fits 63 bits
+MAX_CONCURRENCY = 4096
+MAX_LIMIT = 1 << 40
+OVERFLOWS = ("wait", "dead_letter")
+
+_HELLO = TypeAdapter(Hello)
+_SPEC = TypeAdapter(SpawnSpec)
+
+
+def read_hello(body: Any) -> Hello:
+    """Return a peer's claim.
+
+    Raises:
+        BadFrameError: it is not a hello. HandshakeError: another protocol, or an unknown role.
+    """
+    try:
+        hello = _HELLO.validate_python(body, strict=True)
+    except ValidationError as error:
+        raise BadFrameError(reason=f"not a hello: {_explain(error)}") from None
+    if hello["protocol"] != PROTOCOL_VERSION:
+        reason = f"protocol {hello['protocol']}, the kernel speaks {PROTOCOL_VERSION}"
+        raise HandshakeError(reason=reason)
+    if hello["role"] not in ("agent", "client"):
+        raise HandshakeError(reason=f"unknown role {hello['role']!r}")
+    problem = _problem_of(hello.get("declares", {}))
+    if problem or hello["taken"] < 0 or not 0 <= hello.get("pid", 1) < 1 << 32:
+        raise BadFrameError(reason=problem or "a count or a pid out of range")
+    return hello
+
+
+def _problem_of(declares: Declares) -> str:
+    """Return what is wrong with an actor's declarations, or an empty string."""
+    if not 1 <= declares.get("concurrency", 1) <= MAX_CONCURRENCY:
+        return f"concurrency is 1 to {MAX_CONCURRENCY}"
+    if not 0 < declares.get("lease_s", 1.0) < 1e9:
+        return "lease_s is a positive number of seconds"
+    if not 0 < declares.get("period_s", 1.0) < 1e9:
+        return "period_s is a positive number of seconds"
+    if not 0 <= declares.get("intensity", 0) <= MAX_LIMIT:
+        return "intensity is a number of restarts"
+    if declares.get("strategy", "one_for_one") not in [strategy.value for strategy in Strategy]:
+        return f"strategy is {' | '.join(strategy.value for strategy in Strategy)}"
+    for subscription in declares.get("subscriptions", ()):
+        if len(subscription) != 3 or subscription[2] not in OVERFLOWS:
+            return f"a subscription is [topic, handler, {' | '.join(OVERFLOWS)}]"
+    return ""
+
+
+def read_spec(value: Any) -> SpawnSpec:
+    """Return the spec of an actor to be spawned; raise UnknownCallError if it does not fit."""
+    try:
+        spec = _SPEC.validate_python(value, strict=True)
+    except ValidationError as error:
+        raise UnknownCallError(call="spawn", problem=_explain(error)) from None
+    problem = _problem_of_spec(spec)
+    if problem:
+        raise UnknownCallError(call="spawn", problem=problem)
+    return spec
+
+
+def _problem_of_spec(spec: SpawnSpec) -> str:
+    if not spec.get("qualname"):
+        return "the spec needs at least a qualname"
+    if not (spec.get("path") or spec.get("module")):
+        return "the spec needs a path or a module"
+    kinds = [kind.value for kind in Restart]
+    if spec.get("restart") not in (None, *kinds):
+        return f"restart is {' | '.join(kinds)}, not {spec['restart']!r}"
+    if spec.get("name") is not None and not 0 < len(spec["name"] or "") <= 255:
+        return "a name has 1 to 255 characters"
+    limits = [spec.get("mailbox_messages"), spec.get("mailbox_bytes"), spec.get("max_attempts")]
+    limits += spec.get("rlimits", {}).values()
+    if any(limit is not None and not 1 <= limit <= MAX_LIMIT for limit in limits):
+        return f"limits are 1 to {MAX_LIMIT}"
+    if not 0 <= spec.get("priority", 0) <= 7:
+        return "a priority is 0 to 7"
+    return ""
+
+
+def check_deadline(deadline_ns: int) -> None:
+    """Raise BadFrameError for a deadline that no clock here can hold."""
+    if deadline_ns > MAX_DEADLINE_NS:
+        raise BadFrameError(reason="a deadline or delay is at most ten years")
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,0 +1,186 @@
+"""Money moves between agents of the test kit while agents and the kernel are killed at random.
+
+Every step is one turn of the kernel's loop, so that the kills fall between a turn's commit and
+what follows from it; nothing waits. (With real processes: tests/chaos.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from actors import Actor, ActorRef, receive
+from actors.testing import TestKernel
+from tests.chaos.bank import OPENING_BALANCE, Account
+
+NUM_ACCOUNTS = 4
+STEPS = 60
+SETTINGS = {"restart_intensity": 10_000, "max_attempts": 10_000, "session_grace_s": 3600}
+
+
+def after(turns: int) -> Callable[[], bool]:
+    """Return a condition that holds at the kernel's n-th turn from now."""
+    left = iter(range(turns))
+    return lambda: next(left, None) is None
+
+
+class Busy(Actor):
+    """Several turns at once, that read, wait, ask, stream and set timers before they write."""
+
+    concurrency = 3
+
+    @receive
+    async def note(self, number: int, helper: ActorRef[Any]) -> int:
+        noted = self.state.get("noted", [])
+        await asyncio.sleep(0.1)
+        assert await helper.twice(number) == 2 * number
+        self.state["noted"] = [*noted, number]
+        return number
+
+    @receive
+    async def add_up(self, number: int, helper: ActorRef[Any]) -> int:
+        total = 0
+        async for item in helper.items(number):
+            total += item
+        assert total == sum(range(number))
+        self.state[f"sum of {number}"] = total
+        return number
+
+    @receive
+    async def later(self, number: int, delay: float) -> int:
+        await self.send_after(delay, self.remember, number)
+        return number
+
+    @receive
+    async def remember(self, number: int) -> None:
+        self.state.setdefault("remembered", []).append(number)
+
+
+class Helper(Actor):
+    """Answers, slowly."""
+
+    @receive
+    async def twice(self, number: int) -> int:
+        await asyncio.sleep(0.05)
+        return 2 * number
+
+    @receive
+    async def items(self, up_to: int) -> AsyncIterator[int]:
+        for number in range(up_to):
+            yield number
+            if number % 7 == 0:
+                await asyncio.sleep(0.01)
+
+
+class Place:
+    """Agents in a test kernel, and who shakes them."""
+
+    def __init__(self, kernel: TestKernel, seed: int) -> None:
+        self.kernel = kernel
+        self.rng = random.Random(seed)
+        self.number = 0
+        self.asks: list[Any] = []
+
+    def step(self) -> None:
+        what = self.rng.choice(["work", "work", "work", "work", "crash", "kernel", "wait"])
+        if what == "work":
+            self.asks.append(self.kernel.loop.create_task(awaited(self.work())))
+            self.number += 1
+        elif what == "crash" and self.kernel._agents:
+            agent = self.rng.choice(list(self.kernel._agents.values()))
+            agent.die()
+            self.kernel._exited(agent, "signal 9")
+        elif what == "kernel":
+            self.kernel.stop_kernel()
+            self.kernel.advance(self.rng.random() * 2)
+            self.kernel.start_kernel()
+        else:
+            self.kernel.advance(self.rng.random())
+        self.kernel._drive(after(self.rng.randrange(8)), 0)
+
+    def work(self) -> Any:
+        """Return one more call."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Let everything come to its end: nothing has failed."""
+        self.kernel.advance(600)
+        for ask in self.asks:
+            ask.result()
+
+
+class Town(Place):
+    """Accounts that move money."""
+
+    def __init__(self, kernel: TestKernel, seed: int) -> None:
+        super().__init__(kernel, seed)
+        self.accounts: list[ActorRef[Account]] = [
+            kernel.spawn(Account, name=f"account-{index}") for index in range(NUM_ACCOUNTS)
+        ]
+        for account in self.accounts:
+            kernel.ask(account.meet(self.accounts))
+
+    def work(self) -> Any:
+        verb = self.rng.choice(["tell", "tell", "ask"])
+        sender, to = self.rng.sample(range(NUM_ACCOUNTS), 2)
+        if verb == "ask":  # in one direction only: a ring of asks would be a DeadlockError
+            sender, to = sorted((sender, to))
+        account = self.accounts[sender]
+        method = account.tell.transfer if verb == "tell" else account.pay
+        return method(self.number, to, self.rng.randrange(1, 50))
+
+
+class Workshop(Place):
+    """One busy actor and its helper."""
+
+    def __init__(self, kernel: TestKernel, seed: int) -> None:
+        super().__init__(kernel, seed)
+        self.busy, self.helper = kernel.spawn(Busy), kernel.spawn(Helper)
+        self.done: dict[str, list[int]] = {"note": [], "add_up": [], "later": []}
+
+    def work(self) -> Any:
+        what = self.rng.choice(list(self.done))
+        self.done[what].append(self.number)
+        if what == "note":
+            return self.busy.note(self.number, self.helper)
+        if what == "add_up":
+            return self.busy.add_up(self.number, self.helper)
+        return self.busy.later(self.number, self.rng.random() * 5)
+
+
+async def awaited(call: Any) -> Any:
+    return await call
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_transfer_is_applied_exactly_once(seed: int) -> None:
+    with TestKernel(seed=seed, **SETTINGS) as kernel:
+        town = Town(kernel, seed)
+        for _ in range(STEPS):
+            town.step()
+        town.settle()
+        reports = [kernel.ask(account.report()) for account in town.accounts]
+
+    assert sum(report["balance"] for report in reports) == NUM_ACCOUNTS * OPENING_BALANCE
+    for side in ("sent", "got"):
+        numbers = sorted(number for report in reports for number in report[side])
+        assert numbers == list(range(town.number))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed: int) -> None:
+    with TestKernel(seed=seed, **SETTINGS) as kernel:
+        workshop = Workshop(kernel, seed)
+        for _ in range(STEPS):
+            workshop.step()
+        workshop.settle()
+        state = kernel.state(workshop.busy)
+
+    assert sorted(state.get("noted", [])) == workshop.done["note"]
+    assert sorted(state.get("remembered", [])) == workshop.done["later"]
+    for number in workshop.done["add_up"]:
+        assert state[f"sum of {number}"] == sum(range(number))
