@@ -37,13 +37,13 @@ FULL = Effort(
 )
 QUICK = Effort(
     repeats=3,
-    num_asks=150,
-    num_large_asks=30,
+    num_asks=100,
+    num_large_asks=20,
     num_huge_asks=1,
     num_tells=4_096,
     num_spawns=5,
     num_commits=1_000,
-    idle_s=2.0,
+    idle_s=1.0,
     num_pending=100_000,
     num_recoveries=1,
     ring_size=500,

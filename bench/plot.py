@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.goals import GOALS
-from bench.report import Measurement
+from bench.report import Measurement, format_number
 
 
 def draw(measurements: list[Measurement], path: Path) -> None:
@@ -29,7 +29,7 @@ def draw(measurements: list[Measurement], path: Path) -> None:
             axes.plot([goal.limit] * 2, [row - 0.45, row + 0.45], color="#cc3311", linewidth=2)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_xscale("log")
-    axes.margins(x=0.35)
+    axes.margins(x=0.35, y=0.01)
     axes.set_xlabel("value / floor of the same run (black: the floor; red: the goal)")
     axes.set_title("llmos bench: for us and ms less is better, for 1/s more")
     figure.savefig(path, dpi=140)
@@ -37,4 +37,4 @@ def draw(measurements: list[Measurement], path: Path) -> None:
 
 def describe(measurement: Measurement) -> str:
     """Return the label of a bar."""
-    return f"{measurement.ratio:.2f}  ({measurement.value:,.4g} {measurement.unit})"
+    return f"{measurement.ratio:.2f}  ({format_number(measurement.value)} {measurement.unit})"

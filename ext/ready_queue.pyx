@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=True, wraparound=False
 # cython: initializedcheck=False, embedsignature=True
+# Long because each door stands here three times: single, batch, and nogil, for two key kinds.
 """Indexed priority queues of (key, arrival, item) for schedulers and timers.
 
 Mechanism only: a policy computes keys and levels, the queue holds the order. No clock, no locks,

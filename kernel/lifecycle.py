@@ -15,7 +15,13 @@ from __future__ import annotations
 
 from ext.wire import Envelope
 from ipc.auth import hash_token
-from ipc.errors import LimitError, LLMOSError, NameTakenError, QuarantinedError
+from ipc.errors import (
+    LimitError,
+    LLMOSError,
+    NameTakenError,
+    QuarantinedError,
+    WrongStateError,
+)
 from ipc.errors import from_wire as error_from_wire
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import ON_CHILD_EXIT, ON_DOWN, Flag, Kind, SpawnSpec
@@ -204,6 +210,7 @@ class Lifecycle:
         self.delivery.take_back_all(record)
 
     def _next_life(self, record: ActorRecord, reason: str, *, crashed: bool) -> None:
+        self._answer_stoppers(record)
         if record.status is Status.QUARANTINED:
             record.plan = Plan.NONE
             self.state.save_actor(record)
@@ -220,6 +227,13 @@ class Lifecycle:
         record.status = Status.STOPPED
         record.plan = Plan.NONE
         self.state.save_actor(record)
+        self._answer_stoppers(record)
+        if not self.state.is_shutting_down:
+            problem = "it was stopped before it had said hello"
+            error = WrongStateError(actor=record.name, state="stopped", problem=problem)
+            self._refuse_starters(record, error)
+
+    def _answer_stoppers(self, record: ActorRecord) -> None:
         for identifier in record.stop_waiters:
             call = self.state.calls.get(identifier)
             if call is not None:

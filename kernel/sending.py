@@ -357,6 +357,11 @@ class Sending:
         if open_turn is None or not open_turn.is_parked:
             return None
         waits = [Wait(receiver, is_room=True) for receiver in open_turn.reservations]
+        if open_turn.is_starved:
+            taker = self._taker_of(turn)
+            if taker is None:
+                return None
+            waits.append(taker)
         for call in sorted(open_turn.outstanding):
             asked = self.state.messages.get(call)
             receiver = self.state.actors.get(asked.receiver) if asked is not None else None
@@ -365,6 +370,15 @@ class Sending:
             started = call in (item.message.id for item in receiver.running)
             waits.append(Wait(receiver.id, call if started else None, asked.held))
         return waits
+
+    def _taker_of(self, turn: int) -> Wait | None:
+        """Return the wait of a stream's producer for who is to take its items; None: a client."""
+        call = self.state.calls.get(turn)
+        owner = self.state.actors.get(call.owner) if call is not None else None
+        if call is None or owner is None:
+            return None
+        is_running = any(item.message.id == call.turn for item in owner.running)
+        return Wait(owner.id, call.turn if is_running else None)
 
     def stuck_candidates(self, actor: int) -> list[int] | None:
         """See kernel.deadlock.WaitGraph."""

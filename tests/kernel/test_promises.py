@@ -1,4 +1,7 @@
-"""SEMANTICS.md, section by section, against the core with scripted peers."""
+"""SEMANTICS.md, section by section, against the core with scripted peers.
+
+Long because it has one test for each sentence of that page, in its order.
+"""
 
 from __future__ import annotations
 

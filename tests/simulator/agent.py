@@ -283,7 +283,9 @@ class VirtualAgent(VirtualPeer):
         turn = self.open.get(turn_id)
         if turn is not None:
             turn.is_cancelled = True
-            if not turn.is_stubborn:
+            if turn.is_stubborn:
+                self._wake_up(turn)
+            else:
                 self._end_cancelled(turn)
             return
         for queued in self.queue:
@@ -293,6 +295,17 @@ class VirtualAgent(VirtualPeer):
                 self.uncovered[turn_id] = commit
                 self.post(commit)
                 return
+
+    def _wake_up(self, turn: VirtualTurn) -> None:
+        """A handler that cannot be stopped waits for nothing any more; its commit is refused."""
+        for call in list(turn.calls.values()):
+            turn.calls.pop(call.correlation, None)
+            self.calls.pop(call.correlation, None)
+            call.fail(HandlerFailed("cancelled"))
+        self.room.fail_turn(turn)
+        if turn.credit_wait is not None:
+            turn.credit += 1 << 20
+            turn.credit_wait.resolve(None)
 
     def _end_cancelled(self, turn: VirtualTurn) -> None:
         self.room.give_back(turn)

@@ -134,7 +134,8 @@ def check_rest(simulation: Simulation) -> None:
         demand(box.used_messages == box.used_bytes == 0, "mailboxes are empty at rest", record.name)
         demand(not box.waiting and not len(box), "mailboxes are empty at rest", record.name)
         agent = agents.get((record.id, record.incarnation))
-        held = {} if agent is None else {k: v for k, v in agent.room.lent.items() if v != [0, 0]}
+        lent = agent.room.lent if agent is not None else {}
+        held = {k: v for k, v in lent.items() if v != [0, 0] and k in state.actors}
         demand(record.lent == held, "credit is what agents hold",
                f"{record.name}: the kernel lent {record.lent}, the agent holds {held}")  # fmt: skip
     invariants.check(core)

@@ -80,6 +80,7 @@ class VirtualClient(VirtualPeer):
         self._correlation += 1
         call = VirtualCall(self._correlation, f"c{self.index}.{self._correlation}")
         self.calls[call.correlation] = call
+        self.world.note("SYSTEM", self.index, call.correlation, name, arguments.get("actor"))
         body = encode_plain([name, [], arguments])
         self.post(Envelope(Kind.ASK, self.id, 0, body, correlation=call.correlation))
         return call

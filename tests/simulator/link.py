@@ -82,8 +82,11 @@ class Link:
         if self.world.now_ns < self._lost_from:
             self.owner.take(self, decode(parts))
 
-    def repeat_last(self) -> None:
-        """Let the last batches of the link before arrive again (the same kernel epoch only)."""
+    def repeat_last(self, *, is_resumed: bool) -> None:
+        """Let the last batches of the link before arrive again (the same kernel epoch only).
+
+        is_resumed: the kernel goes on counting where it was; otherwise only the peer does.
+        """
         before = self._before
         self._before = None
         if before is None or before.epoch != self.epoch:
@@ -93,7 +96,7 @@ class Link:
         for parts in before._sent:
             self._arrival_up = self._arrival(self._arrival_up)
             self.world.at(self._arrival_up, self._arrive_up, parts)
-        for parts in before._received:
+        for parts in before._received if is_resumed else ():
             self._arrival_down = self._arrival(self._arrival_down)
             self.world.at(self._arrival_down, self._arrive_down, parts)
 

@@ -174,7 +174,7 @@ class VirtualPeer:
         self._outbox[:] = self.channel.unacknowledged()
         self.world.flush_later(self)
         self.welcomed(welcome, is_fresh=is_fresh)
-        link.repeat_last()
+        link.repeat_last(is_resumed=not is_fresh)
 
     def _acknowledge(self, mark: int) -> None:
         self._progress = max(mark, self._progress)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ext.wire import Envelope
-from ipc.errors import LLMOSError
+from ipc.errors import AskCancelledError, LLMOSError
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from tests.simulator.wait import Wait
@@ -97,6 +97,14 @@ class Room:
                 if wait.turn is turn and not wait.is_done:
                     wait.cancel()
                     self._forgo(wait)
+            self._serve(receiver)
+
+    def fail_turn(self, turn: VirtualTurn) -> None:
+        """A turn that was cancelled gets no room."""
+        for receiver, waits in list(self.waiting.items()):
+            for wait in list(waits):
+                if wait.turn is turn and not wait.is_done:
+                    wait.fail(AskCancelledError(actor="", reason="cancelled"))
             self._serve(receiver)
 
     def reset(self) -> None:

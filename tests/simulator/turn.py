@@ -151,6 +151,7 @@ class VirtualTurn:
         """Send an ask; None where the SDK would raise before sending."""
         if actor in self.told:
             return None  # OvertakeError
+        self._must_go_on()
         left = self.deadline_ns - self.agent.world.now_ns if self.deadline_ns else 0
         if self.deadline_ns and left <= 0:
             raise HandlerFailed("the deadline has passed")
@@ -181,6 +182,7 @@ class VirtualTurn:
 
     def system(self, label: str, name: str, arguments: dict[str, Any]) -> VirtualCall:
         """Make a system call."""
+        self._must_go_on()
         payload = encode_plain([name, [], arguments])
         call = VirtualCall(self.agent.new_correlation(), f"{self.uid}.{label}")
         envelope = Envelope(
@@ -194,6 +196,10 @@ class VirtualTurn:
         )
         self.start_call(call, envelope)
         return call
+
+    def _must_go_on(self) -> None:
+        if self.is_cancelled:
+            raise HandlerFailed("cancelled")
 
     def start_call(self, call: VirtualCall, envelope: Envelope) -> None:
         """Note the call and send it."""
@@ -286,6 +292,7 @@ class VirtualTurn:
             priority=options.get("priority", 4),
             deadline=options.get("deadline", 0),
         )
+        self._must_go_on()
         if actor != self.agent.id:
             nowait = bool(options.get("nowait"))
             room = self.agent.room.take(self, actor, envelope.size, nowait=nowait)
