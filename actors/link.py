@@ -32,7 +32,6 @@ from ipc.port import POLLIN, Port, open_port, send_message
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)  # between attempts to connect; the last one repeats
 _DRAIN_MESSAGES = 128
 _BATCH = 256  # envelopes a message
-_BATCH_BYTES = 4 << 20
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _MONITORED = _LOST | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 

@@ -48,8 +48,10 @@ def run_agent(request: StartRequest) -> int:
 
 def configure_logging() -> None:
     """Log to standard error: for people on a terminal, else as JSON lines."""
-    renderer: Any = structlog.dev.ConsoleRenderer()
-    if not sys.stderr.isatty():
+    renderer: Any
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+    else:
         renderer = structlog.processors.JSONRenderer(default=repr)
     structlog.configure(
         processors=[
