@@ -1,0 +1,400 @@
+"""The state of one cache and the steps every operation is made of, inline and `nogil`.
+
+`Core` is one engine's block table: pools, prefix nodes, ledger, requests and holdings. An operation
+returns a status; on a refusal `Core.refusal` says what is missing, and nothing has changed.
+
+Invariants (checked by kv_audit.pxd):
+  I1  a block is held, cached or free, and in the list of its place only;
+  I2  the references a block's holders have are the requests and holdings that list it;
+  I3  a published block and its node name each other, and all of its tokens are computed;
+  I4  computed <= planned <= what the request's blocks hold, computed <= known tokens;
+  I5  each account is what a recount gives, `unmet` is what the floors lack;
+  I6  a node's ref_count is requests + published blocks + children, and its digest and table slot
+      are those of its content;
+  I7  a node's num_planners is the number of requests that announced it.
+
+SAFETY of the pointers: every slot, block and node number used as an index was issued by this
+module and is kept below its array's size by I1, I2 and I6; handles from outside pass `find_request`,
+`find_owner` or `find_pin` first. Arrays that grow do so in `*_reserve` functions only.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from ext.kv_owners cimport Ledger, drop_pin, hold, unhold
+from ext.kv_pool cimport (
+    DEVICE, HOST, NONE, NUM_TIERS, Block, Pool, pool_cache, pool_pop_free, pool_push_free,
+)
+from ext.kv_hash cimport kv_prefetch
+from ext.kv_prefix cimport Node, PrefixTable, prefix_expect_release, prefix_release
+
+cdef enum Status:
+    STATUS_OK = 0
+    UNKNOWN_REQUEST = 1
+    UNKNOWN_OWNER = 2
+    UNKNOWN_PIN = 3
+    REPEATED_REQUEST = 4         # twice in one batch
+    BAD_COUNT = 5                # zero, negative or more than there are
+    TOO_LONG = 6                 # more tokens than a request may have
+    TOO_MANY_REQUESTS = 7
+    OUT_OF_BLOCKS = 8
+    OVER_QUOTA = 9
+    WRONG_TIER = 10
+    BAD_STEP = 11
+    OWNER_BUSY = 12
+    CONTRADICTION = 13           # quota below floor, floors above the pool
+    NO_MEMORY = 14
+
+cdef enum HandleKind:
+    REQUEST_KIND = 1
+    OWNER_KIND = 2
+    PIN_KIND = 3
+
+cdef struct Refusal:             # fields that do not apply are 0
+    int64_t handle               # request, owner or pin
+    int64_t index                # position in the batch
+    int64_t owner
+    int32_t tier
+    int64_t needed
+    int64_t available
+    int64_t reserved             # blocks kept for the floors of other owners
+    int64_t limit
+
+cdef struct Request:
+    int64_t extra_key
+    int64_t busy_step            # last step with a copy from or to its blocks
+    int64_t stamp                # last batch that named it
+    int32_t generation
+    int32_t is_open
+    int32_t owner
+    int32_t tier
+    int32_t num_tokens           # known token ids
+    int32_t planned              # tokens given to the engine
+    int32_t computed             # tokens whose step reported success
+    int32_t num_blocks
+    int32_t published            # nodes computed (published, or a duplicate was)
+    int32_t announced            # nodes planned: those from `published` on count as planners
+    int32_t next_free
+
+cdef enum:
+    NO_HOLDING = 0
+    RETIRED = 1                  # until its step has reported
+    PIN = 2                      # until unpinned or expired
+    NUM_KINDS = 3
+
+cdef struct Holding:             # blocks referenced by no request
+    int64_t until                # step, or time in ns
+    int32_t* blocks              # numbers through both tiers, a request's head first
+    int32_t num_blocks
+    int32_t owner
+    int32_t tier
+    int32_t kind
+    int32_t generation
+    int32_t prev                 # list of its kind, oldest first
+    int32_t next                 # next free one when free
+
+cdef struct Counters:
+    int64_t lookup_tokens, hit_tokens, hit_blocks, miss_blocks
+    int64_t fork_copies, swap_out_copies, swap_in_copies, preemptions
+    int64_t evictions[NUM_TIERS]
+
+cdef struct Core:
+    int32_t block_size
+    int32_t max_blocks           # of one request
+    int32_t max_tokens           # of one request
+    int32_t max_requests
+    int64_t instance             # told apart in handles
+    Pool pools[NUM_TIERS]
+    Block* blocks
+    PrefixTable prefix
+    Ledger ledger
+    Request* requests
+    int32_t num_slots            # request slots ever used
+    int32_t free_request
+    int32_t num_open
+    int32_t* tables              # row of block numbers per request, numbered within its tier
+    int32_t* chains              # row of nodes per request
+    int32_t* tails               # row of tokens after the last full block per request
+    Holding* holdings
+    int32_t num_holdings         # slots ever used
+    int32_t holding_capacity
+    int32_t free_holding
+    int32_t oldest[NUM_KINDS]    # holdings of each kind, in order of creation
+    int32_t newest[NUM_KINDS]
+    int32_t counts[NUM_KINDS]
+    int64_t first_expiry         # no pin expires before this time
+    int64_t completed_step
+    int64_t stamp
+    int32_t* scratch             # one row
+    Counters counters
+    Refusal refusal
+
+
+# Handles: kind in bits 61-62, instance 48-60, generation 24-47, slot 0-23.
+
+cdef inline int64_t make_handle(
+    const Core* core, int kind, int32_t generation, int32_t slot
+) noexcept nogil:
+    return (<int64_t>kind << 61) | (core.instance << 48) | (<int64_t>generation << 24) | slot
+
+
+cdef inline int32_t next_generation(int32_t generation) noexcept nogil:
+    return (generation + 1) & 0xFFFFFF
+
+
+cdef inline int32_t find_request(const Core* core, int64_t handle) noexcept nogil:
+    """Slot of an open request, or NONE."""
+    cdef int32_t slot = <int32_t>(handle & 0xFFFFFF)
+    if slot >= core.num_slots or not core.requests[slot].is_open:
+        return NONE
+    if handle != make_handle(core, REQUEST_KIND, core.requests[slot].generation, slot):
+        return NONE
+    return slot
+
+
+cdef inline int64_t request_handle(const Core* core, int32_t slot) noexcept nogil:
+    return make_handle(core, REQUEST_KIND, core.requests[slot].generation, slot)
+
+
+cdef inline int32_t find_owner(const Core* core, int64_t handle) noexcept nogil:
+    """Slot of an open owner, or NONE."""
+    cdef int32_t slot = <int32_t>(handle & 0xFFFFFF)
+    if slot >= core.ledger.num_slots or not core.ledger.owners[slot].is_open:
+        return NONE
+    if handle != owner_handle(core, slot):
+        return NONE
+    return slot
+
+
+cdef inline int64_t owner_handle(const Core* core, int32_t slot) noexcept nogil:
+    return make_handle(core, OWNER_KIND, core.ledger.owners[slot].generation, slot)
+
+
+cdef inline int32_t find_pin(const Core* core, int64_t handle) noexcept nogil:
+    cdef int32_t slot = <int32_t>(handle & 0xFFFFFF)
+    if slot >= core.num_holdings or core.holdings[slot].kind != PIN:
+        return NONE
+    if handle != make_handle(core, PIN_KIND, core.holdings[slot].generation, slot):
+        return NONE
+    return slot
+
+
+cdef inline int refuse(Core* core, int status, int64_t handle) noexcept nogil:
+    """Record a refusal about one handle; the caller adds what else it knows."""
+    core.refusal.handle = handle
+    core.refusal.index = 0
+    core.refusal.owner = 0
+    core.refusal.tier = DEVICE
+    core.refusal.needed = 0
+    core.refusal.available = 0
+    core.refusal.reserved = 0
+    core.refusal.limit = 0
+    return status
+
+
+cdef inline int refuse_count(
+    Core* core, int status, int64_t handle, int64_t needed, int64_t limit
+) noexcept nogil:
+    refuse(core, status, handle)
+    core.refusal.needed = needed
+    core.refusal.limit = limit
+    return status
+
+
+cdef inline int32_t* table_of(const Core* core, int32_t slot) noexcept nogil:
+    return core.tables + <size_t>slot * core.max_blocks
+
+
+cdef inline int32_t* chain_of(const Core* core, int32_t slot) noexcept nogil:
+    return core.chains + <size_t>slot * core.max_blocks
+
+
+cdef inline int32_t* tail_of(const Core* core, int32_t slot) noexcept nogil:
+    return core.tails + <size_t>slot * core.block_size
+
+
+cdef inline void unpublish(Core* core, int32_t number, int32_t tier) noexcept nogil:
+    cdef Block* block = &core.blocks[number]
+    core.prefix.nodes[block.node].block[tier] = NONE
+    prefix_release(&core.prefix, block.node)
+    block.node = NONE
+
+
+cdef enum:
+    AHEAD = 16                   # evictions whose cache lines are asked for before the first
+
+
+cdef inline void expect_takes(const Core* core, int32_t tier, int32_t count) noexcept nogil:
+    """Ask for the memory that the next `count` takes will touch: an eviction costs three misses,
+    which overlap this way (half the cost of `ns_per_block_512_batched` without it)."""
+    cdef const Pool* pool = &core.pools[tier]
+    cdef int32_t evictions = min(count - pool.num_free, pool.num_cached)
+    cdef int32_t number = core.blocks[pool.head].next
+    cdef int32_t i
+    for i in range(evictions):
+        kv_prefetch(&core.prefix.nodes[core.blocks[number].node])
+        kv_prefetch(&core.prefix.keys[core.blocks[number].node])
+        number = core.blocks[number].next
+    number = core.blocks[pool.head].next
+    for i in range(evictions):
+        prefix_expect_release(&core.prefix, core.blocks[number].node)
+        number = core.blocks[number].next
+
+
+cdef inline int32_t take_block(Core* core, int32_t tier) noexcept nogil:
+    """A block to write into: a free one, else the oldest cached one. There is one."""
+    cdef Pool* pool = &core.pools[tier]
+    cdef int32_t number
+    if pool.free_head != NONE:
+        return pool_pop_free(pool, core.blocks)
+    number = core.blocks[pool.head].next
+    core.blocks[pool.head].next = core.blocks[number].next
+    core.blocks[core.blocks[number].next].prev = pool.head
+    pool.num_cached -= 1
+    core.ledger.owners[core.blocks[number].cached_for].tiers[tier].cached -= 1
+    core.counters.evictions[tier] += 1
+    unpublish(core, number, tier)
+    return number
+
+
+cdef inline void let_go(Core* core, int32_t number, int32_t tier, int32_t owner) noexcept nogil:
+    """Give back one reference of `owner`; what nobody holds is cached if published, else free."""
+    cdef Block* block = &core.blocks[number]
+    unhold(&core.ledger, block, number, owner, tier)
+    if block.num_holders:
+        return
+    if block.node == NONE:
+        pool_push_free(&core.pools[tier], core.blocks, number)
+        return
+    block.cached_for = owner
+    core.ledger.owners[owner].tiers[tier].cached += 1
+    pool_cache(&core.pools[tier], core.blocks, number)
+
+
+cdef inline void publish(Core* core, int32_t number, int32_t tier, int32_t node) noexcept nogil:
+    """Let others find this computed block, unless an equal one was published first."""
+    cdef Node* content = &core.prefix.nodes[node]
+    if core.blocks[number].node == NONE and content.block[tier] == NONE:
+        content.block[tier] = number
+        content.ref_count += 1
+        core.blocks[number].node = node
+
+
+# Holdings: blocks referenced by a pin, or by a step that may still touch them.
+
+cdef inline int32_t new_holding(Core* core, int kind, int32_t num_blocks) noexcept nogil:
+    """A holding with room for the blocks, or NONE when out of memory."""
+    cdef int32_t slot = core.free_holding
+    cdef int32_t capacity
+    cdef void* grown
+    cdef int32_t* blocks = <int32_t*>malloc(<size_t>max(num_blocks, 1) * sizeof(int32_t))
+    if blocks == NULL:
+        return NONE
+    if slot != NONE:
+        core.free_holding = core.holdings[slot].next
+    else:
+        if core.num_holdings == core.holding_capacity:
+            capacity = max(16, core.holding_capacity * 2)
+            grown = realloc(core.holdings, <size_t>capacity * sizeof(Holding))
+            if grown == NULL:
+                free(blocks)
+                return NONE
+            core.holdings = <Holding*>grown
+            core.holding_capacity = capacity
+        slot = core.num_holdings
+        core.num_holdings += 1
+        core.holdings[slot].generation = 0
+    core.holdings[slot].blocks = blocks
+    core.holdings[slot].num_blocks = num_blocks
+    core.holdings[slot].kind = kind
+    link_newest(core, slot, kind)
+    return slot
+
+
+cdef inline void link_newest(Core* core, int32_t slot, int kind) noexcept nogil:
+    cdef int32_t before = core.newest[kind]
+    core.holdings[slot].prev = before
+    core.holdings[slot].next = NONE
+    core.newest[kind] = slot
+    if before == NONE:
+        core.oldest[kind] = slot
+    else:
+        core.holdings[before].next = slot
+    core.counts[kind] += 1
+
+
+cdef inline void forget_holding(Core* core, int32_t slot) noexcept nogil:
+    """Unlink and recycle a holding whose blocks were let go."""
+    cdef Holding* holding = &core.holdings[slot]
+    if holding.prev == NONE:
+        core.oldest[holding.kind] = holding.next
+    else:
+        core.holdings[holding.prev].next = holding.next
+    if holding.next == NONE:
+        core.newest[holding.kind] = holding.prev
+    else:
+        core.holdings[holding.next].prev = holding.prev
+    core.counts[holding.kind] -= 1
+    free(holding.blocks)
+    holding.blocks = NULL
+    holding.kind = NO_HOLDING
+    holding.generation = next_generation(holding.generation)
+    holding.next = core.free_holding
+    core.free_holding = slot
+
+
+cdef inline int retire_blocks(
+    Core* core, int32_t slot, int32_t first, int32_t end, int64_t last_step
+) noexcept nogil:
+    """Take blocks [first, end) from a request's table, at once or when `last_step` has reported.
+
+    The tail goes before the head, so that eviction takes the tail first. On NO_MEMORY nothing
+    changed. The caller corrects num_blocks.
+    """
+    cdef Request* request = &core.requests[slot]
+    cdef int32_t* table = table_of(core, slot)
+    cdef int32_t base = core.pools[request.tier].base
+    cdef int32_t i, kept
+    cdef Holding* holding
+    last_step = max(last_step, request.busy_step)
+    if last_step <= core.completed_step:
+        for i in range(end - 1, first - 1, -1):
+            let_go(core, base + table[i], request.tier, request.owner)
+        return STATUS_OK
+    if first == end:
+        return STATUS_OK
+    kept = new_holding(core, RETIRED, end - first)
+    if kept == NONE:
+        return refuse(core, NO_MEMORY, 0)
+    holding = &core.holdings[kept]
+    holding.until = last_step
+    holding.owner = request.owner
+    holding.tier = request.tier
+    for i in range(first, end):
+        holding.blocks[i - first] = base + table[i]
+    return STATUS_OK
+
+
+cdef inline void release_holding(Core* core, int32_t slot) noexcept nogil:
+    """Let go of a holding's blocks, and of the holding."""
+    cdef Holding* holding = &core.holdings[slot]
+    cdef int32_t i, number
+    for i in range(holding.num_blocks - 1, -1, -1):
+        number = holding.blocks[i]
+        if holding.kind == PIN:
+            drop_pin(&core.ledger, number, holding.owner, holding.tier)
+        let_go(core, number, holding.tier, holding.owner)
+    forget_holding(core, slot)
+
+
+cdef inline void complete_step(Core* core, int64_t step) noexcept nogil:
+    """Every step up to `step` has reported: release what waited for it, oldest first."""
+    cdef int32_t slot = core.oldest[RETIRED]
+    cdef int32_t after
+    core.completed_step = step
+    while slot != NONE:
+        after = core.holdings[slot].next
+        if core.holdings[slot].until <= step:
+            release_holding(core, slot)
+        slot = after
