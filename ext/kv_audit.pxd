@@ -4,7 +4,7 @@ For tests and for an operator's doubt, not for each step of a kernel.
 Cost: O(capacity + known tokens + owners x tiers), and as much memory for the recount.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from ext.kv_core cimport (
@@ -17,7 +17,7 @@ from ext.kv_pool cimport (
     DEVICE, HOST, NONE, NUM_TIERS, Block, Pool, kv_blocks_for, kv_full_blocks,
 )
 from ext.kv_prefix cimport (
-    Node, NodeKey, PrefixTable, prefix_digest, prefix_parent_digest,
+    NodeKey, PrefixTable, prefix_digest, prefix_parent_digest,
 )
 
 cdef struct Recount:
@@ -120,42 +120,47 @@ cdef inline int64_t audit_holdings(const Core* core, Recount* recount) noexcept 
     return found
 
 
-cdef inline int audit_nodes(const Core* core, Recount* recount) noexcept nogil:
-    """I6 and I7 over the table's slots."""
+cdef inline int audit_node(const Core* core, int32_t number, Recount* recount) noexcept nogil:
+    """A node's content gives its digest; its blocks name it."""
     cdef const PrefixTable* table = &core.prefix
-    cdef const Node* node
-    cdef const NodeKey* key
-    cdef Digest digest
+    cdef const NodeKey* key = &table.keys[number]
+    cdef Digest digest = prefix_digest(
+        table, prefix_parent_digest(table, key.parent, key.extra_key),
+        table.tokens + <size_t>number * table.block_size,
+    )
+    cdef int32_t block
+    cdef int tier
+    if digest.low != key.digest.low or digest.high != key.digest.high:
+        return 6
+    if key.parent != NONE:
+        recount.node_refs[key.parent] += 1
+    for tier in range(NUM_TIERS):
+        block = table.nodes[number].block[tier]
+        if block != NONE:
+            recount.node_refs[number] += 1
+            if core.blocks[block].node != number:
+                return 3
+    return AUDIT_OK
+
+
+cdef inline int audit_nodes(const Core* core, Recount* recount) noexcept nogil:
+    """I6 and I7 over the table's buckets."""
+    cdef const PrefixTable* table = &core.prefix
     cdef int32_t number
     cdef int64_t found = 0
-    cdef uint64_t at, probe
-    cdef int tier
+    cdef uint64_t at
+    cdef int fault
     for at in range(table.mask + 1):
-        number = table.slots[at].node
-        if number == NONE:
-            continue
-        found += 1
-        node = &table.nodes[number]
-        key = &table.keys[number]
-        recount.is_alive[number] += 1
-        digest = prefix_digest(
-            table, prefix_parent_digest(table, key.parent, key.extra_key),
-            table.tokens + <size_t>number * table.block_size,
-        )
-        if digest.low != key.digest.low or digest.high != key.digest.high:
-            return 6
-        probe = <uint32_t>digest.low & table.mask
-        while probe != at:
-            if table.slots[probe].node == NONE:
+        number = table.buckets[at]
+        while number != NONE and found <= table.num_nodes:
+            found += 1
+            recount.is_alive[number] += 1
+            if (table.keys[number].digest.low & table.mask) != at:
                 return 6
-            probe = (probe + 1) & table.mask
-        if key.parent != NONE:
-            recount.node_refs[key.parent] += 1
-        for tier in range(NUM_TIERS):
-            if node.block[tier] != NONE:
-                recount.node_refs[number] += 1
-                if core.blocks[node.block[tier]].node != number:
-                    return 3
+            fault = audit_node(core, number, recount)
+            if fault:
+                return fault
+            number = table.keys[number].next
     if found != table.num_nodes:
         return 6
     for number in range(table.num_used):

@@ -9,8 +9,8 @@ Invariants (checked by kv_audit.pxd):
   I3  a published block and its node name each other, and all of its tokens are computed;
   I4  computed <= planned <= what the request's blocks hold, computed <= known tokens;
   I5  each account is what a recount gives, `unmet` is what the floors lack;
-  I6  a node's ref_count is requests + published blocks + children, and its digest and table slot
-      are those of its content;
+  I6  a node's ref_count is requests + published blocks + children, and its digest and
+      bucket are those of its content;
   I7  a node's num_planners is the number of requests that announced it.
 
 SAFETY of the pointers: every slot, block and node number used as an index was issued by this
@@ -24,10 +24,9 @@ from libc.string cimport memcpy
 
 from ext.kv_owners cimport Ledger, drop_pin, hold, unhold
 from ext.kv_pool cimport (
-    DEVICE, HOST, NONE, NUM_TIERS, Block, Pool, pool_cache, pool_pop_free, pool_push_free,
+    DEVICE, HOST, NONE, NUM_TIERS, Block, Pool, pool_cache, pool_push_free,
 )
-from ext.kv_hash cimport kv_prefetch
-from ext.kv_prefix cimport Node, PrefixTable, prefix_expect_release, prefix_release
+from ext.kv_prefix cimport Node, PrefixTable, prefix_release
 
 cdef enum Status:
     STATUS_OK = 0
@@ -219,43 +218,6 @@ cdef inline void unpublish(Core* core, int32_t number, int32_t tier) noexcept no
     core.prefix.nodes[block.node].block[tier] = NONE
     prefix_release(&core.prefix, block.node)
     block.node = NONE
-
-
-cdef enum:
-    AHEAD = 16                   # evictions whose cache lines are asked for before the first
-
-
-cdef inline void expect_takes(const Core* core, int32_t tier, int32_t count) noexcept nogil:
-    """Ask for the memory that the next `count` takes will touch: an eviction costs three misses,
-    which overlap this way (half the cost of `ns_per_block_512_batched` without it)."""
-    cdef const Pool* pool = &core.pools[tier]
-    cdef int32_t evictions = min(count - pool.num_free, pool.num_cached)
-    cdef int32_t number = core.blocks[pool.head].next
-    cdef int32_t i
-    for i in range(evictions):
-        kv_prefetch(&core.prefix.nodes[core.blocks[number].node])
-        kv_prefetch(&core.prefix.keys[core.blocks[number].node])
-        number = core.blocks[number].next
-    number = core.blocks[pool.head].next
-    for i in range(evictions):
-        prefix_expect_release(&core.prefix, core.blocks[number].node)
-        number = core.blocks[number].next
-
-
-cdef inline int32_t take_block(Core* core, int32_t tier) noexcept nogil:
-    """A block to write into: a free one, else the oldest cached one. There is one."""
-    cdef Pool* pool = &core.pools[tier]
-    cdef int32_t number
-    if pool.free_head != NONE:
-        return pool_pop_free(pool, core.blocks)
-    number = core.blocks[pool.head].next
-    core.blocks[pool.head].next = core.blocks[number].next
-    core.blocks[core.blocks[number].next].prev = pool.head
-    pool.num_cached -= 1
-    core.ledger.owners[core.blocks[number].cached_for].tiers[tier].cached -= 1
-    core.counters.evictions[tier] += 1
-    unpublish(core, number, tier)
-    return number
 
 
 cdef inline void let_go(Core* core, int32_t number, int32_t tier, int32_t owner) noexcept nogil:

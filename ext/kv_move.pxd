@@ -13,14 +13,15 @@ from libc.string cimport memcpy
 from ext.kv_core cimport (
     BAD_COUNT, BAD_STEP, NO_MEMORY, STATUS_OK, WRONG_TIER,
     Core, Request, chain_of, publish, refuse, refuse_count, request_handle, retire_blocks, table_of,
-    tail_of, take_block,
+    tail_of,
 )
-from ext.kv_owners cimport account_add, hold, hold_fresh, is_holder, ledger_reserve
+from ext.kv_owners cimport account_add, hold, is_holder, ledger_reserve
 from ext.kv_plan cimport check_room
 from ext.kv_pool cimport (
     DEVICE, HOST, NONE, Block, kv_full_blocks, pool_available, pool_uncache,
 )
 from ext.kv_requests cimport refuse_requests, set_tip, take_request_slot
+from ext.kv_take cimport take_block
 
 cdef struct Need:                # what a request lacks before blocks can be taken for it
     int64_t fresh                # blocks from the pool
@@ -101,8 +102,7 @@ cdef inline int32_t fork_child(
         hold(&core.ledger, &core.blocks[table[i]], table[i], owner, DEVICE)
     if full * core.block_size < parent.computed:
         account_add(&core.ledger, owner, DEVICE, 1)
-        table[full] = take_block(core, DEVICE)
-        hold_fresh(&core.ledger, &core.blocks[table[full]], owner, DEVICE)
+        table[full] = take_block(core, owner, DEVICE)
         child.num_blocks += 1
         copy[0] = table_of(core, slot)[full]
         copy[1] = table[full]
@@ -164,12 +164,10 @@ cdef inline int64_t fill_table(Core* core, int32_t slot, int32_t tier, int32_t* 
             table[i] = number - base
     for i in range(request.num_blocks):
         if table[i] == NONE:
-            number = take_block(core, tier)
             account_add(&core.ledger, request.owner, tier, 1)
-            hold_fresh(&core.ledger, &core.blocks[number], request.owner, tier)
+            table[i] = take_block(core, request.owner, tier)
             if i < request.published:
-                publish(core, number, tier, chain_of(core, slot)[i])
-            table[i] = number - base
+                publish(core, base + table[i], tier, chain_of(core, slot)[i])
             copies[2 * num_copies] = core.scratch[i]
             copies[2 * num_copies + 1] = table[i]
             num_copies += 1

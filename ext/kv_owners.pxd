@@ -104,15 +104,12 @@ cdef inline bint is_holder(
     return block.first == owner or counts_find(&ledger.refs, number, owner) != NULL
 
 
-cdef inline void hold_fresh(
-    Ledger* ledger, Block* block, int32_t owner, int32_t tier
-) noexcept nogil:
-    """The first reference to a block taken from the pool; `referenced` was charged before."""
+cdef inline void hold_fresh(Block* block, int32_t owner) noexcept nogil:
+    """The first reference to a block taken from a pool; `referenced` and `alone` count it already."""
     block.num_holders = 1
     block.holder_xor = owner
     block.first = owner
     block.first_refs = 1
-    ledger.owners[owner].tiers[tier].alone += 1
 
 
 cdef inline void hold(

@@ -12,18 +12,19 @@ from libc.stdint cimport int32_t, int64_t
 from ext.kv_core cimport (
     BAD_COUNT, NO_MEMORY, OUT_OF_BLOCKS, OVER_QUOTA, REPEATED_REQUEST, STATUS_OK, TOO_LONG,
     UNKNOWN_REQUEST, WRONG_TIER,
-    AHEAD, Core, Request, chain_of, expect_takes, find_request, owner_handle, publish, refuse, refuse_count,
-    request_handle, retire_blocks, table_of, take_block,
+    Core, Request, chain_of, find_request, owner_handle, publish, refuse, refuse_count,
+    request_handle, retire_blocks, table_of,
 )
 from ext.kv_hash cimport kv_prefetch
 from ext.kv_owners cimport (
-    Account, account_add, account_unmet, hold, hold_fresh, ledger_reserve, unhold,
+    Account, account_add, account_unmet, hold, ledger_reserve, unhold,
 )
 from ext.kv_pool cimport (
     DEVICE, NONE, Block, Pool, kv_blocks_for, kv_full_blocks, pool_available, pool_recache,
     pool_uncache,
 )
 from ext.kv_requests cimport announce, retract, reusable_blocks
+from ext.kv_take cimport Foresight, foresee, take_blocks
 
 cdef struct PlanRow:
     int32_t slot             # of the request: its row in the block tables
@@ -147,12 +148,12 @@ cdef inline void undo_rows(Core* core, const PlanRow* rows, int64_t count) noexc
         detach_prefix(core, rows[j].slot, rows[j].attached)
 
 
-cdef inline void commit_row(Core* core, const PlanRow* row) noexcept nogil:
+cdef inline void commit_row(Core* core, const PlanRow* row, Foresight* sight) noexcept nogil:
     """Take the promised blocks and write them into the block table."""
     cdef Request* request = &core.requests[row.slot]
     cdef int32_t* table = table_of(core, row.slot)
-    cdef int32_t i, number
-    cdef int32_t ready
+    cdef int32_t* chain = chain_of(core, row.slot)
+    cdef int32_t i
     if request.num_blocks == 0:
         request.computed = row.start
         request.published = request.announced = row.attached
@@ -161,14 +162,9 @@ cdef inline void commit_row(Core* core, const PlanRow* row) noexcept nogil:
         core.counters.miss_blocks += reusable_blocks(core, row.slot) - row.attached
         core.counters.lookup_tokens += request.num_tokens
         request.num_blocks = row.attached
-    ready = request.num_blocks
     for i in range(request.num_blocks, request.num_blocks + row.num_new):
-        if i == ready:
-            ready = min(i + <int32_t>AHEAD, request.num_blocks + row.num_new)
-            expect_takes(core, DEVICE, ready - i)
-        number = take_block(core, DEVICE)
-        hold_fresh(&core.ledger, &core.blocks[number], request.owner, DEVICE)
-        table[i] = number
+        kv_prefetch(&core.prefix.nodes[chain[i]])    # for announce; a stale number does no harm
+    take_blocks(core, request.owner, DEVICE, row.num_new, table + request.num_blocks, sight)
     request.num_blocks += row.num_new
     request.planned = row.start + row.count
     announce(core, row.slot)
@@ -220,6 +216,7 @@ cdef inline int plan_rows(
     cdef int64_t pending = 0
     cdef int64_t j
     cdef int status
+    cdef Foresight sight
     for j in range(count):
         status = check_plan(core, rows[j].slot, max_tokens[j])
         if status:
@@ -229,8 +226,9 @@ cdef inline int plan_rows(
         if status:
             undo_rows(core, rows, j)
             return refuse_at(core, status, j)
+    foresee(&sight, core, DEVICE, pending)
     for j in range(count):
-        commit_row(core, &rows[j])
+        commit_row(core, &rows[j], &sight)
     return STATUS_OK
 
 

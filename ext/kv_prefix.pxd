@@ -9,11 +9,11 @@ walk over its own nodes, without hashing again.
 A node lives while a request ends in it, a published block has its content or a child node refers to
 it; children keep parents, so a parent's number is never reused under a living child, and a request
 refers to the last node of its chain only.
-Cost: hashing, one table probe and one comparison per full block, once, when its tokens arrive.
-Memory: 48 bytes + 4 a token + at most 32 bytes of table for each distinct block.
+Cost: hashing, one bucket and one comparison per full block, once, when its tokens arrive.
+Memory: 48 bytes + 4 a token + at most 16 bytes of table for each distinct block.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -29,11 +29,7 @@ cdef struct NodeKey:              # what makes it this content, with its tokens
     Digest digest
     int64_t extra_key
     int32_t parent                # node, NONE for a first block; next free node when free
-    int32_t padding
-
-cdef struct Slot:
-    uint32_t tag                  # low 32 bits of the digest: gives the home of the entry
-    int32_t node                  # NONE when empty
+    int32_t next                  # in the bucket
 
 cdef struct PrefixTable:
     Node* nodes
@@ -43,8 +39,8 @@ cdef struct PrefixTable:
     int32_t num_used              # nodes ever used
     int32_t free_head
     int32_t num_nodes             # living nodes
-    Slot* slots
-    uint64_t mask                 # number of slots - 1
+    int32_t* buckets              # first node of each, or NONE
+    uint64_t mask                 # number of buckets - 1
     int32_t block_size
     Digest digest_mask
     HashKey key
@@ -76,26 +72,37 @@ cdef inline bint prefix_grow_nodes(PrefixTable* table, int64_t wanted) noexcept 
     return True
 
 
-cdef inline bint prefix_grow_slots(PrefixTable* table, uint64_t wanted) noexcept nogil:
-    cdef uint64_t size = max(table.mask + 1, <uint64_t>512)
-    cdef uint64_t old_size = table.mask + 1
-    cdef Slot* old = table.slots
-    cdef uint64_t i, at
+cdef inline int32_t* prefix_bucket(const PrefixTable* table, const Digest* digest) noexcept nogil:
+    return &table.buckets[digest.low & table.mask]
+
+
+cdef inline void prefix_link(PrefixTable* table, int32_t node) noexcept nogil:
+    cdef int32_t* bucket = prefix_bucket(table, &table.keys[node].digest)
+    table.keys[node].next = bucket[0]
+    bucket[0] = node
+
+
+cdef inline bint prefix_grow_buckets(PrefixTable* table, uint64_t wanted) noexcept nogil:
+    cdef uint64_t size = 512
+    cdef int32_t* old = table.buckets
+    cdef uint64_t old_mask = table.mask
+    cdef uint64_t i
+    cdef int32_t node, after
     while size < wanted:
         size *= 2
-    table.slots = <Slot*>malloc(size * sizeof(Slot))
-    if table.slots == NULL:
-        table.slots = old
+    table.buckets = <int32_t*>malloc(size * sizeof(int32_t))
+    if table.buckets == NULL:
+        table.buckets = old
         return False
-    memset(table.slots, 0xFF, size * sizeof(Slot))
+    memset(table.buckets, 0xFF, size * sizeof(int32_t))
     table.mask = size - 1
     if old != NULL:
-        for i in range(old_size):
-            if old[i].node != NONE:
-                at = old[i].tag & table.mask
-                while table.slots[at].node != NONE:
-                    at = (at + 1) & table.mask
-                table.slots[at] = old[i]
+        for i in range(old_mask + 1):
+            node = old[i]
+            while node != NONE:
+                after = table.keys[node].next
+                prefix_link(table, node)
+                node = after
         free(old)
     return True
 
@@ -105,8 +112,8 @@ cdef inline bint prefix_reserve(PrefixTable* table, int64_t extra) noexcept nogi
     cdef int64_t wanted = <int64_t>table.num_nodes + extra
     if wanted > table.capacity and not prefix_grow_nodes(table, wanted):
         return False
-    if table.slots == NULL or <uint64_t>wanted * 2 > table.mask + 1:
-        return prefix_grow_slots(table, <uint64_t>wanted * 2)
+    if table.buckets == NULL or <uint64_t>wanted * 2 > table.mask + 1:
+        return prefix_grow_buckets(table, <uint64_t>wanted * 2)
     return True
 
 
@@ -159,21 +166,14 @@ cdef inline int32_t prefix_intern_as(
 
     A new node keeps its parent and is kept by nobody: the caller refers to it or to a child of it.
     """
-    cdef uint32_t tag = <uint32_t>digest.low
-    cdef uint64_t at = tag & table.mask
     cdef size_t size = <size_t>table.block_size
-    cdef int32_t node
+    cdef int32_t node = prefix_bucket(table, digest)[0]
     cdef Node* fresh
-    while table.slots[at].node != NONE:
-        node = table.slots[at].node
-        if table.slots[at].tag == tag and node_is(
-            table, node, digest, parent, extra_key, tokens
-        ):
+    while node != NONE:
+        if node_is(table, node, digest, parent, extra_key, tokens):
             return node
-        at = (at + 1) & table.mask
+        node = table.keys[node].next
     node = prefix_take_node(table)
-    table.slots[at].tag = tag
-    table.slots[at].node = node
     fresh = &table.nodes[node]
     fresh.ref_count = 0
     fresh.block[DEVICE] = NONE
@@ -182,6 +182,7 @@ cdef inline int32_t prefix_intern_as(
     table.keys[node].digest = digest[0]
     table.keys[node].extra_key = extra_key
     table.keys[node].parent = parent
+    prefix_link(table, node)
     memcpy(table.tokens + node * size, tokens, size * sizeof(int32_t))
     if parent != NONE:
         table.nodes[parent].ref_count += 1
@@ -207,7 +208,7 @@ cdef inline void prefix_intern_chain(
         for i in range(group):
             digest = prefix_digest(table, digest, tokens + (done + i) * size)
             digests[i] = digest
-            kv_prefetch(&table.slots[<uint32_t>digest.low & table.mask])
+            kv_prefetch(prefix_bucket(table, &digest))
         for i in range(group):
             parent = prefix_intern_as(
                 table, &digests[i], parent, extra_key, tokens + (done + i) * size
@@ -216,26 +217,17 @@ cdef inline void prefix_intern_chain(
         done += group
 
 
-cdef inline void prefix_erase_slot(PrefixTable* table, int32_t node) noexcept nogil:
-    """Remove a node's slot, moving later slots of the run back."""
-    cdef uint64_t hole = <uint32_t>table.keys[node].digest.low & table.mask
-    cdef uint64_t at
-    while table.slots[hole].node != node:
-        hole = (hole + 1) & table.mask
-    at = hole
-    while True:
-        at = (at + 1) & table.mask
-        if table.slots[at].node == NONE:
-            break
-        if ((at - (table.slots[at].tag & table.mask)) & table.mask) >= ((at - hole) & table.mask):
-            table.slots[hole] = table.slots[at]
-            hole = at
-    table.slots[hole].node = NONE
+cdef inline void prefix_unlink(PrefixTable* table, int32_t node) noexcept nogil:
+    """Take a node out of its bucket."""
+    cdef int32_t* link = prefix_bucket(table, &table.keys[node].digest)
+    while link[0] != node:
+        link = &table.keys[link[0]].next
+    link[0] = table.keys[node].next
 
 
 cdef inline void prefix_expect_release(const PrefixTable* table, int32_t node) noexcept nogil:
-    """Ask for the slot that releasing this node may erase."""
-    kv_prefetch(&table.slots[<uint32_t>table.keys[node].digest.low & table.mask])
+    """Ask for the bucket that releasing this node may change."""
+    kv_prefetch(prefix_bucket(table, &table.keys[node].digest))
 
 
 cdef inline void prefix_release(PrefixTable* table, int32_t node) noexcept nogil:
@@ -245,7 +237,7 @@ cdef inline void prefix_release(PrefixTable* table, int32_t node) noexcept nogil
         table.nodes[node].ref_count -= 1
         if table.nodes[node].ref_count:
             return
-        prefix_erase_slot(table, node)
+        prefix_unlink(table, node)
         parent = table.keys[node].parent
         table.keys[node].parent = table.free_head
         table.free_head = node

@@ -62,7 +62,7 @@ cdef inline void core_free(Core* core) noexcept nogil:
     free(core.prefix.nodes)
     free(core.prefix.keys)
     free(core.prefix.tokens)
-    free(core.prefix.slots)
+    free(core.prefix.buckets)
     free(core.ledger.owners)
     free(core.ledger.refs.entries)
     free(core.ledger.pins.entries)
