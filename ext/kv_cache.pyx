@@ -20,18 +20,18 @@ Concurrency: one event loop owns it; the GIL is held throughout.
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from ext.kv_audit cimport AUDIT_NO_MEMORY, audit
 from ext.kv_core cimport (
-    BAD_COUNT, BAD_STEP, CONTRADICTION, NO_MEMORY, OUT_OF_BLOCKS, OVER_QUOTA, OWNER_BUSY, PIN,
-    REPEATED_REQUEST, RETIRED, STATUS_OK, TOO_LONG, TOO_MANY_REQUESTS, UNKNOWN_OWNER, UNKNOWN_PIN,
-    UNKNOWN_REQUEST, WRONG_TIER,
-    Core, Counters, Refusal, Request, complete_step, find_owner, find_pin, find_request,
-    next_generation, owner_handle, refuse, refuse_count, release_holding, request_handle,
+    BAD_COUNT, BAD_STEP, NO_MEMORY, OVER_QUOTA, PIN, REPEATED_REQUEST, RETIRED, STATUS_OK, TOO_LONG,
+    TOO_MANY_REQUESTS, UNKNOWN_REQUEST, WRONG_TIER,
+    Core, Counters, Refusal, Request, find_owner, find_pin, find_request, next_generation,
+    owner_handle, refuse, refuse_count, request_handle,
 )
 from ext.kv_hash cimport Digest, expand_key, root_digest
+from ext.kv_holdings cimport release_holding, complete_step
 from ext.kv_move cimport check_fork, fork_child, move_blocks
 from ext.kv_owners cimport (
     Account as CAccount, Owner, account_unmet, add_shares, ledger_new_slot,
@@ -640,9 +640,13 @@ cdef class KVCache:
         if status == REPEATED_REQUEST:
             raise RepeatedRequestError(at.handle, at.index)
         if status == BAD_COUNT:
-            raise CountError("number of tokens or children", at.needed, at.limit, at.handle, at.index)
+            raise CountError(
+                "number of tokens or children", at.needed, at.limit, at.handle, at.index
+            )
         if status == TOO_LONG:
-            raise RequestTooLongError("tokens of a request", at.needed, at.limit, at.handle, at.index)
+            raise RequestTooLongError(
+                "tokens of a request", at.needed, at.limit, at.handle, at.index
+            )
         if status == BAD_STEP:
             raise StepError("step", at.needed, at.limit, at.handle, at.index)
         if status == TOO_MANY_REQUESTS:

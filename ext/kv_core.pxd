@@ -13,37 +13,31 @@ Invariants (checked by kv_audit.pxd):
       bucket are those of its content;
   I7  a node's num_planners is the number of requests that announced it.
 
-SAFETY of the pointers: every slot, block and node number used as an index was issued by this
-module and is kept below its array's size by I1, I2 and I6; handles from outside pass `find_request`,
-`find_owner` or `find_pin` first. Arrays that grow do so in `*_reserve` functions only.
+SAFETY of the pointers: every slot, block and node number used as an index was issued by these
+modules and is kept below its array's size by I1, I2 and I6; handles from outside pass
+`find_request`, `find_owner` or `find_pin` first. Arrays that grow do so in `*_reserve` functions only.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.stdint cimport int32_t, int64_t
 
-from ext.kv_owners cimport Ledger, drop_pin, hold, unhold
+from ext.kv_owners cimport Ledger, unhold
 from ext.kv_pool cimport (
-    DEVICE, HOST, NONE, NUM_TIERS, Block, Pool, pool_cache, pool_push_free,
+    DEVICE, NONE, NUM_TIERS, Block, Pool, pool_cache, pool_push_free,
 )
 from ext.kv_prefix cimport Node, PrefixTable, prefix_release
 
 cdef enum Status:
     STATUS_OK = 0
     UNKNOWN_REQUEST = 1
-    UNKNOWN_OWNER = 2
-    UNKNOWN_PIN = 3
-    REPEATED_REQUEST = 4         # twice in one batch
-    BAD_COUNT = 5                # zero, negative or more than there are
-    TOO_LONG = 6                 # more tokens than a request may have
-    TOO_MANY_REQUESTS = 7
-    OUT_OF_BLOCKS = 8
-    OVER_QUOTA = 9
-    WRONG_TIER = 10
-    BAD_STEP = 11
-    OWNER_BUSY = 12
-    CONTRADICTION = 13           # quota below floor, floors above the pool
-    NO_MEMORY = 14
+    REPEATED_REQUEST = 2         # twice in one batch
+    BAD_COUNT = 3                # zero, negative or more than there are
+    TOO_LONG = 4                 # more tokens than a request may have
+    TOO_MANY_REQUESTS = 5
+    OUT_OF_BLOCKS = 6
+    OVER_QUOTA = 7
+    WRONG_TIER = 8
+    BAD_STEP = 9
+    NO_MEMORY = 10
 
 cdef enum HandleKind:
     REQUEST_KIND = 1
@@ -241,122 +235,3 @@ cdef inline void publish(Core* core, int32_t number, int32_t tier, int32_t node)
         content.block[tier] = number
         content.ref_count += 1
         core.blocks[number].node = node
-
-
-# Holdings: blocks referenced by a pin, or by a step that may still touch them.
-
-cdef inline int32_t new_holding(Core* core, int kind, int32_t num_blocks) noexcept nogil:
-    """A holding with room for the blocks, or NONE when out of memory."""
-    cdef int32_t slot = core.free_holding
-    cdef int32_t capacity
-    cdef void* grown
-    cdef int32_t* blocks = <int32_t*>malloc(<size_t>max(num_blocks, 1) * sizeof(int32_t))
-    if blocks == NULL:
-        return NONE
-    if slot != NONE:
-        core.free_holding = core.holdings[slot].next
-    else:
-        if core.num_holdings == core.holding_capacity:
-            capacity = max(16, core.holding_capacity * 2)
-            grown = realloc(core.holdings, <size_t>capacity * sizeof(Holding))
-            if grown == NULL:
-                free(blocks)
-                return NONE
-            core.holdings = <Holding*>grown
-            core.holding_capacity = capacity
-        slot = core.num_holdings
-        core.num_holdings += 1
-        core.holdings[slot].generation = 0
-    core.holdings[slot].blocks = blocks
-    core.holdings[slot].num_blocks = num_blocks
-    core.holdings[slot].kind = kind
-    link_newest(core, slot, kind)
-    return slot
-
-
-cdef inline void link_newest(Core* core, int32_t slot, int kind) noexcept nogil:
-    cdef int32_t before = core.newest[kind]
-    core.holdings[slot].prev = before
-    core.holdings[slot].next = NONE
-    core.newest[kind] = slot
-    if before == NONE:
-        core.oldest[kind] = slot
-    else:
-        core.holdings[before].next = slot
-    core.counts[kind] += 1
-
-
-cdef inline void forget_holding(Core* core, int32_t slot) noexcept nogil:
-    """Unlink and recycle a holding whose blocks were let go."""
-    cdef Holding* holding = &core.holdings[slot]
-    if holding.prev == NONE:
-        core.oldest[holding.kind] = holding.next
-    else:
-        core.holdings[holding.prev].next = holding.next
-    if holding.next == NONE:
-        core.newest[holding.kind] = holding.prev
-    else:
-        core.holdings[holding.next].prev = holding.prev
-    core.counts[holding.kind] -= 1
-    free(holding.blocks)
-    holding.blocks = NULL
-    holding.kind = NO_HOLDING
-    holding.generation = next_generation(holding.generation)
-    holding.next = core.free_holding
-    core.free_holding = slot
-
-
-cdef inline int retire_blocks(
-    Core* core, int32_t slot, int32_t first, int32_t end, int64_t last_step
-) noexcept nogil:
-    """Take blocks [first, end) from a request's table, at once or when `last_step` has reported.
-
-    The tail goes before the head, so that eviction takes the tail first. On NO_MEMORY nothing
-    changed. The caller corrects num_blocks.
-    """
-    cdef Request* request = &core.requests[slot]
-    cdef int32_t* table = table_of(core, slot)
-    cdef int32_t base = core.pools[request.tier].base
-    cdef int32_t i, kept
-    cdef Holding* holding
-    last_step = max(last_step, request.busy_step)
-    if last_step <= core.completed_step:
-        for i in range(end - 1, first - 1, -1):
-            let_go(core, base + table[i], request.tier, request.owner)
-        return STATUS_OK
-    if first == end:
-        return STATUS_OK
-    kept = new_holding(core, RETIRED, end - first)
-    if kept == NONE:
-        return refuse(core, NO_MEMORY, 0)
-    holding = &core.holdings[kept]
-    holding.until = last_step
-    holding.owner = request.owner
-    holding.tier = request.tier
-    for i in range(first, end):
-        holding.blocks[i - first] = base + table[i]
-    return STATUS_OK
-
-
-cdef inline void release_holding(Core* core, int32_t slot) noexcept nogil:
-    """Let go of a holding's blocks, and of the holding."""
-    cdef Holding* holding = &core.holdings[slot]
-    cdef int32_t i, number
-    for i in range(holding.num_blocks - 1, -1, -1):
-        number = holding.blocks[i]
-        if holding.kind == PIN:
-            drop_pin(&core.ledger, number, holding.owner, holding.tier)
-        let_go(core, number, holding.tier, holding.owner)
-    forget_holding(core, slot)
-
-
-cdef inline void complete_step(Core* core, int64_t step) noexcept nogil:
-    """Every step up to `step` has reported: release what waited for it, oldest first."""
-    cdef int32_t slot = core.oldest[RETIRED]
-    cdef int32_t after
-    core.completed_step = step
-    while slot != NONE:
-        after = core.holdings[slot].next
-        if core.holdings[slot].until <= step:
-            release_holding(core, slot)
-        slot = after

@@ -12,9 +12,10 @@ from libc.string cimport memcpy
 
 from ext.kv_core cimport (
     BAD_COUNT, BAD_STEP, NO_MEMORY, STATUS_OK, WRONG_TIER,
-    Core, Request, chain_of, publish, refuse, refuse_count, request_handle, retire_blocks, table_of,
+    Core, Request, chain_of, publish, refuse, refuse_count, request_handle, table_of,
     tail_of,
 )
+from ext.kv_holdings cimport retire_blocks
 from ext.kv_owners cimport account_add, hold, is_holder, ledger_reserve
 from ext.kv_plan cimport check_room
 from ext.kv_pool cimport (
@@ -146,7 +147,9 @@ cdef inline void join_block(Core* core, int32_t number, int32_t owner, int32_t t
     hold(&core.ledger, block, number, owner, tier)
 
 
-cdef inline int64_t fill_table(Core* core, int32_t slot, int32_t tier, int32_t* copies) noexcept nogil:
+cdef inline int64_t fill_table(
+    Core* core, int32_t slot, int32_t tier, int32_t* copies
+) noexcept nogil:
     """Rewrite a request's table for `tier`; returns the number of (source, destination) copies.
 
     core.scratch has the old table. Joins come first: taking a block may evict, never what is held.

@@ -105,7 +105,7 @@ cdef inline bint is_holder(
 
 
 cdef inline void hold_fresh(Block* block, int32_t owner) noexcept nogil:
-    """The first reference to a block taken from a pool; `referenced` and `alone` count it already."""
+    """The first reference to a block taken from a pool; the caller counts it to the account."""
     block.num_holders = 1
     block.holder_xor = owner
     block.first = owner

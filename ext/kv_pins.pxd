@@ -9,11 +9,12 @@ from libc.stdint cimport int32_t, int64_t
 
 from ext.kv_core cimport (
     NO_MEMORY, PIN, PIN_KIND, STATUS_OK,
-    Core, Request, chain_of, make_handle, new_holding, publish, refuse,
-    release_holding, request_handle, table_of,
+    Core, Request, chain_of, make_handle, publish, refuse,
+    request_handle, table_of,
 )
 from ext.kv_move cimport Need, check_need, join_block, published_in
 from ext.kv_counts cimport counts_reserve
+from ext.kv_holdings cimport new_holding, release_holding
 from ext.kv_owners cimport add_pin, is_holder
 from ext.kv_pool cimport NONE
 

@@ -10,9 +10,10 @@ from libc.string cimport memcpy
 
 from ext.kv_core cimport (
     BAD_COUNT, NO_MEMORY, STATUS_OK, TOO_LONG, TOO_MANY_REQUESTS,
-    Core, Request, chain_of, next_generation, refuse, refuse_count, request_handle, retire_blocks,
+    Core, Request, chain_of, next_generation, refuse, refuse_count, request_handle,
     tail_of,
 )
+from ext.kv_holdings cimport retire_blocks
 from ext.kv_pool cimport DEVICE, NONE, kv_full_blocks
 from ext.kv_prefix cimport Node, prefix_intern_chain, prefix_release, prefix_reserve
 

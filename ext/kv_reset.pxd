@@ -9,9 +9,10 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
 from ext.kv_core cimport (
-    NUM_KINDS, PIN, RETIRED, Core, Request, release_holding, unpublish,
+    NUM_KINDS, PIN, RETIRED, Core, Request, unpublish,
 )
 from ext.kv_counts cimport counts_reserve
+from ext.kv_holdings cimport release_holding
 from ext.kv_owners cimport Owner, account_unmet, ledger_reserve, owner_is_empty
 from ext.kv_pins cimport NEVER, release_pins_of
 from ext.kv_pool cimport DEVICE, HOST, NONE, NUM_TIERS, Block, Pool, pool_fill, pool_uncache

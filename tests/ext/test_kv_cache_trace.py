@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.kv_cache import OPEN_AHEAD, replay
+from bench.kv_cache import BATCH, replay
 from bench.kv_trace import TOKENS_PER_ID, TracedRequest, read_trace
 
 CONVERSATIONS, TURNS, BLOCKS_A_TURN, TAIL = 6, 4, 3, 100
@@ -68,11 +68,11 @@ def test_a_cache_of_one_conversation_finds_nothing(
 
 def test_a_batch_finds_what_was_computed_before_it(trace: list[TracedRequest]) -> None:
     # All turns fit into one batch: nothing is computed before they are planned.
-    assert len(trace) <= OPEN_AHEAD
+    assert len(trace) <= BATCH
     assert replay(trace, 512, capacity=400, batched=True).hit_tokens == 0
 
-    twice = replay(trace * OPEN_AHEAD, 512, capacity=2000, batched=True)
-    assert twice.hit_tokens > known_hits() * (OPEN_AHEAD - 3)
+    twice = replay(trace * BATCH, 512, capacity=2000, batched=True)
+    assert twice.hit_tokens > known_hits() * (BATCH - 3)
 
 
 def test_tokens_of_a_trace_are_equal_where_the_ids_are() -> None:

@@ -3,6 +3,8 @@
 Content is compared as what it is, the extra key with all tokens up to a block's end; every count
 is a recount; a refused call restores a copy of everything. Block numbers are compared too: free
 blocks are taken last in, first out, and the lowest number first in a new cache.
+
+One class and longer than a file of ours should be, because an oracle is read from top to bottom.
 """
 
 from __future__ import annotations
