@@ -2,7 +2,9 @@
 
 The batch methods take arrays of `count` entries and `rows`, scratch of as many entries, whose
 `slot` they fill in (the request's row in the block tables). They return a Status of kv_core.pxd; on
-anything but STATUS_OK nothing has changed, and `raise_refusal` turns it into the typed error.
+anything but STATUS_OK nothing has changed, and `raise_refusal` turns it into the typed error. (The
+one exception is NO_MEMORY from `free_batch` and `rollback_batch`: requests before
+`core.refusal.index` are done.)
 `noexcept`: they index nothing that is bounds-checked, and raise nothing.
 
 Whoever calls holds the GIL or otherwise keeps every other thread away: there is no lock.

@@ -15,7 +15,8 @@ Invariants (checked by kv_audit.pxd):
 
 SAFETY of the pointers: every slot, block and node number used as an index was issued by these
 modules and is kept below its array's size by I1, I2 and I6; handles from outside pass
-`find_request`, `find_owner` or `find_pin` first. Arrays that grow do so in `*_reserve` functions only.
+`find_request`, `find_owner` or `find_pin` first. Arrays that grow do so in `*_reserve` functions
+only, holdings in `new_holding`.
 """
 
 from libc.stdint cimport int32_t, int64_t
