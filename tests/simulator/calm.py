@@ -65,6 +65,8 @@ def unrest(simulation: Simulation) -> str:
     for record in state.actors.values():
         if record.status is not Status.RUNNING:
             return f"actor {record.id} is {record.status.value}"
+        if (record.id, record.incarnation) not in simulation.processes.living:
+            return f"actor {record.id} has just ended"
         if record.open or record.channel is None or record.channel.num_kept:
             return f"actor {record.id} has turns {list(record.open)} or frames on the way"
     for agent in simulation.processes.living.values():

@@ -36,8 +36,15 @@ def _same(promise: str, journal: Any, memory: Any) -> None:
             "memory": sorted(set(memory) - set(journal)),
         }
         both = [key for key in journal if key in memory and journal[key] != memory[key]]
-        detail = [(key, journal[key], memory[key]) for key in both][:2]
+        detail = [(key, *_difference(journal[key], memory[key])) for key in both][:2]
         raise Violation("the journal is what memory is", f"{promise}: {only} {detail}")
+
+
+def _difference(journal: Any, memory: Any) -> tuple[Any, Any]:
+    if not isinstance(journal, dict):
+        return journal, memory
+    keys = [key for key in journal if journal[key] != memory.get(key)]
+    return {key: journal[key] for key in keys}, {key: memory.get(key) for key in keys}
 
 
 def _compare_rows(rows: Snapshot, core: Core) -> None:
