@@ -3,7 +3,7 @@
 """The KV-cache block allocator: owner of one engine's block table, for paged attention.
 
 It decides which block holds which tokens of which request; tensors, plans, clocks and policy are
-others' (the engine's, the LLM scheduler's). One class, because Cython cannot split one; the
+others' (the engine's, the LLM scheduler's). Long because it is one class, which Cython cannot split; the
 mechanism is in the `kv_*.pxd` files beside it, and its invariants are at the head of kv_core.pxd.
 
 Life of a request: `open` (tokens in, hashed once) - `plan` (blocks taken, cached prefix first) -

@@ -27,6 +27,7 @@ class Channel:
         "_kept",
         "_kept_bytes",
         "covered",
+        "heard",
         "next_sequence",
         "taken",
         "window",
@@ -39,6 +40,7 @@ class Channel:
         self.window_bytes = window_bytes
         self.next_sequence = 1
         self.taken = taken
+        self.heard = 0  # the highest mark the other end has told
         self.covered = taken
         self._kept: deque[Envelope] = deque()
         self._kept_bytes = 0
@@ -81,6 +83,7 @@ class Channel:
     def acknowledge(self, mark: int) -> list[Envelope]:
         """Forget what the other end has taken, up to ``mark``; return it, oldest first."""
         done: list[Envelope] = []
+        self.heard = max(self.heard, mark)
         kept = self._kept
         while kept and kept[0].sequence <= mark:
             envelope = kept.popleft()
@@ -105,6 +108,7 @@ class Channel:
         self._kept.clear()
         self._kept_bytes = 0
         self.next_sequence = 1
+        self.heard = 0
         return kept
 
     def forget_incoming(self) -> None:

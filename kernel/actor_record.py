@@ -92,6 +92,7 @@ class ActorRecord:
     channel: Channel | None = None
     route: bytes | None = None
     told: int = 0  # the mark it was last told
+    attempt: int = 0  # number of its connection, as it counts them
     commit: list[Any] = field(default_factory=list)  # envelopes of a commit still arriving
     is_refusing: bool = False
     refused_from: int = 0  # number of the commit that was refused

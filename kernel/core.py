@@ -193,7 +193,7 @@ class Core:
     def _on_numbered(self, peer: Peer, envelope: Envelope) -> None:
         channel = peer.channel
         assert channel is not None
-        if envelope.acknowledged:
+        if envelope.acknowledged > channel.heard:
             self._on_acknowledged(peer, envelope.acknowledged)
         if channel.receive(envelope) is None:
             self.state.counters.add("frames_repeated")

@@ -41,7 +41,7 @@ from kernel.state import KernelState, Keyed, Peer
 from kernel.timers import Due
 
 NOTHING = encode_plain(None)
-PREFETCHED_CREDIT = 16  # tells; lent beyond what was asked while the mailbox is half empty
+PREFETCHED_CREDIT = 64  # tells; lent beyond what was asked while the mailbox is half empty
 
 
 class Delivery:
@@ -314,7 +314,8 @@ class Delivery:
             self.admit_waiting(record)
         if record.status is not Status.RUNNING or record.is_refusing or record.channel is None:
             return
-        while len(mailbox) and len(record.open) < self._may_hold(record):
+        may_hold = self._may_hold(record)
+        while len(mailbox) and len(record.open) < may_hold:
             if not record.slots and slots.used >= slots.limit:
                 slots.line_up(record.id)
                 return
@@ -358,7 +359,8 @@ class Delivery:
                 envelope.index = call.credit
                 call.seen_items = 0
         record.open[message.id] = Turn(message)
-        self.count_slots(record)
+        if record.slots < record.concurrency:
+            self.count_slots(record)
         state.post(record, envelope)
 
     # --- ends ---------------------------------------------------------------------------

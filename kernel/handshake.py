@@ -61,10 +61,21 @@ class Handshake:
             nobody = Session(0, self.state.new_channel(0), route)
             self.state.post_unnumbered(route, Envelope(Kind.REJECT, payload=body), nobody)
 
+    def _is_late(self, peer: Peer, hello: Hello) -> bool:
+        """Say whether the peer has connected anew since: connections have no order among them."""
+        attempt = hello.get("attempt", 0)
+        if 0 < attempt < peer.attempt:
+            self.state.counters.add("frames_repeated")
+            return True
+        peer.attempt = attempt
+        return False
+
     # --- agents -------------------------------------------------------------------------
 
     def _welcome_agent(self, route: bytes, hello: Hello) -> None:
         record = self._check_agent(hello)
+        if self._is_late(record, hello):
+            return
         self.state.peers.unbind(record.route)
         self.state.peers.bind(route, record.id)
         record.route = route
@@ -194,6 +205,8 @@ class Handshake:
         session = state.peers.sessions.get(identifier)
         if session is None:
             session = self._new_session(identifier, hello)
+        if self._is_late(session, hello):
+            return
         state.peers.unbind(session.route)
         state.peers.bind(route, identifier)
         session.route = route
@@ -216,13 +229,14 @@ class Handshake:
         if hello["generation"] not in (None, state.generation):
             raise GenerationError(current=state.generation, known=hello["generation"])
         taken = state.marks.get(identifier, 0)
-        if hello["epoch"] == state.epoch:
+        if hello["epoch"] is not None:
             raise HandshakeError(reason="the session was lost for too long and has ended")
         limit = state.config.max_sessions
         if len(state.peers.sessions) >= limit:
             raise LimitError(what="sessions", value=len(state.peers.sessions), limit=limit)
         session = Session(identifier, state.new_channel(taken), None)
         state.peers.sessions[identifier] = session
+        state.touched[identifier] = session  # its mark says that there is such a session
         return session
 
     def end_session(self, session: Session) -> None:

@@ -91,6 +91,7 @@ class Lifecycle:
         record.said_bye = False
         record.is_wanted = True
         record.is_watched = True
+        record.attempt = 0
         record.pid = record.start_time = None
         state.save_actor(record)
         state.output.changes.delete("mark", record.id)
@@ -357,10 +358,10 @@ class Lifecycle:
             if record.status is Status.BACKOFF or plan is Plan.STOP:
                 self._stopped(record)
             return
-        if record.status is Status.STOPPING:
-            return
         record.plan = plan
-        if record.channel is None:
+        if record.status is Status.STOPPING:
+            pass  # it has been told; what comes afterwards may have changed
+        elif record.channel is None:
             self.kill_process(record)
         else:
             record.status = Status.STOPPING

@@ -22,6 +22,7 @@ class Session:
     told: int = 0  # the mark it was last told
     heard_ns: int = 0
     incarnation: int = 0  # always 0; agents have some
+    attempt: int = 0  # number of its connection, as it counts them
 
 
 class Peers:

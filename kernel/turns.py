@@ -80,13 +80,14 @@ class Turns:
     def _commit(
         self, record: ActorRecord, turn: Turn, commit: Envelope, effects: list[Envelope]
     ) -> None:
-        try:
-            self._check_size(effects)
-            self.effects.check(record, effects)
-        except LLMOSError as error:
-            self._fail(record, turn, error)
-            self._refuse(record, commit, error)
-            return
+        if effects:
+            try:
+                self._check_size(effects)
+                self.effects.check(record, effects)
+            except LLMOSError as error:
+                self._fail(record, turn, error)
+                self._refuse(record, commit, error)
+                return
         if self.state.calls.has_unclaimed(turn.message.id):
             self.state.counters.add("turns_diverged")
         reply = self.effects.apply(record, turn, effects)
@@ -118,7 +119,8 @@ class Turns:
 
     def _close(self, record: ActorRecord, turn: Turn) -> None:
         """The agent is done with the turn: its slot is free, and it waits for nothing."""
-        self.delivery.withdraw_waits([turn])
+        if turn.reservations:
+            self.delivery.withdraw_waits([turn])
         record.open.pop(turn.message.id, None)
         record.solo.discard(turn.message.id)
         self.delivery.count_slots(record)

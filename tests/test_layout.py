@@ -172,7 +172,8 @@ def head(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".py":
         return ast.get_docstring(ast.parse(text)) or ""
-    return "\n".join(line for line in text.split('"""')[0].splitlines() if line.startswith("#"))
+    comments, *rest = text.split('"""')
+    return "\n".join([line for line in comments.splitlines() if line.startswith("#")] + rest[:1])
 
 
 def test_each_compiled_part_has_a_stub() -> None:

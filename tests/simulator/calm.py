@@ -121,6 +121,7 @@ def describe(simulation: Simulation) -> str:
 
 def check_rest(simulation: Simulation) -> None:
     """Nothing is left over anywhere."""
+    simulation.kernel.flush()
     core = simulation.kernel.core
     assert core is not None
     state = core.state

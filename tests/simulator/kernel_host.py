@@ -208,6 +208,13 @@ class KernelHost:
             return self.world.rng.random() < 0.8
         return self.world.now_ns < self._commit_by_ns
 
+    def flush(self) -> None:
+        """Commit what waits for the next commit."""
+        if self._deferred and self.core is not None:
+            sets, self._deferred = self._deferred, []
+            self.simulation.checker.read(self.core, sets)
+            self.commit(sets)
+
     def commit(self, sets: list[WriteSet]) -> None:
         """Commit the write sets of several loop turns as one."""
         merged = WriteSet()

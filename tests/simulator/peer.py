@@ -85,6 +85,7 @@ class VirtualPeer:
             "generation": self.generation,
             "epoch": self.epoch,
             "taken": self.channel.taken,
+            "attempt": self._attempt,
             "open": [],
             **self.hello_facts(),
         }
