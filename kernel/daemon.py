@@ -5,9 +5,8 @@ returns is committed, then sent and run.
 
 Invariants:
   I1  the output rule: no frame and no command leaves before ``commit`` has returned. If it
-      raises, the loop ends with that error and nothing of the turn has left. An output that
-      is_deferrable (kernel/output.py) may leave first: its changes wait for the next commit,
-      at most DEFER_NS or until DEFER_SETS of them wait.
+      raises, the loop ends with that error and nothing of the turn has left. When to commit,
+      and what may leave before, is kernel/group_commit.py's matter.
   I2  a loop turn is bounded: ``Edge.drain`` takes so many messages, then they are committed.
   I3  nothing in it waits but ``Edge.wait``.
 
@@ -26,14 +25,13 @@ import structlog
 from ipc.clock import Clock
 from kernel.driver import CoreInputs
 from kernel.edge import Edge
+from kernel.group_commit import GroupCommit
 from kernel.launcher import Launcher, Started
 from kernel.output import Command, KillProcess, Output, Shutdown, StartProcess, WatchProcess
-from kernel.records import Journal, WriteSet
+from kernel.records import Journal
 from kernel.watcher import Watcher
 
 TICK_NS = 1_000_000_000
-DEFER_NS = 1_000_000
-DEFER_SETS = 32
 _TEND_STEPS = 64  # of the journal's upkeep, a tick, while nothing arrives
 
 log = structlog.get_logger(__name__)
@@ -80,9 +78,7 @@ class Daemon:
         self._wants_shutdown = False
         self._next_tick_ns = 0
         self._num_bad_frames = 0
-        self._deferred = WriteSet()
-        self._num_deferred = 0
-        self._commit_by_ns = 0
+        self._group = GroupCommit(journal, self._emit)
 
     def request_shutdown(self) -> None:
         """Have the core stop everything in order; ``run`` returns when it has."""
@@ -100,6 +96,7 @@ class Daemon:
         """
         while not self._is_done:
             self.turn()
+        self._group.flush()
 
     def turn(self) -> None:
         """Do one loop turn; waits until there is something to do."""
@@ -118,7 +115,7 @@ class Daemon:
             core.request_shutdown()
         if has_input:
             self._edge.drain(core.receive)
-        self._emit(core.finish(), now_ns)
+        self._group.add(core.finish(), now_ns, is_busy=self._edge.has_input())
 
     def _timeout_ms(self) -> int:
         if self._launcher.has_events or self._wants_shutdown:
@@ -126,36 +123,16 @@ class Daemon:
         due_ns = self._core.next_due_ns()
         if due_ns is None or due_ns > self._next_tick_ns:
             due_ns = self._next_tick_ns
-        if self._num_deferred and due_ns > self._commit_by_ns:
-            due_ns = self._commit_by_ns
+        if self._group.due_ns is not None and due_ns > self._group.due_ns:
+            due_ns = self._group.due_ns
         wait_ns = due_ns - self._clock.monotonic_ns()
         return (wait_ns + 999_999) // 1_000_000 if wait_ns > 0 else 0
 
-    def _emit(self, output: Output, now_ns: int) -> None:
-        if not output.is_deferrable or not self._may_defer(output, now_ns):
-            self._commit(output.changes)  # I1
+    def _emit(self, output: Output) -> None:
         for route, batch in output.frames:
             self._edge.send(route, batch)
         for command in output.commands:
             self._run_command(command)
-
-    def _may_defer(self, output: Output, now_ns: int) -> bool:
-        """Keep a deferrable output's changes for the next commit, unless they wait too long."""
-        if not self._num_deferred:
-            if not output.changes:
-                return True
-            self._commit_by_ns = now_ns + DEFER_NS
-        elif now_ns >= self._commit_by_ns or self._num_deferred >= DEFER_SETS:
-            return False
-        self._deferred.absorb(output.changes)
-        self._num_deferred += 1
-        return True
-
-    def _commit(self, changes: WriteSet) -> None:
-        if self._num_deferred:
-            self._deferred.absorb(changes)
-            changes, self._deferred, self._num_deferred = self._deferred, WriteSet(), 0
-        self._journal.commit(changes)
 
     def _run_command(self, command: Command) -> None:
         match command:
