@@ -24,6 +24,7 @@ from typing import Any
 import zmq
 
 from actors.peer import Peer
+from actors.selector import LinkSelector
 from ext.wire import Envelope
 from ipc.envelope import decode, encode
 from ipc.errors import BadFrameError, ClosedError
@@ -47,16 +48,19 @@ class Link:
         *,
         on_lost: Callable[[], None],
         on_broken: Callable[[BaseException], None],
+        selector: LinkSelector | None = None,
     ) -> None:
         """Make a link; ``open`` connects it.
 
         on_lost: the connection is gone, or could not be made; it is tried again by itself.
         on_broken: taking a batch raised: a bug. Nothing further is taken.
+        selector: of the loop, if it can take the link's news directly.
         """
         self.context: zmq.Context[Any] = zmq.Context()
         self._endpoint = endpoint
         self._peer = peer
         self._loop = loop
+        self._selector = selector
         self._on_lost = on_lost
         self._on_broken = on_broken
         self._socket: zmq.Socket[Any] | None = None
@@ -87,6 +91,8 @@ class Link:
         socket.connect(self._endpoint)
         self._port = open_port(socket)
         self._watch(socket, self._readable)
+        if self._selector is not None:
+            self._selector.call_directly(self._descriptors[-1], self._readable)
         self._peer.connected(self._transmit)
         # Both descriptors tell of news only after somebody has found nothing.
         self._drain_if_news()
@@ -112,6 +118,8 @@ class Link:
     def _drop(self) -> None:
         for descriptor in self._descriptors:
             self._loop.remove_reader(descriptor)
+        if self._selector is not None:
+            self._selector.call_directly(-1, None)
         self._descriptors.clear()
         if self._port is not None:
             self._port.detach()

@@ -23,6 +23,7 @@ from actors.link import Link
 from actors.loader import load_program
 from actors.program import Program
 from actors.runtime import AgentRuntime
+from actors.selector import LinkSelector
 from actors.watchdog import EXIT_ORPHANED, Watchdog
 from ext.wire import Envelope
 from ipc.clock import Clock, SystemClock
@@ -70,7 +71,8 @@ class AgentProcess:
     """The Host (actors/host.py) of one agent."""
 
     def __init__(self, request: StartRequest, program: Program | LLMOSError) -> None:
-        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        selector = LinkSelector()
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(selector)
         self.clock: Clock = SystemClock()
         self.log = structlog.get_logger().bind(actor=request.name, actor_id=request.actor)
         pid = os.getpid()
@@ -95,6 +97,7 @@ class AgentProcess:
             self.loop,
             on_lost=self._count_down,
             on_broken=self._broken,
+            selector=selector,
         )
         lease_s = program.actor_class.lease_s if isinstance(program, Program) else 60.0
         self.watchdog = Watchdog(

@@ -109,8 +109,9 @@ class Core:
     def begin(self, monotonic_ns: int, wall_ns: int) -> None:
         """Open a loop turn; what is due happens here."""
         self.state.now_ns, self.state.wall_ns = monotonic_ns, wall_ns
-        for kind, key in self.state.timers.pop_due(monotonic_ns):
-            self._on_due(kind, key)
+        if self.state.timers.is_due(monotonic_ns):
+            for kind, key in self.state.timers.pop_due(monotonic_ns):
+                self._on_due(kind, key)
 
     def receive(self, route: bytes, envelopes: list[Envelope]) -> None:
         """Take one decoded batch from a connection."""

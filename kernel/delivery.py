@@ -243,9 +243,13 @@ class Delivery:
                 and waiter.sender == envelope.sender
                 and waiter.envelope.priority == envelope.priority
             ):
-                receiver.mailbox.waiting.remove(waiter)
-                self.state.counters.add("admitted_over_limit")
-                self._admit_message(receiver, waiter)
+                self.admit_held(receiver, waiter)
+
+    def admit_held(self, receiver: ActorRecord, message: Message) -> None:
+        """Let a message in, whatever room there is."""
+        receiver.mailbox.waiting.remove(message)
+        self.state.counters.add("admitted_over_limit")
+        self._admit_message(receiver, message)
 
     def _admit_message(self, receiver: ActorRecord, message: Message) -> None:
         message.held = False
@@ -298,7 +302,7 @@ class Delivery:
         turns = record.open
         if not turns:
             held = 0
-        elif record.concurrency == 1 or record.solo:
+        elif record.concurrency == 1:
             held = 0 if next(iter(turns.values())).is_parked else 1
         else:
             parked = sum(turn.is_parked for turn in turns.values())
@@ -306,6 +310,8 @@ class Delivery:
         if held != record.slots:
             self.state.slots.used += held - record.slots
             record.slots = held
+            if record.solo:
+                self.state.dirty[record.id] = None  # while one waits, the next may run
 
     def pump(self, record: ActorRecord) -> None:
         """Grant the actor what it may have now."""
@@ -329,8 +335,11 @@ class Delivery:
 
     def _may_hold(self, record: ActorRecord) -> int:
         """Return how many granted messages the actor may have."""
-        if record.solo:
-            return 1
+        if record.solo:  # one at a time; the next also when those before it only wait
+            turns = list(record.open.values())
+            if turns and turns[0].message.order == 0:
+                return 1  # $start runs alone
+            return min(record.concurrency, 1 + sum(turn.is_parked for turn in turns))
         parked = len(record.open) - record.slots if record.open else 0
         concurrency = record.concurrency
         if concurrency == 1:

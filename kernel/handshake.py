@@ -174,7 +174,9 @@ class Handshake:
                 stop = Envelope(Kind.CANCEL, 0, record.id, turn=identifier)
                 self.state.post(record, stop)
                 continue
-            if message.held or not record.mailbox.remove(message):
+            if message.held:
+                self.delivery.admit_held(record, message)  # it had room in the epoch before
+            if not record.mailbox.remove(message):
                 continue
             message.granted = True
             record.open[identifier] = Turn(message)

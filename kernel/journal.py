@@ -181,9 +181,13 @@ class SqliteJournal:
         cursor = self._cursor
         cursor.execute("BEGIN IMMEDIATE")
         for codec, puts, deletes, num_rows in work:
-            if puts:
+            if len(puts) == 1:  # half the time of executemany with one row
+                cursor.execute(codec.put_sql, puts[0])
+            elif puts:
                 cursor.executemany(codec.put_sql, puts)
-            if deletes:
+            if len(deletes) == 1:
+                cursor.execute(codec.delete_sql, deletes[0])
+            elif deletes:
                 cursor.executemany(codec.delete_sql, deletes)
             self._rows_since_look += num_rows
         cursor.execute("COMMIT")

@@ -386,7 +386,7 @@ class Sending:
         if record is None or record.status is not Status.RUNNING:
             return None
         running = record.running
-        if len(running) < (1 if record.solo else record.concurrency):
+        if len(running) < record.concurrency:
             return None
         return [turn.message.id for turn in running]
 

@@ -59,6 +59,10 @@ class TimerHeap:
         entry = self._live.get((kind, key))
         return entry[0] if entry else None
 
+    def is_due(self, now_ns: int) -> bool:
+        """Say whether ``pop_due`` may have something; cheap, for every loop turn."""
+        return bool(self._heap) and self._heap[0][0] <= now_ns
+
     def pop_due(self, now_ns: int) -> Iterator[tuple[Due, Hashable]]:
         """Remove and yield what is due, in order; what is set meanwhile may be among it."""
         while self._heap and self._heap[0][0] <= now_ns:

@@ -145,8 +145,8 @@ class Checker:
 
     # --- what is committed ----------------------------------------------------------------
 
-    def on_deferred(self, core: Core, changes: WriteSet) -> None:
-        """A loop turn's write set waits for the next commit; its grants leave now."""
+    def on_turn(self, core: Core, changes: WriteSet) -> None:
+        """A loop turn has ended; its write set waits for a commit, its grants may leave now."""
         known = [key for key in changes.tables.get("message", {}) if key not in self.messages]
         self._deferred.update(dict.fromkeys(known))
         invariants.check(core)
@@ -162,7 +162,6 @@ class Checker:
     def on_commit(self, core: Core) -> None:
         """What was read has been committed, and nothing has left yet."""
         self._turns += 1
-        invariants.check(core)
         if self._turns % PICTURE_EVERY == 0:
             picture.compare(self.simulation, core)
 

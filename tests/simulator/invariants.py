@@ -91,7 +91,7 @@ def _check_turns(state: KernelState, record: ActorRecord, places: dict[int, str]
     running = list(record.open.values())
     if not running:
         expected = 0
-    elif record.solo or record.concurrency == 1:
+    elif record.concurrency == 1:
         expected = 0 if running[0].is_parked else 1
     else:
         parked = sum(turn.is_parked for turn in running)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ipc.envelope import decode
 from kernel.core import Core
+from kernel.group_commit import GroupCommit
 from kernel.memory_journal import MemoryJournal
 from kernel.output import KillProcess, Output, Shutdown, StartProcess, WatchProcess
-from kernel.records import WriteSet
+from kernel.records import Snapshot, WriteSet
 from tests.simulator.link import Link
 from tests.simulator.plan import MS, Plan
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
 TOKEN = "operator"
-DEFER_NS = MS
 MakeCore = Callable[..., Core]
+
+
+class Killed(Exception):  # noqa: N818 - what happens to a kernel, not an error
+    """The kernel has died in the midst of a loop turn."""
 
 
 class KernelHost:
@@ -49,8 +53,9 @@ class KernelHost:
         self._is_turn_due = False
         self._wake_ns = 0
         self._doom: str | None = None
-        self._deferred: list[WriteSet] = []
-        self._commit_by_ns = 0
+        self._phase: str | None = None  # of this loop turn, in which it is to die
+        self._sets: list[WriteSet] = []  # of loop turns that are not committed yet
+        self._group = GroupCommit(_Door(self), self.emit)
 
     # --- life -----------------------------------------------------------------------------
 
@@ -65,7 +70,9 @@ class KernelHost:
         self.watched.clear()
         self._inbox.clear()
         self._routes.clear()
-        self._deferred.clear()
+        self._sets.clear()
+        self._phase = None
+        self._group = GroupCommit(_Door(self), self.emit)
         self.is_alive = True
         self._is_turn_due = False
         self.core = self.recovered_core(self.epoch)
@@ -150,33 +157,26 @@ class KernelHost:
         for event, facts in inbox:
             self._feed(core, event, facts)
         output = core.finish()
-        doom = self._doom if any(event == "frames" for event, _ in inbox) else None
-        if doom == "before commit":
-            self._die(doom)
+        self._phase = self._doom if any(event == "frames" for event, _ in inbox) else None
+        if self._phase == "before commit":
+            self._die("before commit")
             return
-        self.settle(core, output, doom)
-        if self.core is core:
-            if self._inbox:
-                self._turn_soon(0)
-            self._plan_wake(core)
+        try:
+            self.settle(core, output)
+        except Killed:
+            return
+        if self._inbox:
+            self._turn_soon(0)
+        self._plan_wake(core)
 
     def _feed(self, core: Core, event: str, facts: Any) -> None:
         if event == "frames":
             route, parts = facts
             batch = decode(parts)
             for envelope in batch:
-                self.world.note(
-                    "K<",
-                    route,
-                    envelope.kind,
-                    envelope.sequence,
-                    "t",
-                    envelope.turn,
-                    "c",
-                    envelope.correlation,
-                    "f",
-                    envelope.flags,
-                )
+                facts = (envelope.kind, envelope.sequence, "t", envelope.turn)
+                more = ("c", envelope.correlation, "f", envelope.flags)
+                self.world.note("K<", route, *facts, *more)
                 self.simulation.checker.on_input(core, route, envelope)
             core.receive(route, batch)
         elif event == "started":
@@ -186,53 +186,44 @@ class KernelHost:
         else:
             core.storage(*facts)
 
-    def settle(self, core: Core, output: Output, doom: str | None) -> None:
-        """Commit, check, then emit: the output rule."""
-        if output.is_deferrable and self._may_defer(output):
-            self._deferred.append(output.changes)
-            self.simulation.checker.on_deferred(core, output.changes)
-        else:
-            sets, self._deferred = [*self._deferred, output.changes], []
-            self.simulation.checker.read(core, sets)  # before they become one
-            self.commit(sets)
-            self.simulation.checker.on_commit(core)
-        if doom == "after commit":
-            self._die(doom)
-            return
-        self.emit(output, doom)
-
-    def _may_defer(self, output: Output) -> bool:
-        if not self._deferred:
-            self._commit_by_ns = self.world.now_ns + DEFER_NS
-            self.world.at(self._commit_by_ns, self._turn_soon, 0)
-            return self.world.rng.random() < 0.8
-        return self.world.now_ns < self._commit_by_ns
+    def settle(self, core: Core, output: Output) -> None:
+        """Hand the output to what commits and emits, as the daemon does."""
+        self._sets.append(copy_of(output.changes))
+        self.simulation.checker.on_turn(core, output.changes)
+        is_busy = bool(self._inbox) or self.world.chance(0.2)
+        if is_busy:
+            self._turn_soon(self.world.rng.choice([0, 20_000]))
+        self._group.add(output, self.world.now_ns, is_busy=is_busy)
+        if self._group.due_ns is not None:
+            self.world.at(self._group.due_ns, self._turn_soon, 0)
 
     def flush(self) -> None:
         """Commit what waits for the next commit."""
-        if self._deferred and self.core is not None:
-            sets, self._deferred = self._deferred, []
-            self.simulation.checker.read(self.core, sets)
-            self.commit(sets)
+        self._group.flush()
 
-    def commit(self, sets: list[WriteSet]) -> None:
-        """Commit the write sets of several loop turns as one."""
-        merged = WriteSet()
-        for changes in sets:
-            merged.absorb(changes)
-        self.journal.commit(merged)
+    def commit(self, changes: WriteSet) -> None:
+        """Commit to the journal; a doomed kernel dies right after."""
+        assert self.core is not None
+        sets, self._sets = self._sets, []
+        self.simulation.checker.read(self.core, sets)
+        self.journal.commit(changes)
+        self.simulation.checker.on_commit(self.core)
+        if self._phase == "after commit":
+            self._die("after commit")
+            raise Killed
 
-    def emit(self, output: Output, doom: str | None) -> None:
+    def emit(self, output: Output) -> None:
         """Let frames and commands go; a doomed kernel dies half-way."""
         actions: list[tuple[Any, ...]] = [(self._send, *frame) for frame in output.frames]
         actions += [(self._command, command) for command in output.commands]
-        stop = self.world.rng.randint(0, len(actions)) if doom == "emitting" else None
-        for place, (action, *arguments) in enumerate(actions):
-            if place == stop:
-                break
+        is_doomed = self._phase == "emitting"
+        stop = self.world.rng.randint(0, len(actions)) if is_doomed else len(actions)
+        for action, *arguments in actions[:stop]:
             action(*arguments)
-        if stop is not None:
+        if is_doomed and self.is_alive:
             self._die("emitting")
+        if not self.is_alive:
+            raise Killed
 
     def _send(self, route: bytes, batch: list[Any]) -> None:
         for envelope in batch:
@@ -272,3 +263,28 @@ class KernelHost:
     def leave(self) -> None:
         """A shutdown is complete; somebody starts the kernel again after a while."""
         self._die("shutdown")
+
+
+class _Door:
+    """The journal, as the group commit sees it."""
+
+    def __init__(self, host: KernelHost) -> None:
+        self._host = host
+
+    def commit(self, changes: WriteSet) -> None:
+        """See kernel.records.Journal."""
+        self._host.commit(changes)
+
+    def load(self) -> Snapshot:
+        """See kernel.records.Journal."""
+        return self._host.journal.load()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def copy_of(changes: WriteSet) -> WriteSet:
+    """Return a set that says the same; merging uses the given one up."""
+    copy = WriteSet()
+    copy.tables = {table: dict(rows) for table, rows in changes.tables.items()}
+    return copy

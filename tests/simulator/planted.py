@@ -15,7 +15,7 @@ from kernel.core import Core
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
 from kernel.state import Peer
-from tests.simulator.kernel_host import KernelHost
+from tests.simulator.kernel_host import Killed, KernelHost
 from tests.simulator.simulation import Parts
 
 
@@ -100,13 +100,14 @@ class TailCore(Core):
 class EmittingHost(KernelHost):
     """Sends first and commits then: what a killed kernel has said may never have been."""
 
-    def settle(self, core: Core, output: Output, doom: str | None) -> None:
+    def settle(self, core: Core, output: Output) -> None:
         """Emit, then commit."""
-        self.emit(Output(frames=output.frames, commands=output.commands), None)
-        if doom is not None:
+        phase, self._phase = self._phase, None
+        self.emit(Output(frames=output.frames, commands=output.commands))
+        if phase is not None:
             self._die("after emission")
-            return
-        super().settle(core, Output(changes=output.changes), None)
+            raise Killed
+        super().settle(core, Output(changes=output.changes))
 
 
 class TwiceCore(Core):
