@@ -82,6 +82,7 @@ class ActorRecord:
     last_error: dict[str, Any] | None = None
 
     # not journaled
+    concurrency: int = 1  # how many turns may run at once; as declared
     handles: set[int] = field(default_factory=set)
     state: dict[str, bytes] = field(default_factory=dict)
     state_bytes: int = 0
@@ -105,11 +106,6 @@ class ActorRecord:
     handled: int = 0
     failures: int = 0
     started_wall_ns: int | None = None
-
-    @property
-    def concurrency(self) -> int:
-        """Return how many turns may run at once."""
-        return self.declares.get("concurrency", 1)
 
     @property
     def running(self) -> list[Turn]:
@@ -180,4 +176,5 @@ class ActorRecord:
             spawn_turn=value["spawn_turn"],
             last_error=value["last_error"],
             said_bye=value["said_bye"],
+            concurrency=value["declares"].get("concurrency", 1),
         )

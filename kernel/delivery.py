@@ -318,6 +318,8 @@ class Delivery:
         mailbox, slots = record.mailbox, self.state.slots
         if mailbox.waiting:
             self.admit_waiting(record)
+        if not len(mailbox):
+            return
         if record.status is not Status.RUNNING or record.is_refusing or record.channel is None:
             return
         may_hold = self._may_hold(record)

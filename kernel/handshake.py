@@ -142,6 +142,7 @@ class Handshake:
         declares = hello.get("declares")
         if isinstance(declares, dict):
             record.declares = declares
+            record.concurrency = declares.get("concurrency", 1)
             for topic, handler, overflow in declares.get("subscriptions", ()):
                 self.effects.subscribe(record, topic, handler, overflow)
 

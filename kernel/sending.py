@@ -18,6 +18,7 @@ from ipc.errors import (
     LimitError,
     StorageFullError,
     TurnTooLargeError,
+    UsageError,
 )
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
@@ -67,6 +68,8 @@ class Sending:
 
     def client_ask(self, session: Session, envelope: Envelope) -> None:
         """Accept a client's ask, or raise to refuse it."""
+        if envelope.flags & Flag.STREAM and envelope.flags & Flag.KEYED:
+            raise UsageError(reason="a stream cannot have an idempotency key: its items are not kept")
         if self._is_repeated(session, envelope):
             return
         receiver = self._open_receiver(session, envelope)

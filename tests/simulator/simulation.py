@@ -125,6 +125,7 @@ class Simulation:
         if rng.random() < 0.5:
             client.tell(actor, writer.write(self.plan.depth), options)
         elif rng.random() < 0.15:
+            options.pop("keyed", None)
             count = rng.randint(0, 9)
             client.ask(actor, [["yield", count]], options, count)
         else:
