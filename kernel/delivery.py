@@ -23,7 +23,6 @@ from ipc.errors import (
     AskCancelledError,
     AskTimeoutError,
     LLMOSError,
-    MailboxFullError,
     NoCapabilityError,
     TurnTooLargeError,
     UnknownActorError,
@@ -34,14 +33,14 @@ from ipc.plain import encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
-from kernel.dead_letters import Letter
+from kernel.letters import Letters
 from kernel.mailbox import Message, Reservation
 from kernel.peers import Session
+from kernel.room import Room
 from kernel.state import KernelState, Keyed, Peer
 from kernel.timers import Due
 
 NOTHING = encode_plain(None)
-PREFETCHED_CREDIT = 64  # tells; lent beyond what was asked while the mailbox is half empty
 
 
 class Delivery:
@@ -49,6 +48,8 @@ class Delivery:
 
     def __init__(self, state: KernelState) -> None:
         self.state = state
+        self.room = Room(state)
+        self.letters = Letters(state)
 
     # --- acceptance ---------------------------------------------------------------------
 
@@ -135,20 +136,9 @@ class Delivery:
             return True
         message.held = True
         mailbox.waiting.append(message)
-        self.recall_credit(receiver)
+        self.room.recall_credit(receiver)
         self.state.counters.add("held_for_room")
         return False
-
-    def full_error(self, receiver: ActorRecord) -> MailboxFullError:
-        """Return the error that says how full the mailbox is."""
-        mailbox = receiver.mailbox
-        return MailboxFullError(
-            receiver=receiver.id,
-            depth=mailbox.used_messages + mailbox.lent_messages,
-            limit=mailbox.limit_messages,
-            used_bytes=mailbox.used_bytes + mailbox.lent_bytes,
-            limit_bytes=mailbox.limit_bytes,
-        )
 
     def tell_from_kernel(self, receiver: ActorRecord, method: str, *arguments: object) -> None:
         """Send one of the kernel's own messages; it has reserved room."""
@@ -157,63 +147,6 @@ class Delivery:
         self.enqueue(receiver, self.accept(receiver, envelope, reserved=True))
 
     # --- room ---------------------------------------------------------------------------
-
-    def lend(self, receiver: ActorRecord, borrower: ActorRecord, messages: int, size: int) -> None:
-        """Set room aside for tells that the borrower will commit."""
-        receiver.mailbox.lent_messages += messages
-        receiver.mailbox.lent_bytes += size
-        entry = borrower.lent.setdefault(receiver.id, [0, 0])
-        entry[0] += messages
-        entry[1] += size
-
-    def take_back(
-        self, receiver: ActorRecord, borrower: ActorRecord, messages: int, size: int
-    ) -> None:
-        """Use up or return lent room; never more than was lent."""
-        entry = borrower.lent.get(receiver.id)
-        if entry is None:
-            return
-        messages, size = min(messages, entry[0]), min(size, entry[1])
-        entry[0] -= messages
-        entry[1] -= size
-        receiver.mailbox.lent_messages -= messages
-        receiver.mailbox.lent_bytes -= size
-        if entry == [0, 0]:
-            del borrower.lent[receiver.id]
-
-    def take_back_all(self, borrower: ActorRecord) -> None:
-        """Return all the room lent to an agent that is gone."""
-        for target in list(borrower.lent):
-            messages, size = borrower.lent.pop(target)
-            receiver = self.state.actors.get(target)
-            if receiver is not None:
-                receiver.mailbox.lent_messages -= messages
-                receiver.mailbox.lent_bytes -= size
-                self.state.dirty[target] = None
-
-    def recall_credit(self, receiver: ActorRecord) -> None:
-        """Ask those who hold unused room of a full mailbox to give it back."""
-        if not receiver.mailbox.lent_messages:
-            return
-        for borrower in self.state.actors.values():
-            if receiver.id in borrower.lent:
-                self.state.post(borrower, Envelope(Kind.RECALL, 0, receiver.id))
-
-    def grant_credit(self, receiver: ActorRecord, borrower: ActorRecord, wish: Reservation) -> None:
-        """Lend what was asked, and a little more while the mailbox is half empty."""
-        mailbox = receiver.mailbox
-        messages, size = wish.messages, wish.size
-        used = mailbox.used_messages + mailbox.lent_messages
-        used_bytes = mailbox.used_bytes + mailbox.lent_bytes
-        extra, extra_bytes = PREFETCHED_CREDIT, PREFETCHED_CREDIT * 1024
-        if (used + messages + extra) * 2 <= mailbox.limit_messages and (
-            used_bytes + size + extra_bytes
-        ) * 2 <= mailbox.limit_bytes:
-            messages, size = messages + extra, size + extra_bytes
-        self.lend(receiver, borrower, messages, size)
-        body = encode_plain([messages, size])
-        credit = Envelope(Kind.CREDIT, 0, receiver.id, body, correlation=wish.correlation)
-        self.state.post(borrower, credit)
 
     def admit_waiting(self, receiver: ActorRecord, *, force: bool = False) -> None:
         """Let those in line for room in, first come first served, as far as there is room.
@@ -271,7 +204,7 @@ class Delivery:
             return
         turn.reservations.remove(receiver.id)
         self.count_slots(borrower)
-        self.grant_credit(receiver, borrower, wish)
+        self.room.grant_credit(receiver, borrower, wish)
         if receiver.mailbox.waiting:  # what the turn then does not use is wanted back
             self.state.post(borrower, Envelope(Kind.RECALL, 0, receiver.id))
 
@@ -410,41 +343,8 @@ class Delivery:
     def dead_letter(self, message: Message, reason: str, error: LLMOSError | None) -> None:
         """Keep the message as a dead letter and end it, with the calls its attempts have made."""
         self.drop_calls(message)
-        self.keep_letter(message.envelope, message.receiver, reason, error, message.attempts)
+        self.letters.keep(message.envelope, message.receiver, reason, error, message.attempts)
         self.end_message(message)
-
-    def keep_letter(
-        self,
-        envelope: Envelope,
-        receiver: int,
-        reason: str,
-        error: LLMOSError | None,
-        attempts: int,
-    ) -> None:
-        """Add a dead letter; what is too many or too old goes."""
-        state = self.state
-        letter = Letter(
-            number=state.new_id(),
-            envelope=envelope.copy(),
-            receiver_name=state.name_of(receiver),
-            reason=reason,
-            error=to_wire(error) if error is not None else None,
-            attempts=attempts,
-            died_wall_ns=state.wall_ns,
-        )
-        state.letters.add(letter)
-        state.output.changes.put_new("dead_letter", letter.number, letter.to_row())
-        state.counters.add("dead_letters")
-        for number in state.letters.surplus(state.wall_ns):
-            self.drop_letter(number)
-            state.counters.add("dead_letters_expired")
-
-    def drop_letter(self, number: int) -> Letter | None:
-        """Forget a dead letter and return it, or None if there is none."""
-        letter = self.state.letters.letters.pop(number, None)
-        if letter is not None:
-            self.state.output.changes.delete("dead_letter", number)
-        return letter
 
     # --- answers ------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Effects:
         if not is_self:
             if record.lent.get(receiver.id, (0, 0))[0] < 1:
                 self.state.counters.add("admitted_over_limit")  # reserved in an earlier epoch
-            self.delivery.take_back(receiver, record, 1, envelope.size)
+            self.delivery.room.take_back(receiver, record, 1, envelope.size)
         if receiver.mailbox.waiting:
             self.delivery.admit_before(receiver, envelope)
         message = self.delivery.accept(receiver, envelope, reserved=is_self)
@@ -131,7 +131,7 @@ class Effects:
 
     def _tell_the_dead(self, envelope: Envelope) -> None:
         envelope.message = self.state.new_id()
-        self.delivery.keep_letter(envelope, envelope.receiver, "receiver_terminated", None, 0)
+        self.delivery.letters.keep(envelope, envelope.receiver, "receiver_terminated", None, 0)
 
     def _write_state(self, record: ActorRecord, values: dict[str, bytes | None]) -> None:
         changes = self.state.output.changes
@@ -216,7 +216,7 @@ class Effects:
         overflow = receiver.subscriptions.get(topic, ("", "wait"))[1]
         if overflow == "dead_letter" and not receiver.mailbox.has_room(1, envelope.size):
             envelope.message = self.state.new_id()
-            self.delivery.keep_letter(envelope, receiver.id, "overflow", None, 0)
+            self.delivery.letters.keep(envelope, receiver.id, "overflow", None, 0)
             return
         self.delivery.enqueue_or_wait(receiver, self.delivery.accept(receiver, envelope))
 

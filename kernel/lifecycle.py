@@ -208,7 +208,7 @@ class Lifecycle:
         record.handled = 0
         state.touched.pop(record.id, None)
         state.output.changes.delete("mark", record.id)
-        self.delivery.take_back_all(record)
+        self.delivery.room.take_back_all(record)
 
     def _next_life(self, record: ActorRecord, reason: str, *, crashed: bool) -> None:
         self._answer_stoppers(record)

@@ -118,6 +118,7 @@ class Reports:
         """Return the state of the kernel as a whole."""
         state = self.state
         facts: dict[str, Any] = {
+            "pid": os.getpid(),
             "version": "",
             "durability": "",
             "journal_bytes": 0,
@@ -125,7 +126,7 @@ class Reports:
         }
         facts.update(self.facts())
         return KernelStatus(
-            pid=os.getpid(),
+            pid=facts["pid"],
             version=facts["version"],
             node=state.config.node,
             generation=state.generation,

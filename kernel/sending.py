@@ -69,7 +69,9 @@ class Sending:
     def client_ask(self, session: Session, envelope: Envelope) -> None:
         """Accept a client's ask, or raise to refuse it."""
         if envelope.flags & Flag.STREAM and envelope.flags & Flag.KEYED:
-            raise UsageError(reason="a stream cannot have an idempotency key: its items are not kept")
+            raise UsageError(
+                reason="a stream cannot have an idempotency key: its items are not kept"
+            )
         if self._is_repeated(session, envelope):
             return
         receiver = self._open_receiver(session, envelope)
@@ -85,7 +87,7 @@ class Sending:
         self.check_storage()
         receiver = self.delivery.find_receiver(session, envelope.receiver)
         if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
-            raise self.delivery.full_error(receiver)
+            raise self.delivery.room.full_error(receiver)
         envelope.sender = session.id
         envelope.turn = 0
         if envelope.flags & Flag.KEYED and len(self.state.keyed) >= self.state.config.max_keys:
@@ -169,7 +171,7 @@ class Sending:
         self.open_call(record, turn, envelope)
         receiver = self.delivery.find_receiver(record, envelope.receiver)
         if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
-            raise self.delivery.full_error(receiver)
+            raise self.delivery.room.full_error(receiver)
         self.delivery.pass_handles(record, receiver, envelope)
         message = self.delivery.accept(receiver, envelope)
         call = Call(message.id, envelope, is_stream=bool(envelope.flags & Flag.STREAM))
@@ -205,15 +207,15 @@ class Sending:
         receiver = self.delivery.find_receiver(record, envelope.receiver)
         mailbox = receiver.mailbox
         if not mailbox.waiting and mailbox.has_room(wish.messages, wish.size):
-            self.delivery.grant_credit(receiver, record, wish)
+            self.delivery.room.grant_credit(receiver, record, wish)
             return
         if envelope.flags & Flag.NOWAIT:
-            raise self.delivery.full_error(receiver)
+            raise self.delivery.room.full_error(receiver)
         mailbox.waiting.append(wish)
         turn.reservations.append(receiver.id)
         self.state.counters.add("held_for_room")
         self.delivery.count_slots(record)
-        self.delivery.recall_credit(receiver)
+        self.delivery.room.recall_credit(receiver)
         self._break_ring(envelope.turn)
 
     def _forgo_room(self, record: ActorRecord, correlation: int) -> None:
@@ -245,7 +247,7 @@ class Sending:
         receiver = self.state.actors.get(envelope.receiver)
         if receiver is not None:
             messages, size = _two_numbers(envelope)
-            self.delivery.take_back(receiver, record, messages, size)
+            self.delivery.room.take_back(receiver, record, messages, size)
             self.state.dirty[receiver.id] = None
 
     # --- rings --------------------------------------------------------------------------
@@ -279,7 +281,7 @@ class Sending:
         owner = self.state.actors[self.state.messages[turn_id].receiver]
         for target in list(owner.open[turn_id].reservations):
             receiver = self.state.actors[target]
-            error = self.delivery.full_error(receiver)
+            error = self.delivery.room.full_error(receiver)
             for waiter in list(receiver.mailbox.waiting):
                 if isinstance(waiter, Reservation) and waiter.turn == turn_id:
                     asked = Envelope(Kind.RESERVE, correlation=waiter.correlation)

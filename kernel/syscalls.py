@@ -287,7 +287,7 @@ class Syscalls:
         if receiver is None:
             problem = "its receiver was terminated for good; drop the letter"
             raise WrongStateError(actor=letter.receiver_name, state="gone", problem=problem)
-        self.delivery.drop_letter(letter.number)
+        self.delivery.letters.drop(letter.number)
         envelope = letter.envelope.copy()
         envelope.flags &= ~Flag.REDELIVERED
         envelope.kind, envelope.deadline, envelope.digest = Kind.TELL, 0, b""
@@ -297,7 +297,7 @@ class Syscalls:
 
     def drop_letter(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> Any:
         """Forget a dead letter."""
-        self.delivery.drop_letter(self._letter(arguments["number"]).number)
+        self.delivery.letters.drop(self._letter(arguments["number"]).number)
         return {}
 
     def shutdown(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> Any:

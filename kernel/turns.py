@@ -167,7 +167,7 @@ class Turns:
         record.is_refusing = False
         record.commit = []
         self.put_back(record, list(record.open.values()))
-        self.delivery.take_back_all(record)
+        self.delivery.room.take_back_all(record)
         body = encode_plain(record.state)
         self.state.post(record, Envelope(Kind.STATE, 0, record.id, body))
 

@@ -91,6 +91,7 @@ class KernelHost:
             operator_token=TOKEN,
             monotonic_ns=self.world.now_ns,
             wall_ns=self.world.wall_ns,
+            facts=lambda: {"pid": epoch},
         )
 
     def kill(self, phase: str) -> None:

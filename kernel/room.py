@@ -1,0 +1,96 @@
+"""Room in mailboxes, lent to agents before they commit their tells.
+
+Room is taken when a tell is made, so that a commit never waits (DESIGN 4a). Credit counts
+against the mailbox that lent it, stays lent after the turn, and is recalled when others wait.
+Credits are void in a new kernel epoch.
+
+Invariant: a mailbox's ``lent_*`` are the sums of what its borrowers hold (``record.lent``).
+Cost: O(1), but for ``recall_credit`` and its like, which look at all actors.
+"""
+
+from __future__ import annotations
+
+from ext.wire import Envelope
+from ipc.errors import MailboxFullError
+from ipc.plain import encode_plain
+from ipc.protocol import Kind
+from kernel.actor_record import ActorRecord
+from kernel.mailbox import Reservation
+from kernel.state import KernelState
+
+PREFETCHED_CREDIT = 64  # tells; lent beyond what was asked while the mailbox is half empty
+
+
+class Room:
+    """See the module head."""
+
+    def __init__(self, state: KernelState) -> None:
+        self.state = state
+
+    def full_error(self, receiver: ActorRecord) -> MailboxFullError:
+        """Return the error that says how full the mailbox is."""
+        mailbox = receiver.mailbox
+        return MailboxFullError(
+            receiver=receiver.id,
+            depth=mailbox.used_messages + mailbox.lent_messages,
+            limit=mailbox.limit_messages,
+            used_bytes=mailbox.used_bytes + mailbox.lent_bytes,
+            limit_bytes=mailbox.limit_bytes,
+        )
+
+    def lend(self, receiver: ActorRecord, borrower: ActorRecord, messages: int, size: int) -> None:
+        """Set room aside for tells that the borrower will commit."""
+        receiver.mailbox.lent_messages += messages
+        receiver.mailbox.lent_bytes += size
+        entry = borrower.lent.setdefault(receiver.id, [0, 0])
+        entry[0] += messages
+        entry[1] += size
+
+    def take_back(
+        self, receiver: ActorRecord, borrower: ActorRecord, messages: int, size: int
+    ) -> None:
+        """Use up or return lent room; never more than was lent."""
+        entry = borrower.lent.get(receiver.id)
+        if entry is None:
+            return
+        messages, size = min(messages, entry[0]), min(size, entry[1])
+        entry[0] -= messages
+        entry[1] -= size
+        receiver.mailbox.lent_messages -= messages
+        receiver.mailbox.lent_bytes -= size
+        if entry == [0, 0]:
+            del borrower.lent[receiver.id]
+
+    def take_back_all(self, borrower: ActorRecord) -> None:
+        """Return all the room lent to an agent that is gone."""
+        for target in list(borrower.lent):
+            messages, size = borrower.lent.pop(target)
+            receiver = self.state.actors.get(target)
+            if receiver is not None:
+                receiver.mailbox.lent_messages -= messages
+                receiver.mailbox.lent_bytes -= size
+                self.state.dirty[target] = None
+
+    def recall_credit(self, receiver: ActorRecord) -> None:
+        """Ask those who hold unused room of a full mailbox to give it back."""
+        if not receiver.mailbox.lent_messages:
+            return
+        for borrower in self.state.actors.values():
+            if receiver.id in borrower.lent:
+                self.state.post(borrower, Envelope(Kind.RECALL, 0, receiver.id))
+
+    def grant_credit(self, receiver: ActorRecord, borrower: ActorRecord, wish: Reservation) -> None:
+        """Lend what was asked, and a little more while the mailbox is half empty."""
+        mailbox = receiver.mailbox
+        messages, size = wish.messages, wish.size
+        used = mailbox.used_messages + mailbox.lent_messages
+        used_bytes = mailbox.used_bytes + mailbox.lent_bytes
+        extra, extra_bytes = PREFETCHED_CREDIT, PREFETCHED_CREDIT * 1024
+        if (used + messages + extra) * 2 <= mailbox.limit_messages and (
+            used_bytes + size + extra_bytes
+        ) * 2 <= mailbox.limit_bytes:
+            messages, size = messages + extra, size + extra_bytes
+        self.lend(receiver, borrower, messages, size)
+        body = encode_plain([messages, size])
+        credit = Envelope(Kind.CREDIT, 0, receiver.id, body, correlation=wish.correlation)
+        self.state.post(borrower, credit)
