@@ -2,7 +2,8 @@
 
 Questions: does the prefix cache find what a production engine's manager finds, and what does a call
 cost beside plain C++ that does the same replay (bench/floors/kv_cache.cpp)?
-Run: python -m bench.kv_cache --trace FILE [--json] [--quick]
+Run: python -m bench.kv_cache [--trace FILE] [--json] [--quick]
+Without a trace it replays a small generated one: good to see that it runs, not for figures.
 
 Each replay plans, computes and frees the trace's requests in order, with up to 1,024 of them open
 ahead, as a scheduler's waiting requests are; the floor has read them all. Timed are the scheduler's
@@ -32,7 +33,13 @@ from time import perf_counter_ns
 import numpy as np
 
 from bench.floor_build import build_floor
-from bench.kv_trace import TOKENS_PER_ID, TracedRequest, read_trace, write_floor_file
+from bench.kv_trace import (
+    TOKENS_PER_ID,
+    TracedRequest,
+    generate_trace,
+    read_trace,
+    write_floor_file,
+)
 from bench.report import Measurement, alternate, print_json, print_table
 from ext.kv_cache import KVCache
 
@@ -266,15 +273,18 @@ def hash_rate(num_tokens: int = 1 << 20) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Truth and cost of the KV-cache allocator.")
-    parser.add_argument("--trace", type=Path, required=True, help="JSON lines, plain or gzipped")
+    parser.add_argument(
+        "--trace", type=Path, help="JSON lines, plain or gzipped; without it a generated one"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--quick", action="store_true", help="one run of each, not three")
     options = parser.parse_args()
     repeats = 1 if options.quick else 3
+    trace = read_trace(options.trace) if options.trace else generate_trace()
 
     steps = alternate({"plan": plan_step_us, "floor": plan_step_floor_us}, 9)
     measurements = [
-        *measure_trace(read_trace(options.trace), repeats),
+        *measure_trace(trace, repeats),
         Measurement("plan_256_us", steps["plan"], "us", steps["floor"]),
         Measurement("hash_mtok_s", alternate({"hash": hash_rate}, 9)["hash"], "Mtoken/s"),
     ]

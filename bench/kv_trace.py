@@ -59,6 +59,18 @@ def parse_line(number: int, line: bytes) -> TracedRequest:
     return TracedRequest(tokens, np.array(ids, np.int32))
 
 
+def generate_trace(conversations: int = 200, turns: int = 8) -> list[TracedRequest]:
+    """Return conversations that take turns, each turn one 512-token block longer and a bit."""
+    requests = []
+    for turn in range(1, turns + 1):
+        for conversation in range(conversations):
+            first = conversation * turns
+            tail = conversations * turns + first + turn  # the partial block of this turn only
+            ids = np.array([*range(first, first + turn), tail], np.int32)
+            requests.append(TracedRequest(turn * TOKENS_PER_ID + 100, ids))
+    return requests
+
+
 def write_floor_file(requests: list[TracedRequest], path: Path) -> None:
     """Write what bench/floors/kv_cache.cpp reads."""
     parts = [np.array([len(requests)], np.int32)]

@@ -184,6 +184,7 @@ class Handshake:
             self.streams.adopt(record, message)
             self._adopt_calls(record, identifier)
         self.delivery.count_slots(record)
+        self.turns.refuse_adopted(record)
 
     def _adopt_calls(self, record: ActorRecord, turn_id: int) -> None:
         turn = record.open[turn_id]

@@ -192,6 +192,16 @@ class Mailbox:
         held = self._blocked.pop((sender, priority), [])
         self._merge(priority, held)
 
+    def has_before(self, message: Message) -> bool:
+        """Say whether an earlier message of the same lane is queued."""
+        lane = (message.sender, message.envelope.priority)
+        for item in self._blocked.get(lane, self._lanes[lane[1]]):
+            if item.order >= message.order:
+                return False
+            if item.sender == message.sender:
+                return True
+        return False
+
     def remove(self, message: Message) -> bool:
         """Take a queued message out; False when it is not queued."""
         lane = (message.sender, message.envelope.priority)

@@ -382,8 +382,10 @@ class Sending:
         owner = self.state.actors.get(call.owner) if call is not None else None
         if call is None or owner is None:
             return None
-        is_running = any(item.message.id == call.turn for item in owner.running)
-        return Wait(owner.id, call.turn if is_running else None)
+        if any(item.message.id == call.turn for item in owner.running):
+            return Wait(owner.id, call.turn)
+        message = self.state.messages.get(call.turn)
+        return Wait(owner.id, is_room=message is not None and message.held)
 
     def stuck_candidates(self, actor: int) -> list[int] | None:
         """See kernel.deadlock.WaitGraph."""

@@ -147,6 +147,18 @@ class Turns:
             and any(_is_behind(turn.message, failed) for turn in record.open.values())
         )
 
+    def refuse_adopted(self, record: ActorRecord) -> None:
+        """Refuse turns of an adopted agent if one of them has overtaken a message in backoff.
+
+        The kernel before this one was about to; what it had refused is sent again.
+        """
+        early = [turn for turn in record.open.values() if record.mailbox.has_before(turn.message)]
+        if early and record.concurrency == 1 and record.channel is not None:
+            record.refused_from = record.channel.covered + 1
+            reason = TurnClosedError(operation="a turn after a failed one", actor=record.name)
+            commit = Envelope(Kind.COMMIT, turn=early[0].message.id)
+            self._start_refusing(record, commit, reason)
+
     def _refuse_after(self, record: ActorRecord, commit: Envelope) -> None:
         """Take back what the agent was granted: it may be about to run what must wait."""
         record.refused_from = commit.sequence + 1  # the failure itself has been taken
@@ -281,7 +293,8 @@ class Turns:
             record.solo = {turn.message.id for turn in running} - given_up
         self.delivery.count_slots(record)
         for turn in running:
-            if turn.message.id in given_up:
+            # One that another of them had asked has ended with that one.
+            if turn.message.id in given_up and turn.message.id in self.state.messages:
                 self._exhaust(record, turn)
         self._forget_numbers(record)
 

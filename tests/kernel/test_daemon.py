@@ -28,6 +28,7 @@ class EchoCore:
         self.output = Output()
         self.due_ns: int | None = None
         self.commands: list[Command] = []
+        self.kills_on_receipt = False
 
     def begin(self, monotonic_ns: int, wall_ns: int) -> None:
         self.output = Output(commands=self.commands)
@@ -40,6 +41,8 @@ class EchoCore:
         self.told.append(envelopes[0].message)
         self.output.changes.put("message", envelopes[0].message, (envelopes[0], 1, 0))
         self.output.frames.append((route, envelopes))
+        if self.kills_on_receipt:
+            self.output.commands.append(KillProcess(1, 1, None, None))
 
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         self.told.append(("started", actor, incarnation, pid, start_time))
@@ -163,7 +166,7 @@ def test_nothing_is_sent_before_it_is_committed(stage: Stage) -> None:
 
 def test_a_failed_commit_ends_the_loop_before_anything_is_emitted(stage: Stage) -> None:
     stage.journal.problem = "disk full"
-    stage.core.commands = [KillProcess(1, 1, None, None)]
+    stage.core.kills_on_receipt = True
     stage.send(5)
 
     with pytest.raises(JournalWriteError, match="disk full"):

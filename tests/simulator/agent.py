@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ext.wire import Envelope
-from ipc.errors import FencedError, LLMOSError, from_wire, to_wire
+from ipc.errors import BadSpecError, FencedError, LLMOSError, from_wire, to_wire
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.output import StartProcess
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
 EVIDENCE = 256  # rows of evidence kept per actor
+BYE_FAILED = Flag.FAILED | Flag.WANT_ACK
 
 
 class VirtualAgent(VirtualPeer):
@@ -50,11 +51,20 @@ class VirtualAgent(VirtualPeer):
         self._is_stopping = False
         self._said_bye = False
         self._is_new = True
+        self.is_loadable = not self.world.chance(simulation.plan.start_failures)
 
     def new_correlation(self) -> int:
         """Return a number for a call or reservation, of this incarnation."""
         self._correlation += 1
         return self._correlation
+
+    def hang(self) -> None:
+        """The event loop stands still in a turn; the watchdog's thread says so."""
+        if self.link is None or not self.open:
+            return
+        tick = Envelope(Kind.TICK, self.id, 0, self.token.encode(), message=self.incarnation)
+        tick.turn, tick.index = next(iter(self.open)), 60_000
+        self.link.to_kernel([tick])
 
     def sleep(self, delay_ns: int) -> Wait:
         """Return a wait that is done after a while."""
@@ -72,6 +82,8 @@ class VirtualAgent(VirtualPeer):
     def hello_facts(self) -> dict[str, Any]:
         """See VirtualPeer."""
         facts = self.facts
+        if not self.is_loadable:
+            return {"pid": self.pid, "start_time": self.pid}
         return {
             "open": [*self.uncovered, *self.open],
             "commits": [[turn, commit.sequence] for turn, commit in self.uncovered.items()],
@@ -90,6 +102,9 @@ class VirtualAgent(VirtualPeer):
         if not is_fresh:
             return
         self.queue.clear()
+        if not self.is_loadable:
+            self._say_why()
+            return
         if self._is_new:
             self._is_new = False
             self.state = dict(welcome["state"])
@@ -99,6 +114,12 @@ class VirtualAgent(VirtualPeer):
                 self.lend_items(call, call.lent)
         if self._awaits_state and not self._is_resume_kept():
             self.post(Envelope(Kind.RESUME, self.id))
+
+    def _say_why(self) -> None:
+        if not self._said_bye:
+            self._said_bye = True
+            error = BadSpecError(target="virtual", problem="not today", traceback="")
+            self.post(Envelope(Kind.BYE, self.id, 0, encode_plain(to_wire(error)), flags=BYE_FAILED))
 
     def _is_resume_kept(self) -> bool:
         return any(kept.kind == Kind.RESUME for kept in self.channel.unacknowledged())
@@ -118,8 +139,18 @@ class VirtualAgent(VirtualPeer):
 
     def handle(self, envelope: Envelope) -> None:
         """See VirtualPeer."""
-        self.world.note("A<", self.id, self.incarnation, envelope.kind, "m", envelope.message,
-                        "t", envelope.turn, "c", envelope.correlation)  # fmt: skip
+        self.world.note(
+            "A<",
+            self.id,
+            self.incarnation,
+            envelope.kind,
+            "m",
+            envelope.message,
+            "t",
+            envelope.turn,
+            "c",
+            envelope.correlation,
+        )
         match envelope.kind:
             case Kind.TELL | Kind.ASK:
                 self._on_message(envelope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.actor_record import Status
-from tests.simulator import invariants
+from tests.simulator import invariants, standing
 from tests.simulator.plan import MS, S
 from tests.simulator.violation import Violation, demand
 
@@ -29,7 +29,7 @@ def settle(simulation: Simulation) -> None:
             continue
         next_look_ns = world.now_ns + 500 * MS
         if world.now_ns > limit_ns:
-            text = f"still at work: {unrest(simulation)}{describe(simulation)}"
+            text = f"still at work: {unrest(simulation)}{standing.describe(simulation)}"
             raise Violation("everything ends", text)
         _mend(simulation)
         if not unrest(simulation):
@@ -81,44 +81,6 @@ def unrest(simulation: Simulation) -> str:
     return ""
 
 
-def describe(simulation: Simulation) -> str:
-    """Return where everything stands, for whoever looks into a history that does not end."""
-    core = simulation.kernel.core
-    if core is None:
-        return ""
-    state, lines = core.state, [""]
-    lines.append(
-        f"slots {state.slots.used}/{state.slots.limit} line {state.slots.__class__.__name__}"
-    )
-    for r in state.actors.values():
-        box = r.mailbox
-        lines.append(
-            f"{r.name} {r.id} {r.status.value} inc {r.incarnation} slots {r.slots} conc {r.concurrency} solo"
-            f" {r.solo} refusing {r.is_refusing} queue {[m.id for m in box.queued()]} used"
-            f" {box.used_messages}/{box.limit_messages} {box.used_bytes}/{box.limit_bytes} lent"
-            f" {box.lent_messages} {box.lent_bytes} blocked {list(box._blocked)} line"
-            f" {[getattr(w, 'id', w) for w in box.waiting]} borrowed {r.lent}"
-        )
-        for i, turn in r.open.items():
-            lines.append(
-                f"   turn {i} outstanding {turn.outstanding} reservations {turn.reservations}"
-                f" cancelled {turn.is_cancelled}"
-            )
-        agent = simulation.processes.living.get((r.id, r.incarnation))
-        if agent is not None:
-            lines.append(
-                f"   agent up {agent.is_up} open {[(t.id, list(t.calls)) for t in agent.open.values()]}"
-                f" queue {[m.message for m in agent.queue]} uncovered {list(agent.uncovered)} lent"
-                f" {agent.room.lent} waiting {[(k, [w.size for w in v]) for k, v in agent.room.waiting.items()]} kept {agent.channel.num_kept}"
-                f" awaits {agent._awaits_state} stopping {agent._is_stopping}"
-            )
-    for call in state.calls._by_id.values():
-        lines.append(
-            f"call {call.id} of {call.owner:x} turn {call.turn} c {call.correlation} done {call.is_finished} claimed {call.claimed} to {call.receiver} stream {call.is_stream} credit {call.credit} items {len(call.items)}"
-        )
-    return "\n".join(lines)
-
-
 def check_rest(simulation: Simulation) -> None:
     """Nothing is left over anywhere."""
     simulation.kernel.flush()
@@ -142,7 +104,10 @@ def check_rest(simulation: Simulation) -> None:
             # An agent may think it holds more: what it had told with room of an earlier epoch
             # was taken from the room of this one. Never less: that room would be lost.
             held = lent.get(target, [0, 0])
-            demand(amount[0] <= held[0] and amount[1] <= held[1], "credit is what agents hold",
-                   f"{record.name}: the kernel lent {record.lent}, the agent holds {lent}")  # fmt: skip
+            demand(
+                amount[0] <= held[0] and amount[1] <= held[1],
+                "credit is what agents hold",
+                f"{record.name}: the kernel lent {record.lent}, the agent holds {lent}",
+            )
     invariants.check(core)
     simulation.checker.check_rest(core)

@@ -134,7 +134,6 @@ class VirtualClient(VirtualPeer):
     def rejected(self, error: LLMOSError) -> None:
         """See VirtualPeer."""
         self.world.note("client", self.index, "rejected", error)
-        self.simulation.checker.on_client_rejected(self, error)
         self.die()
 
     def covered(self, envelope: Envelope) -> None:

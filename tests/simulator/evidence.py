@@ -41,8 +41,9 @@ class Evidence:
     def _commit(self, actor: int, number: int, identifier: int) -> None:
         before = self._numbers.get(actor, 0)
         if number != before + 1:
-            raise Violation("effectively once",
-                            f"commit {number} of actor {actor} follows its commit {before}")  # fmt: skip
+            raise Violation(
+                "effectively once", f"commit {number} of actor {actor} follows its commit {before}"
+            )
         self._numbers[actor] = number
         if identifier in self._by:
             raise Violation("effectively once", f"message {identifier} was committed twice")
@@ -54,12 +55,16 @@ class Evidence:
         self._by[identifier] = actor
         self.fresh[identifier] = None
         self._check_order(message)
+        self.allow(actor, identifier)
+        for key, amount in message.adds.items():
+            self._sums[actor, key] = self._sums.get((actor, key), 0) + amount
+
+    def allow(self, actor: int, identifier: int) -> None:
+        """A turn has committed: what its timers and publishes send may be accepted once more."""
         for effect in self.checker.sent.get(identifier, ()):
             if effect.kind != Kind.TELL:
                 key = (actor, effect.uid)
                 self.allowed[key] = self.allowed.get(key, 0) + 1
-        for key, amount in message.adds.items():
-            self._sums[actor, key] = self._sums.get((actor, key), 0) + amount
 
     def _check_order(self, message: Accepted) -> None:
         """Messages of one lane take effect in the order accepted (at concurrency 1)."""
@@ -82,8 +87,10 @@ class Evidence:
                 if effect.kind != Kind.TELL or effect.receiver not in core.state.actors:
                     continue
                 if not self.checker.by_uid.get((identifier, effect.receiver, effect.uid)):
-                    raise Violation("a turn's effects are one record",
-                                    f"{identifier} has committed without its {effect}")  # fmt: skip
+                    raise Violation(
+                        "a turn's effects are one record",
+                        f"{identifier} has committed without its {effect}",
+                    )
 
     def check_rest(self, core: Core) -> None:
         """State equals the sum of the committed turns."""
@@ -91,9 +98,15 @@ class Evidence:
             record = core.state.actors.get(actor)
             if record is not None:
                 value = decode_plain(record.state.get(key, b"\0"))
-                demand(value == total, "state is what was committed",
-                       f"{record.name}[{key}] is {value}, its turns have added {total}")  # fmt: skip
+                demand(
+                    value == total,
+                    "state is what was committed",
+                    f"{record.name}[{key}] is {value}, its turns have added {total}",
+                )
         for record in core.state.actors.values():
             number = decode_plain(record.state.get("n", b"\0"))
-            demand(number == self._numbers.get(record.id, 0), "state is what was committed",
-                   f"{record.name} counts {number}, {self._numbers.get(record.id)} seen")  # fmt: skip
+            demand(
+                number == self._numbers.get(record.id, 0),
+                "state is what was committed",
+                f"{record.name} counts {number}, {self._numbers.get(record.id)} seen",
+            )

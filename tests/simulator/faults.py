@@ -48,12 +48,18 @@ class Faults:
         peer = rng.choice([peer for peer in peers if peer.is_alive] or [None])
         if peer is not None and peer.link is not None:
             self.world.note("BREAK", peer.id)
-            peer.link.break_off(tell_after_ns=rng.choice([0, 10_000_000, S]))
+            silence = rng.choice([0, 10_000_000, S, S, 25 * S if peer.role == "client" else 0])
+            peer.link.break_off(tell_after_ns=silence)
 
     def _crash_agent(self) -> None:
         living = list(self.simulation.processes.living.values())
-        if living:
-            self.simulation.processes.crash(self.world.rng.choice(living))
+        if not living:
+            return
+        agent = self.world.rng.choice(living)
+        if self.world.rng.random() < 0.2:
+            agent.hang()
+        else:
+            self.simulation.processes.crash(agent)
 
     def _kill_kernel(self) -> None:
         self.simulation.kernel.kill(self.world.rng.choice(PHASES))

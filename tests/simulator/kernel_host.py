@@ -28,7 +28,7 @@ TOKEN = "operator"
 MakeCore = Callable[..., Core]
 
 
-class Killed(Exception):  # noqa: N818 - what happens to a kernel, not an error
+class Killed(Exception):
     """The kernel has died in the midst of a loop turn."""
 
 
@@ -153,7 +153,6 @@ class KernelHost:
         self._is_turn_due = False
         self.num_turns += 1
         inbox, self._inbox = self._inbox[:64], self._inbox[64:]
-        self.simulation.checker.before_turn(core)
         core.begin(self.world.now_ns, self.world.wall_ns)
         for event, facts in inbox:
             self._feed(core, event, facts)
@@ -229,9 +228,19 @@ class KernelHost:
     def _send(self, route: bytes, batch: list[Any]) -> None:
         for envelope in batch:
             self.world.note(
-                "K>", route, envelope.kind, envelope.sequence, "ack", envelope.acknowledged,
-                "m", envelope.message, "t", envelope.turn, "c", envelope.correlation,
-            )  # fmt: skip
+                "K>",
+                route,
+                envelope.kind,
+                envelope.sequence,
+                "ack",
+                envelope.acknowledged,
+                "m",
+                envelope.message,
+                "t",
+                envelope.turn,
+                "c",
+                envelope.correlation,
+            )
         link = self._routes.get(route)
         if link is not None:
             link.to_peer(batch)

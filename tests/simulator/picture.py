@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from ipc.protocol import Kind
 from kernel.core import Core
 from kernel.records import Snapshot
 from kernel.state import signed
@@ -110,8 +109,11 @@ def _compare_marks(rows: Snapshot, core: Core) -> None:
         channel = peer.channel
         row = rows["mark"].get(signed(peer.id))
         if channel is not None and channel.covered:
-            demand(row is not None and row[1] == channel.covered, "marks are journaled",
-                   f"{peer.id:x}: covered {channel.covered}, the journal has {row}")  # fmt: skip
+            demand(
+                row is not None and row[1] == channel.covered,
+                "marks are journaled",
+                f"{peer.id:x}: covered {channel.covered}, the journal has {row}",
+            )
 
 
 def _compare_mail(core: Core, again: Core) -> None:
@@ -125,7 +127,6 @@ def _compare_mail(core: Core, again: Core) -> None:
     calls = {c.id for c in core.state.calls._by_id.values()}
     found = {c.id for c in again.state.calls._by_id.values()}
     demand(found <= calls, "recovery", f"calls {sorted(found - calls)} come from nowhere")
-    assert Kind.ASK
 
 
 def _lanes(record: Any) -> dict[tuple[int, int], list[int]]:

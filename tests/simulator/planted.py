@@ -9,26 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from ext.wire import Envelope
-from ipc.channel import Channel
+from ipc.envelope import decode
+from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Turn
 from kernel.core import Core
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
-from kernel.state import Peer
-from tests.simulator.kernel_host import Killed, KernelHost
+from kernel.state import KernelState
+from tests.simulator.kernel_host import KernelHost, Killed
 from tests.simulator.simulation import Parts
-
-
-class EarlyAckChannel(Channel):
-    """Tells the mark as soon as a frame is read, not when it is journaled."""
-
-    __slots__ = ()
-
-    def receive(self, envelope: Envelope) -> Envelope | None:
-        """Take the next one, and say so at once."""
-        taken = super().receive(envelope)
-        self.covered = self.taken
-        return taken
 
 
 class AckingHost(KernelHost):
@@ -42,17 +31,14 @@ class AckingHost(KernelHost):
         super()._turn(epoch)
 
     def _acknowledge(self, core: Core, route: bytes, parts: list[Any]) -> None:
-        from ipc.envelope import decode
-
         owner = core.state.peers.owner(route)
         peer = core.state.peer(owner) if owner is not None else None
-        last = decode(parts)[-1].sequence
-        link = self._routes.get(route)
-        if link is not None and peer is not None and peer.channel is not None and last:
-            if last == peer.channel.taken + len(decode(parts)):
-                from ipc.protocol import Kind
-
-                link.to_peer([Envelope(Kind.ACK, acknowledged=last)])
+        channel = peer.channel if peer is not None else None
+        batch, link = decode(parts), self._routes.get(route)
+        if channel is None or link is None:
+            return
+        if batch[-1].sequence == channel.taken + len(batch):
+            link.to_peer([Envelope(Kind.ACK, acknowledged=batch[-1].sequence)])
 
 
 class ForgetfulCore(Core):
@@ -83,18 +69,19 @@ class TailCore(Core):
     """A core whose mailboxes forget their order after a retry."""
 
     def _compose(self, facts: Any) -> None:
-        def tail_mailbox(messages: int | None, size: int | None) -> Mailbox:
-            config = self.state.config
-            return TailMailbox(messages or config.mailbox_messages, size or config.mailbox_bytes)
-
-        class State(type(self.state)):  # type: ignore[misc]
-            __slots__ = ()
-
-            def new_mailbox(self, messages: int | None, size: int | None) -> Mailbox:
-                return tail_mailbox(messages, size)
-
-        self.state.__class__ = State
+        self.state.__class__ = _TailState
         super()._compose(facts)
+
+
+class _TailState(KernelState):
+    """Makes such mailboxes; no fields of its own, so that a living state can become one."""
+
+    __slots__ = ()
+
+    def new_mailbox(self, messages: int | None, size: int | None) -> Mailbox:
+        """See KernelState."""
+        config = self.config
+        return TailMailbox(messages or config.mailbox_messages, size or config.mailbox_bytes)
 
 
 class EmittingHost(KernelHost):
@@ -133,5 +120,3 @@ PLANTED: dict[str, Parts] = {
     "emit before commit": Parts(host=EmittingHost),
     "apply a commit twice": Parts(make_core=TwiceCore),
 }
-
-assert Peer
