@@ -65,10 +65,6 @@ class Listener(Protocol):
         """A batch has been taken: do what was put off to its end."""
         ...
 
-    def session_lost(self) -> None:
-        """The kernel no longer knows what it had taken from us; what it lacks is sent anew."""
-        ...
-
 
 class Peer:
     """See the module head."""
@@ -86,6 +82,7 @@ class Peer:
         self._outbox: list[Envelope] = []
         self._overflow: deque[Envelope] = deque()
         self._corks = 0
+        self._attempt = 0  # connections made
         self._is_flush_due = False
         self._told = 0  # the mark we have told the kernel
         self._progress = 0  # the kernel's mark
@@ -101,6 +98,8 @@ class Peer:
         hello = self._listener.hello()
         hello["generation"], hello["epoch"] = self.generation, self.epoch
         hello["taken"] = self.channel.taken
+        self._attempt += 1
+        hello["attempt"] = self._attempt
         payload = encode_plain(cast("dict[str, Any]", hello))
         transmit([Envelope(Kind.HELLO, hello["actor"], 0, payload)])
 
@@ -187,6 +186,11 @@ class Peer:
         """Say whether the kernel has everything we posted."""
         return not self.channel.num_kept and not self._overflow
 
+    def keeps(self, kind: Kind) -> bool:
+        """Say whether an envelope of this kind is on its way: the kernel may not have it."""
+        kept = (*self.channel.unacknowledged(), *self._overflow)
+        return any(envelope.kind == kind for envelope in kept)
+
     def close(self) -> None:
         """Stop the timers and forget the connection."""
         self.disconnected()
@@ -220,23 +224,11 @@ class Peer:
             channel.forget_incoming()
             self._told = 0
         self.epoch, self.generation = welcome["epoch"], welcome["generation"]
-        self._resume_at(welcome["taken"])
+        # A lower mark than the one we know: the kernel has something to say of what lies between.
+        self._acknowledge(max(welcome["taken"], self._progress))
         self.is_up = True
         self._outbox[:] = channel.unacknowledged()
         self._listener.welcomed(welcome, is_fresh=is_fresh)
-
-    def _resume_at(self, taken: int) -> None:
-        """Forget what the kernel has; number the rest anew if it has forgotten us."""
-        channel = self.channel
-        if taken >= self._progress:
-            self._acknowledge(taken)
-            return
-        self._progress = self._progress_seen = taken
-        self._listener.session_lost()
-        kept = channel.restart_numbers()
-        channel.next_sequence = taken + 1
-        for envelope in kept:
-            channel.number(envelope)
 
     def _acknowledge(self, mark: int) -> None:
         self._progress = max(mark, self._progress)

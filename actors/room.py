@@ -88,6 +88,9 @@ class Room:
         lent[0] += messages
         lent[1] += size
         self._recalled.discard(envelope.receiver)
+        for wait in self._waiting.get(envelope.receiver, ()):
+            if wait.correlation == envelope.correlation:
+                wait.correlation = 0  # it has what it stood in line for
         self._serve(envelope.receiver)
 
     def refuse(self, correlation: int, error: LLMOSError) -> bool:
@@ -95,6 +98,7 @@ class Room:
         for waits in self._waiting.values():
             for wait in waits:
                 if wait.correlation == correlation:
+                    wait.correlation = 0
                     wait.fail(error)
                     self._serve(wait.receiver)
                     return True
@@ -104,7 +108,7 @@ class Room:
         """Others wait for that room: give back what no turn has taken."""
         self._recalled.add(receiver)
         lent = self._lent.pop(receiver, None)
-        if lent and lent[0] > 0:
+        if lent and any(lent):
             self._return(receiver, lent)
 
     def give_back(self, taken: Taken, epoch: int) -> None:
@@ -127,7 +131,8 @@ class Room:
         self._recalled.clear()
         for waits in self._waiting.values():
             for wait in waits:
-                self._reserve(wait)
+                if not wait.is_done:
+                    self._reserve(wait)
 
     def _reserve(self, wait: _Wait) -> None:
         wait.correlation = self._calls.new_correlation()
@@ -155,6 +160,9 @@ class Room:
         served = []
         while waits and (waits[0].is_done or (lent[0] >= 1 and lent[1] >= waits[0].size)):
             wait = waits.popleft()
+            if wait.correlation:  # it stands in the kernel's line no more
+                cancel = Envelope(Kind.CANCEL, self._sender, correlation=wait.correlation)
+                self._post(cancel)
             if not wait.is_done:
                 lent[0] -= 1
                 lent[1] -= wait.size

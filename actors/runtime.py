@@ -123,15 +123,12 @@ class AgentRuntime:
             self._queue.clear()
             self.port.room.reset()
             self.port.calls.lend_again()
-            if self._awaits_state:
+            if self._awaits_state and not self.peer.keeps(Kind.RESUME):
                 self.peer.post(Envelope(Kind.RESUME, self.identity.actor))
 
     def rejected(self, error: LLMOSError) -> None:
         """See actors.peer.Listener. A fenced agent must end at once."""
         self.host.refused(error)
-
-    def session_lost(self) -> None:
-        """See actors.peer.Listener. Marks of incarnations are journaled: not for agents."""
 
     def handle(self, envelope: Envelope) -> None:
         """See actors.peer.Listener."""
@@ -235,6 +232,7 @@ class AgentRuntime:
     def _on_state(self, envelope: Envelope) -> None:
         self.store.load(decode_plain(envelope.payload))
         self._awaits_state = False
+        self.port.room.reset()  # what dropped turns had taken is free again
 
     def _on_stop(self, envelope: Envelope) -> None:
         self._is_stopping = True

@@ -339,10 +339,6 @@ class AsyncClient:
         if self._link is not None:
             self.loop.call_soon(self._close_link)
 
-    def session_lost(self) -> None:
-        """What the kernel had taken of us it has forgotten, with the answers we wait for."""
-        self._fail_all(ChannelBrokenError(reason="the session was lost for too long"))
-
     def handle(self, envelope: Envelope) -> None:
         """Take what the kernel sends."""
         if envelope.kind == Kind.HELD:

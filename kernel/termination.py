@@ -97,8 +97,8 @@ class Termination:
     ) -> None:
         borrower = self.state.actors.get(waiter.sender)
         turn = borrower.open.get(waiter.turn) if borrower is not None else None
-        if borrower is None or turn is None:
-            return
+        if borrower is None or turn is None or record.id not in turn.reservations:
+            return  # gone, or cancelled with an ask of the one that is being ended
         turn.reservations.remove(record.id)
         self.delivery.count_slots(borrower)
         asked = Envelope(Kind.RESERVE, correlation=waiter.correlation)

@@ -597,3 +597,21 @@ def test_an_answer_covered_by_a_hello_is_forgotten() -> None:
     world.client.connect()
 
     assert len(world.core.state.calls) == 0
+
+
+def test_killing_an_asker_whose_callee_waits_for_its_room_ends_both() -> None:
+    world, asker, callee, turn = asking_pair(mailbox_messages=1)
+    world.introduce(callee, asker)
+    for name in ("one", "two"):  # they take the room over the limit
+        other = world.spawn(name)
+        world.introduce(other, asker)
+        world.client.tell(other.id, "go")
+        reserve(other, other.turn_of("go"), asker.id)
+    asker.ask(turn, callee.id, "work")
+    reserve(callee, callee.turn_of("work"), asker.id)
+
+    answer = world.client.system("kill", actor=asker.id)
+
+    assert answer == {"terminated": ["asker"]}
+    assert world.core.statistics().get("syscalls_misfit", 0) == 0
+    assert callee.last(Kind.CANCEL).turn == callee.turn_of("work")

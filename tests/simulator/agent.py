@@ -119,7 +119,8 @@ class VirtualAgent(VirtualPeer):
         if not self._said_bye:
             self._said_bye = True
             error = BadSpecError(target="virtual", problem="not today", traceback="")
-            self.post(Envelope(Kind.BYE, self.id, 0, encode_plain(to_wire(error)), flags=BYE_FAILED))
+            body = encode_plain(to_wire(error))
+            self.post(Envelope(Kind.BYE, self.id, 0, body, flags=BYE_FAILED))
 
     def _is_resume_kept(self) -> bool:
         return any(kept.kind == Kind.RESUME for kept in self.channel.unacknowledged())
@@ -178,7 +179,7 @@ class VirtualAgent(VirtualPeer):
     # --- turns ----------------------------------------------------------------------------
 
     def _on_message(self, envelope: Envelope) -> None:
-        if self._awaits_state or self._is_stopping:
+        if self._awaits_state or self._is_stopping or not self.is_loadable:
             return
         self.queue.append(envelope)
         self.world.after(self.world.rng.choice([0, 100_000, MS]), self._settle)

@@ -74,7 +74,6 @@ class Checker:
         self._letters_expired = 0
         self._lost.update(self._deferred)
         self._deferred.clear()
-        self._commits_read.clear()
         invariants.check(core)
 
     def on_input(self, core: Core, route: bytes, envelope: Envelope) -> None:
@@ -158,7 +157,6 @@ class Checker:
         for changes in sets:
             self._read(core, changes)
         self._letters_expired = core.statistics().get("dead_letters_expired", 0)
-        self._commits_read.clear()
         self._deferred.clear()
 
     def on_commit(self, core: Core) -> None:
