@@ -100,6 +100,7 @@ class Peer:
         hello["taken"] = self.channel.taken
         self._attempt += 1
         hello["attempt"] = self._attempt
+        hello["sent"] = self.channel.next_sequence - 1
         payload = encode_plain(cast("dict[str, Any]", hello))
         transmit([Envelope(Kind.HELLO, hello["actor"], 0, payload)])
 

@@ -165,6 +165,7 @@ class Hello(TypedDict):
     open: list[int]  # turns begun whose commit is not known to be covered
     pid: NotRequired[int]  # agents: of their process, and when it started (clock ticks since
     start_time: NotRequired[int]  # boot), so that a kernel that never knew it can adopt it
+    sent: NotRequired[int]  # highest sequence sent so far, whether taken or not
     attempt: NotRequired[int]  # which connection of this process; a lower one comes too late
     declares: NotRequired[Declares]  # agents
     commits: NotRequired[list[list[int]]]  # of turns in ``open``: [turn, number of its COMMIT]

@@ -42,13 +42,21 @@ class Plan(Enum):
 class Turn:
     """A message that an agent has been granted and not committed."""
 
-    __slots__ = ("is_cancelled", "is_starved", "message", "outstanding", "reservations")
+    __slots__ = (
+        "is_adopted",
+        "is_cancelled",
+        "is_starved",
+        "message",
+        "outstanding",
+        "reservations",
+    )
 
     def __init__(self, message: Message) -> None:
         self.message = message
         self.outstanding: set[int] = set()  # ids of calls whose answer has not been sent
         self.reservations: list[int] = []  # receivers whose room it waits for
         self.is_cancelled = False
+        self.is_adopted = False  # begun before this kernel
         self.is_starved = False  # it has yielded all that its stream's asker will take
 
     @property
@@ -97,6 +105,7 @@ class ActorRecord:
     commit: list[Any] = field(default_factory=list)  # envelopes of a commit still arriving
     is_refusing: bool = False
     refused_from: int = 0  # number of the commit that was refused
+    sent_before: int = 0  # number of the last envelope it had sent when this kernel adopted it
     said_bye: bool = False
     is_watched: bool = False  # this kernel will hear of its process's exit
     plan: Plan = Plan.NONE
@@ -117,6 +126,13 @@ class ActorRecord:
     def has_process(self) -> bool:
         """Say whether a process exists, or is about to."""
         return self.status in (Status.STARTING, Status.RUNNING, Status.STOPPING)
+
+    def is_stale(self, turn: Turn, sequence: int) -> bool:
+        """Say whether an envelope is of an earlier attempt at the turn than the one granted here.
+
+        An agent that has dropped its turns still resends what it had sent of them.
+        """
+        return sequence <= self.sent_before and not turn.is_adopted
 
     def has_hook(self, name: str) -> bool:
         """Say whether the class declares the hook."""

@@ -20,7 +20,7 @@ from typing import Any
 from ext.wire import Envelope
 from ipc.errors import LLMOSError
 from ipc.protocol import Flag, Kind
-from kernel.actor_record import ActorRecord
+from kernel.actor_record import ActorRecord, Turn
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
 from kernel.delivery import Delivery
@@ -242,8 +242,8 @@ class Core:
         self.turns.on_commit(record, envelope)
 
     def _agent_ask(self, record: ActorRecord, envelope: Envelope) -> None:
-        turn = record.open.get(envelope.turn)
-        if record.is_refusing or turn is None or turn.is_cancelled:
+        turn = self._turn_of(record, envelope)
+        if turn is None:
             return  # it is about to hear of it
         if envelope.receiver == 0:
             self.syscalls.on_call(record, turn, envelope)
@@ -251,15 +251,22 @@ class Core:
             self.sending.agent_ask(record, turn, envelope)
 
     def _agent_reserve(self, record: ActorRecord, envelope: Envelope) -> None:
-        turn = record.open.get(envelope.turn)
-        if turn is not None and not turn.is_cancelled and not record.is_refusing:
+        turn = self._turn_of(record, envelope)
+        if turn is not None:
             self.sending.reserve(record, turn, envelope)
+
+    def _turn_of(self, record: ActorRecord, envelope: Envelope) -> Turn | None:
+        """Return the open turn that an envelope is of, unless it is over for its agent."""
+        turn = record.open.get(envelope.turn)
+        if turn is None or turn.is_cancelled or record.is_refusing:
+            return None
+        return None if record.is_stale(turn, envelope.sequence) else turn
 
     def _agent_resume(self, record: ActorRecord, envelope: Envelope) -> None:
         self.turns.on_resume(record)
 
     def _agent_item(self, record: ActorRecord, envelope: Envelope) -> None:
-        if not record.is_refusing:
+        if self._turn_of(record, envelope) is not None:
             self.streams.on_item(record, envelope)
 
     def _agent_return(self, record: ActorRecord, envelope: Envelope) -> None:
@@ -451,10 +458,13 @@ def _all_grants(outgoing: dict[bytes, tuple[Peer, list[Envelope]]]) -> bool:
         for envelope in batch:
             if envelope.kind not in _GRANTS or not envelope.sequence:
                 return False
+            if envelope.flags & _REDELIVERED:
+                return False  # which calls the attempt before had made must be forgotten durably
     return True
 
 
 _GRANTS = (int(Kind.ASK), int(Kind.TELL))
+_REDELIVERED = int(Flag.REDELIVERED)
 
 _AGENT: dict[int, Callable[[Core, ActorRecord, Envelope], None]] = {
     Kind.COMMIT: Core._agent_commit,

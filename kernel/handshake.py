@@ -119,13 +119,15 @@ class Handshake:
             taken = self.state.marks.get(record.id, 0)
         record.channel = self.state.new_channel(taken)
         record.told = taken
+        record.sent_before = 0 if is_new else hello.get("sent", 0)
         self._learn(record, hello)
         self._send_welcome(route, record, state=record.state, is_resumed=False)
         turns = list(record.open.values())
         if turns:
             self.turns.put_back(record, turns, again=is_new)
         if not is_new:
-            ended = {turn for turn, number in hello.get("commits", ()) if 0 < number <= taken}
+            pairs = [pair for pair in hello.get("commits", ()) if len(pair) == 2]
+            ended = {turn for turn, number in pairs if 0 < number <= taken}
             self._adopt_turns(record, [turn for turn in hello["open"] if turn not in ended])
         if record.status is Status.STARTING:
             record.status = Status.RUNNING
@@ -180,7 +182,8 @@ class Handshake:
             if not record.mailbox.remove(message):
                 continue
             message.granted = True
-            record.open[identifier] = Turn(message)
+            record.open[identifier] = turn = Turn(message)
+            turn.is_adopted = True
             self.streams.adopt(record, message)
             self._adopt_calls(record, identifier)
         self.delivery.count_slots(record)

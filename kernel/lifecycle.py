@@ -91,7 +91,7 @@ class Lifecycle:
         record.said_bye = False
         record.is_wanted = True
         record.is_watched = True
-        record.attempt = 0
+        record.attempt = record.sent_before = 0
         record.pid = record.start_time = None
         state.save_actor(record)
         state.output.changes.delete("mark", record.id)
@@ -212,11 +212,11 @@ class Lifecycle:
 
     def _next_life(self, record: ActorRecord, reason: str, *, crashed: bool) -> None:
         self._answer_stoppers(record)
-        if record.status is Status.QUARANTINED:
+        if record.plan is Plan.RESTART:
+            self.start(record)
+        elif record.status is Status.QUARANTINED:
             record.plan = Plan.NONE
             self.state.save_actor(record)
-        elif record.plan is Plan.RESTART:
-            self.start(record)
         elif record.plan is Plan.STOP or self.state.is_shutting_down:
             self._stopped(record)
         elif record.status is Status.FAILED:
@@ -353,6 +353,9 @@ class Lifecycle:
     def stop(self, record: ActorRecord, plan: Plan = Plan.STOP) -> None:
         """Let the agent finish its turns and end; kill it after the grace period."""
         state = self.state
+        if self._is_lingering(record):
+            self._end_lingering(record, plan)
+            return
         if not record.has_process:
             state.timers.cancel(Due.RESTART, record.id)
             if record.status is Status.BACKOFF or plan is Plan.STOP:
@@ -367,6 +370,15 @@ class Lifecycle:
             record.status = Status.STOPPING
             self.post_stop(record)
         state.save_actor(record)
+
+    def _is_lingering(self, record: ActorRecord) -> bool:
+        """Say whether a failed or quarantined actor's process is not known to be gone (L1)."""
+        return not record.has_process and (record.pid is not None or record.channel is not None)
+
+    def _end_lingering(self, record: ActorRecord, plan: Plan) -> None:
+        record.plan = plan
+        self.kill_process(record)
+        self.state.save_actor(record)
 
     def post_stop(self, record: ActorRecord) -> None:
         """Tell the agent to end; it is killed if it has not by then."""
@@ -384,7 +396,7 @@ class Lifecycle:
     def restart(self, record: ActorRecord) -> None:
         """Replace the process; past restarts are forgiven."""
         self.forget_window(record)
-        if record.has_process:
+        if record.has_process or self._is_lingering(record):
             self.stop(record, Plan.RESTART)
         else:
             self.state.timers.cancel(Due.RESTART, record.id)

@@ -64,7 +64,7 @@ class Turns:
         turn = record.open.get(commit.turn)
         if record.is_refusing:
             return
-        if turn is None:
+        if turn is None or record.is_stale(turn, commit.sequence):
             self._refuse(record, commit, None)
         elif turn.is_cancelled:
             self._close(record, turn)

@@ -615,3 +615,74 @@ def test_killing_an_asker_whose_callee_waits_for_its_room_ends_both() -> None:
     assert answer == {"terminated": ["asker"]}
     assert world.core.statistics().get("syscalls_misfit", 0) == 0
     assert callee.last(Kind.CANCEL).turn == callee.turn_of("work")
+
+
+# --- what an agent or a kernel had begun before the kernel died ------------------------------
+
+
+def test_a_commit_of_a_dropped_attempt_is_not_taken_for_the_next_one() -> None:
+    world = World()
+    worker = world.spawn("worker")
+    world.client.tell(worker.id, "work")
+    turn = worker.turn_of("work")
+    world.turn()
+    route, worker.route = worker.route, b"nowhere"  # the commit does not arrive either
+    worker.commit(turn, worker.state(x=b"stale"))
+    world.routes.pop(route)
+
+    world.kill_kernel()
+    reconnect(worker, open=[], sent=worker.channel.next_sequence - 1)  # it has dropped its turns
+
+    assert refused_turns(worker) == [turn]
+    assert world.core.state.actors[worker.id].state == {}
+
+
+def outputs_of(world: World) -> list[Any]:
+    """Return the list into which all outputs of the core will go."""
+    seen: list[Any] = []
+    emit = world.emit
+    world.emit = lambda output: (seen.append(output.is_deferrable), emit(output))  # type: ignore
+    return seen
+
+
+def test_a_grant_that_opens_a_new_block_of_ids_waits_for_the_journal() -> None:
+    world = World()
+    worker = world.spawn("worker")
+    world.core.state.counter = world.core.state.reserved
+    seen = outputs_of(world)
+
+    world.client.tell(worker.id, "first of its block")
+    world.client.tell(worker.id, "second")
+
+    assert seen[:2] == [False, True]
+
+
+def test_a_grant_of_another_attempt_waits_for_the_journal() -> None:
+    world, asker, callee, turn = asking_pair(backoff_jitter=0)
+    asker.ask(turn, callee.id, "sum")
+    callee.commit(callee.turn_of("sum"), reply=1)
+    asker.fail(turn, boom())
+    seen = outputs_of(world)
+
+    world.advance(0.15)
+
+    assert asker.methods() == ["go", "go"]
+    assert seen[0] is False
+
+
+def test_a_failed_actor_is_restarted_only_when_its_process_is_gone() -> None:
+    world = World()
+    worker = world.spawn("worker")
+    error = encode_plain({"code": 303, "fields": boom().fields})
+    worker.crash()
+    worker = world.agent(worker.id)
+    worker.send(Envelope(Kind.BYE, worker.id, 0, error, flags=Flag.FAILED))
+    killed: list[Any] = []
+    run, world._run = world._run, killed.append  # commands are held
+
+    world.client.ask_system("restart", actor=worker.id)
+
+    assert [type(command).__name__ for command in killed] == ["KillProcess"]
+    world._run = run
+    world.exited(worker.id, worker.incarnation)
+    assert world.agent(worker.id).incarnation == 3

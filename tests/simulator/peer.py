@@ -86,6 +86,7 @@ class VirtualPeer:
             "epoch": self.epoch,
             "taken": self.channel.taken,
             "attempt": self._attempt,
+            "sent": self.channel.next_sequence - 1,
             "open": [],
             **self.hello_facts(),
         }
