@@ -91,6 +91,13 @@ class Channel:
             done.append(envelope)
         return done
 
+    def kept_as_sent(self) -> tuple[Envelope, ...]:
+        """Return what must be resent, each with the mark it first carried.
+
+        A mark tells what was accepted, but for the refusals before it: it must not outrun them.
+        """
+        return tuple(self._kept)
+
     def unacknowledged(self) -> Iterable[Envelope]:
         """Return what must be resent, oldest first, with the present mark."""
         for envelope in self._kept:

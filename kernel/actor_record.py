@@ -101,6 +101,7 @@ class ActorRecord:
     channel: Channel | None = None
     route: bytes | None = None
     told: int = 0  # the mark it was last told
+    resent_to: int = 0  # up to here envelopes were sent again, with the marks they carried
     attempt: int = 0  # number of its connection, as it counts them
     commit: list[Any] = field(default_factory=list)  # envelopes of a commit still arriving
     is_refusing: bool = False

@@ -166,8 +166,10 @@ class Core:
         )
         for route, (peer, batch) in state.outgoing.items():
             for envelope in batch:
-                envelope.acknowledged = peer.told  # it must not outrun a refusal further on
-            if peer.channel is not None and not output.is_deferrable:
+                if not 0 < envelope.sequence <= peer.resent_to:
+                    envelope.acknowledged = peer.told  # it must not outrun a refusal further on
+            is_news = not 0 < batch[-1].sequence <= peer.resent_to
+            if peer.channel is not None and is_news and not output.is_deferrable:
                 batch[-1].acknowledged = peer.told = peer.channel.covered
                 self._ack_later.pop(peer.id, None)
             output.frames.append((route, batch))
@@ -338,7 +340,8 @@ class Core:
             now = (state.epoch, channel.next_sequence - channel.num_kept)
             progress[peer.id] = now
             if self._progress.get(peer.id) == now:
-                for envelope in channel.unacknowledged():
+                peer.resent_to = channel.next_sequence - 1
+                for envelope in channel.kept_as_sent():
                     state.post_unnumbered(peer.route, envelope, peer)
                 state.counters.add("resends")
         self._progress = progress

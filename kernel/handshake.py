@@ -109,7 +109,8 @@ class Handshake:
         assert channel is not None
         self.delivery.acknowledged(record, hello["taken"])
         self._send_welcome(route, record, state={}, is_resumed=True)
-        for kept in channel.unacknowledged():
+        record.resent_to = channel.next_sequence - 1
+        for kept in channel.kept_as_sent():
             self.state.post_unnumbered(route, kept, record)
 
     def _attach(self, route: bytes, record: ActorRecord, hello: Hello, *, is_new: bool) -> None:
@@ -119,6 +120,7 @@ class Handshake:
             taken = self.state.marks.get(record.id, 0)
         record.channel = self.state.new_channel(taken)
         record.told = taken
+        record.resent_to = 0
         record.sent_before = 0 if is_new else hello.get("sent", 0)
         self._learn(record, hello)
         self._send_welcome(route, record, state=record.state, is_resumed=False)
@@ -224,6 +226,7 @@ class Handshake:
         taken = session.channel.taken
         session.channel = state.new_channel(taken)
         session.told = taken
+        session.resent_to = 0
         self._send_welcome(route, session, state={}, is_resumed=False)
         for call in state.calls.of_owner(identifier):
             self.streams.replay(call)
@@ -304,7 +307,7 @@ class Handshake:
         A client takes a tell for accepted when it is covered, so it must hear of that first.
         """
         if isinstance(peer, Session) and peer.channel is not None:
-            told = [kept.index for kept in peer.channel.unacknowledged() if kept.kind == Kind.HELD]
+            told = [kept.index for kept in peer.channel.kept_as_sent() if kept.kind == Kind.HELD]
             answers = [call.answer for call in self.state.calls.of_owner(peer.id)]
             told += [a.index for a in answers if a is not None and a.kind == Kind.REFUSED]
             return min([covered, *(number - 1 for number in told)])

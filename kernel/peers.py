@@ -20,6 +20,7 @@ class Session:
     route: bytes | None
     held: dict[int, int] = field(default_factory=dict)  # message id -> correlation, waits for room
     told: int = 0  # the mark it was last told
+    resent_to: int = 0  # up to here envelopes were sent again, with the marks they carried
     heard_ns: int = 0
     incarnation: int = 0  # always 0; agents have some
     attempt: int = 0  # number of its connection, as it counts them

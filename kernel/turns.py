@@ -257,7 +257,10 @@ class Turns:
                 self.delivery.forget_call(call)
 
     def _bury(self, message: Message, reason: str, error: LLMOSError | None) -> None:
-        self.delivery.dead_letter(message, reason, error)
+        if is_start(message):
+            self.end_turn(message)  # of no use to anybody: each incarnation gets its own
+        else:
+            self.delivery.dead_letter(message, reason, error)
 
     def _max_attempts(self, record: ActorRecord) -> int:
         return record.spec.get("max_attempts") or self.state.config.max_attempts

@@ -48,8 +48,7 @@ def _report(seed: int, violation: Violation, *, verbose: bool, brief: bool) -> N
     print(f"seed {seed}: {violation}"[: 400 if brief else None])
     if brief:
         return
-    story = getattr(violation, "story", [])
-    print("\n".join(story if verbose else story[-60:]))
+    print("\n".join(violation.story if verbose else violation.story[-60:]))
     if violation.__cause__ is not None:
         traceback.print_exception(violation.__cause__)
     print(f"seed {seed}: {violation}")

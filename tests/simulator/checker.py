@@ -167,8 +167,8 @@ class Checker:
 
     def _read(self, core: Core, changes: WriteSet) -> None:
         self.evidence.read(changes)
-        for identifier, row in changes.tables.get("message", {}).items():
-            message = self.messages.get(identifier)  # type: ignore[arg-type]
+        for identifier, row in rows_of(changes, "message").items():
+            message = self.messages.get(identifier)
             if (
                 row is None
                 and message is not None
@@ -177,14 +177,14 @@ class Checker:
                 self.evidence.allow(message.receiver, message.id)
         self._accept(changes)
         self.evidence.check_effects(core)
-        for identifier, row in changes.tables.get("answer", {}).items():
+        for identifier, row in rows_of(changes, "answer").items():
             if row is not None:
-                self._on_answer_row(int(identifier), row[0])  # type: ignore[call-overload]
+                self._on_answer_row(identifier, row[0])
         self._end(core, changes)
 
     def _accept(self, changes: WriteSet) -> None:
-        for identifier, row in changes.tables.get("message", {}).items():
-            known = self.messages.get(identifier)  # type: ignore[arg-type]
+        for identifier, row in rows_of(changes, "message").items():
+            known = self.messages.get(identifier)
             if row is None:
                 continue
             if known is not None:
@@ -229,21 +229,23 @@ class Checker:
         )
 
     def _end(self, core: Core, changes: WriteSet) -> None:
-        letters = {
-            row[0].message
-            for row in changes.tables.get("dead_letter", {}).values()
-            if row is not None
-        }
-        for row in changes.tables.get("dead_letter", {}).values():
-            if row is not None and row[0].message not in self.messages:
-                message = describe(row[0])  # it was accepted and buried in one loop turn
-                message.end = "dead letter"
-                self.messages[message.id] = message
-        for identifier, row in changes.tables.get("message", {}).items():
-            if row is None:
-                message = self.messages.get(identifier)  # type: ignore[arg-type]
-                if message is not None and not message.end:
-                    self._end_one(core, message, letters)
+        letters = self._read_letters(changes)
+        for identifier, row in rows_of(changes, "message").items():
+            message = self.messages.get(identifier)
+            if row is None and message is not None and not message.end:
+                self._end_one(core, message, letters)
+
+    def _read_letters(self, changes: WriteSet) -> set[int]:
+        """Return the messages that became dead letters."""
+        found: set[int] = set()
+        for row in rows_of(changes, "dead_letter").values():
+            if row is not None:
+                found.add(row[0].message)
+                if row[0].message not in self.messages:
+                    buried = describe(row[0])  # it was accepted and buried in one loop turn
+                    buried.end = "dead letter"
+                    self.messages[buried.id] = buried
+        return found
 
     def _end_one(self, core: Core, message: Accepted, letters: set[int]) -> None:
         committed = message.id in self.evidence.fresh
@@ -300,6 +302,8 @@ class Checker:
             self._check_acceptances(client)
 
     def _check_acceptances(self, client: VirtualClient) -> None:
+        if not client.is_alive and self.simulation.plan.loss:
+            return  # a refusal was lost in the midst of a connection, and cannot come any more
         for correlation, uid in client.accepted:
             if uid.endswith("keyed") or self.simulation.plan.config.dead_letters < 10:
                 continue  # it may stand for another, or be a letter that was dropped at once
@@ -313,6 +317,12 @@ class Checker:
 
     def _found(self, sender: int, uid: str) -> list[Accepted]:
         return [m for m in self.messages.values() if m.sender == sender and m.uid == uid]
+
+
+def rows_of(changes: WriteSet, table: str) -> dict[int, Any]:
+    """Return what a write set says of a table whose keys are ids."""
+    rows: dict[Any, Any] = changes.tables.get(table, {})
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipc.plain import decode_plain
 from ipc.protocol import Kind
@@ -30,7 +30,8 @@ class Evidence:
         """Take note of the turns that a write set has committed."""
         self.fresh = {}
         found: dict[int, list[tuple[int, int]]] = {}
-        for (actor, name), row in changes.tables.get("state", {}).items():  # type: ignore[misc]
+        rows: dict[Any, Any] = changes.tables.get("state", {})
+        for (actor, name), row in rows.items():
             if row is not None and name[0] == "d":
                 number, message = decode_plain(row[0])
                 found.setdefault(actor, []).append((number, message))

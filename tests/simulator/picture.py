@@ -8,7 +8,7 @@ import msgpack
 
 from kernel.core import Core
 from kernel.records import Snapshot
-from kernel.state import signed
+from kernel.state import Peer, signed
 from tests.simulator import invariants
 from tests.simulator.violation import Violation, demand
 
@@ -105,7 +105,8 @@ def _without(row: dict[str, Any]) -> dict[str, Any]:
 
 def _compare_marks(rows: Snapshot, core: Core) -> None:
     state = core.state
-    for peer in [*state.actors.values(), *state.peers.sessions.values()]:
+    peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
+    for peer in peers:
         channel = peer.channel
         row = rows["mark"].get(signed(peer.id))
         if channel is not None and channel.covered:

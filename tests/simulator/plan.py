@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from kernel.config import KernelConfig
+from kernel.config import KernelConfig, load_config
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -43,7 +43,9 @@ def draw_plan(rng: random.Random, scale: float = 1.0) -> Plan:
     def some(rate: float, chance: float = 0.6) -> float:
         return rate * rng.uniform(0.3, 1.5) if rng.random() < chance else 0.0
 
-    config = KernelConfig(
+    config = load_config(
+        None,
+        {},
         turn_slots=rng.choice([1, 2, 4, 64]),
         turn_quantum=rng.choice([1, 2, 8, 64]),
         mailbox_messages=rng.choice([3, 8, 4096]),

@@ -159,17 +159,19 @@ def run_seed(
     """Live the history of a seed.
 
     Raises:
-        Violation: a promise or an invariant is broken; the note holds the last events.
+        Violation: a promise or an invariant is broken; its story holds the last events.
     """
     simulation = Simulation(seed, parts or Parts(), scale=scale, verbose=verbose)
     try:
         return simulation.run()
-    except Violation as violation:
-        violation.story = simulation.world.story()  # type: ignore[attr-defined]
-        violation.add_note(f"seed {seed}")
-        raise
+    except Violation as found:
+        raise _tell(found, simulation, seed) from found.__cause__
     except Exception as problem:
-        violation = Violation("the core does not fail", repr(problem))
-        violation.story = simulation.world.story()  # type: ignore[attr-defined]
-        violation.add_note(f"seed {seed}")
-        raise violation from problem
+        failure = Violation("the core does not fail", repr(problem))
+        raise _tell(failure, simulation, seed) from problem
+
+
+def _tell(found: Violation, simulation: Simulation, seed: int) -> Violation:
+    found.story = simulation.world.story()
+    found.add_note(f"seed {seed}")
+    return found

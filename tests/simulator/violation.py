@@ -8,6 +8,7 @@ class Violation(Exception):
 
     def __init__(self, promise: str, text: str) -> None:
         self.promise = promise
+        self.story: list[str] = []  # the last events before it
         super().__init__(f"{promise}: {text}")
 
 
