@@ -226,7 +226,7 @@ class Sending:
                 for wish in waiting:
                     if (
                         isinstance(wish, Reservation)
-                        and wish.sender == record.id
+                        and wish.turn == turn.message.id
                         and wish.correlation == correlation
                     ):
                         waiting.remove(wish)  # type: ignore[union-attr]
@@ -411,7 +411,7 @@ class Sending:
             found += [turn.message.id for turn in record.running]
         if record.mailbox.lent_messages:
             for borrower in self.state.actors.values():
-                if actor in borrower.lent:
+                if borrower.lent.get(actor, (0, 0))[0]:
                     if not borrower.open:
                         return None  # it has been asked to give it back
                     found += [turn.message.id for turn in borrower.running]

@@ -686,3 +686,21 @@ def test_a_failed_actor_is_restarted_only_when_its_process_is_gone() -> None:
     world._run = run
     world.exited(worker.id, worker.incarnation)
     assert world.agent(worker.id).incarnation == 3
+
+
+def test_room_forgone_by_one_turn_leaves_the_wait_of_another_alone() -> None:
+    world = World(mailbox_messages=1)
+    worker, full = world.spawn("worker", declares={"concurrency": 2}), world.spawn("full")
+    world.introduce(worker, full)
+    world.client.tell(full.id, "fills it")
+    world.client.ask(worker.id, "one", priority=4)
+    turns = [worker.turn_of("one")]
+    record = world.core.state.actors[worker.id]
+    record.mailbox.limit_messages = 5
+    world.client.ask(worker.id, "two")
+    turns.append(worker.turn_of("two"))
+    numbers = [reserve(worker, turn, full.id) for turn in turns]
+
+    worker.send(Envelope(Kind.CANCEL, worker.id, correlation=numbers[1]))
+
+    assert [record.open[turn].reservations for turn in turns] == [[full.id], []]
