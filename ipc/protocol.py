@@ -51,6 +51,7 @@ A turn's commit, numbered, agent to kernel
               TIMER (correlation = timer id, deadline = delay ns, payload = a TELL's payload to
               itself; CANCELLED: cancel it) · PUBLISH (body: [topic, payload bytes]) ·
               WATCH (body: [operation, ...], operations in ``WATCH_OPERATIONS``).
+    A PUBLISH's payload is that of a TELL: method "$event", args [topic, ...].
     After REFUSED with a turn the agent drops its turns and grants, sends RESUME, gets STATE
     (body: the whole {key: bytes}) and then its messages again. Commits sent before RESUME
     are refused too. With STATE, nothing is lent to the agent any more.
@@ -62,6 +63,9 @@ Room for tells made inside turns, numbered
               was asked). Unused credit stays lent after the turn.
     RECALL    kernel to agent: receiver; others wait for that room.
     RETURN    agent to kernel: receiver, body: [messages, bytes] given back.
+
+Engines (drivers that compute completions): ENGINE, PREPARE, PREPARED, PLAN, REPORT, CALL, PIECE,
+DONE; numbered; ipc/engine.py tells their bodies and their order.
 
 Credits, grants and kernel-to-agent numbers are void in a new kernel epoch. What a turn had
 reserved by then is admitted over the limit, and counted.
@@ -113,6 +117,15 @@ class Kind(IntEnum):
     CREDIT = 31
     RECALL = 32
     RETURN = 33
+
+    ENGINE = 40
+    PREPARE = 41
+    PREPARED = 42
+    PLAN = 43
+    REPORT = 44
+    CALL = 45
+    PIECE = 46
+    DONE = 47
 
 
 UNNUMBERED = frozenset({Kind.HELLO, Kind.WELCOME, Kind.REJECT, Kind.ACK, Kind.TICK})
@@ -182,6 +195,7 @@ class Declares(TypedDict, total=False):
     strategy: str  # one_for_one | one_for_all | rest_for_one
     intensity: int
     period_s: float
+    driver: str  # "engine": it computes completions (ipc/engine.py)
 
 
 class Welcome(TypedDict):
