@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from actors.driver import Driver
 from actors.execution import Execution
 from actors.host import Host, Identity
 from actors.peer import Peer
@@ -125,6 +126,12 @@ class AgentRuntime:
             self.port.calls.lend_again()
             if self._awaits_state and not self.peer.keeps(Kind.RESUME):
                 self.peer.post(Envelope(Kind.RESUME, self.identity.actor))
+        if (is_first or is_fresh) and self._driver is not None:
+            self._driver.linked()
+
+    @property
+    def _driver(self) -> Driver | None:
+        return self._execution.driver if self._execution is not None else None
 
     def rejected(self, error: LLMOSError) -> None:
         """See actors.peer.Listener. A fenced agent must end at once."""
@@ -135,6 +142,8 @@ class AgentRuntime:
         action = self._actions.get(envelope.kind)
         if action is not None:
             action(envelope)
+        elif (driver := self._driver) is not None:
+            driver.take(envelope)
 
     def covered(self, envelopes: list[Envelope]) -> None:
         """See actors.peer.Listener."""
