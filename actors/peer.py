@@ -183,6 +183,11 @@ class Peer:
         self._send_ack()
 
     @property
+    def is_greeting(self) -> bool:
+        """Say whether the kernel has been told where we stand, and has not answered yet."""
+        return self._transmit is not None and not self.is_up
+
+    @property
     def is_drained(self) -> bool:
         """Say whether the kernel has everything we posted."""
         return not self.channel.num_kept and not self._overflow

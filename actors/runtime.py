@@ -11,7 +11,8 @@ Invariants:
   I1  at most ``concurrency`` handlers run, those of given-up turns included, until they end.
   I2  every granted message is answered by exactly one COMMIT, or was dropped for a reason the
       kernel knows: a refusal, a new epoch (unstarted ones), a stop.
-  I3  ``hello`` reports each turn begun whose commit the kernel may not have.
+  I3  ``hello`` reports each turn begun whose commit the kernel may not have; none begins
+      between it and the kernel's answer.
 
 Cost: see bench; about 25 us of CPU for an ask that does nothing, the socket included.
 """
@@ -161,8 +162,8 @@ class AgentRuntime:
         started_ns = flushed_ns = 0
         try:
             while self._queue and self.num_running < self._concurrency:
-                if self._is_stopping or self._awaits_state:
-                    break
+                if self._is_stopping or self._awaits_state or self.peer.is_greeting:
+                    break  # I3: what begins after HELLO would be granted again, and run twice
                 self._start(self._queue.popleft())
                 if self._queue:
                     now = self.host.clock.monotonic_ns()
@@ -208,6 +209,10 @@ class AgentRuntime:
             turn.credit += envelope.index
             if turn.credit_waiter is not None:
                 turn.credit_waiter.resolve(None)
+            return
+        for queued in self._queue:
+            if queued.message == envelope.turn:
+                queued.index += envelope.index  # the turn begins with all that was lent
 
     def _on_recall(self, envelope: Envelope) -> None:
         self.port.room.recall(envelope.receiver)

@@ -4,7 +4,9 @@ What it is not: the byte layout (ipc/envelope.py) or the numbering (ipc/channel.
 "Body" below is msgpack by ipc/payload.py. Kernel = actor id 0.
 
 Handshake, unnumbered
-    HELLO     peer to kernel, the first envelope of each connection. Body: Hello.
+    HELLO     peer to kernel, the first envelope of each connection. Body: Hello. Until WELCOME
+              an agent begins no turn: a new kernel epoch takes those in ``open`` for begun, and
+              grants all others again.
     WELCOME   kernel to peer. Body: Welcome. The peer then resends what is above ``taken``.
     REJECT    kernel to peer. Body: error. FencedError: the process must end itself.
     ACK       either way; only ``acknowledged`` means something.

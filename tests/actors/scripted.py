@@ -64,8 +64,16 @@ class ScriptedKernel:
 
     def connect(self, *, state: dict[str, bytes] | None = None, **changes: Any) -> None:
         """Connect the agent and welcome it."""
+        self.hear_hello()
+        self.welcome(state=state, **changes)
+
+    def hear_hello(self) -> None:
+        """Connect the agent, and do not answer yet."""
         self.runtime.peer.connected(self._take)
         self.hello = decode_plain(self.drain()[0].payload)
+
+    def welcome(self, *, state: dict[str, bytes] | None = None, **changes: Any) -> None:
+        """Answer the agent's hello."""
         welcome = {
             "epoch": self.epoch,
             "generation": 1,
@@ -82,10 +90,14 @@ class ScriptedKernel:
 
     def restart(self) -> None:
         """A new kernel epoch: our numbers begin at 1; the agent says hello again."""
+        self.die()
+        self.connect()
+
+    def die(self) -> None:
+        """The connection is lost; the next one is to a new kernel epoch."""
         self.runtime.peer.disconnected()
         self.epoch += 1
         self._sequence = 0
-        self.connect()
 
     def _take(self, envelopes: list[Envelope]) -> None:
         parts = [bytes(part) for part in wire.encode(envelopes)]

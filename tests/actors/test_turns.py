@@ -379,6 +379,33 @@ def test_in_a_new_epoch_open_turns_are_reported_and_grants_dropped(
     assert [e.turn for e in sent if e.kind == Kind.COMMIT] == [1002]
 
 
+def test_between_hello_and_welcome_no_turn_begins(kernel: ScriptedKernel) -> None:
+    kernel.ask("patient", 5.0)
+    granted = kernel.message(Kind.ASK, "add", 1)
+    kernel.give(granted.copy())
+    kernel.die()
+
+    kernel.hear_hello()
+    kernel.run(6)  # the open turn ends: there would be room for the next
+    kernel.welcome()
+    sent = kernel.give(granted.copy())
+
+    assert kernel.hello["open"] == [1001]
+    assert [e.turn for e in sent if e.kind == Kind.COMMIT] == [1001, 1002]
+
+
+def test_a_resumed_link_lets_granted_turns_begin(kernel: ScriptedKernel) -> None:
+    kernel.ask("patient", 5.0)
+    kernel.tell("echo", "granted")
+    kernel.runtime.peer.disconnected()
+
+    kernel.hear_hello()
+    kernel.run(6)
+    kernel.welcome(resumed=True)
+
+    assert [e.turn for e in kernel.drain() if e.kind == Kind.COMMIT] == [1001, 1002]
+
+
 def test_a_stop_finishes_the_open_turn_and_says_farewell(kernel: ScriptedKernel) -> None:
     kernel.ask("patient", 5.0)
     kernel.tell("echo", "granted")
