@@ -137,7 +137,7 @@ class Peer:
         """Take one decoded batch from the connection."""
         channel = self.channel
         listener = self._listener
-        wants_ack = mark = 0
+        wants_ack = mark = 0  # the mark: of envelopes before which nothing is missing
         self._corks += 1
         try:
             for envelope in envelopes:
@@ -146,9 +146,12 @@ class Peer:
                         channel.cover()
                         wants_ack |= envelope.flags & _WANT_ACK
                         listener.handle(envelope)
+                        if envelope.acknowledged > mark:
+                            mark = envelope.acknowledged
                 else:
                     self._unnumbered(envelope)
-                mark = max(mark, envelope.acknowledged)
+                    if envelope.acknowledged > mark and envelope.message <= channel.taken:
+                        mark = envelope.acknowledged
             # After the whole batch: what it says of our envelopes (HELD, REFUSED) comes first.
             if mark > self._progress and self.is_up:
                 self._acknowledge(mark)

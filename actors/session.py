@@ -326,10 +326,18 @@ class AsyncClient:
         """The link is up."""
         if self._limits is not None and is_fresh:
             self.calls.lend_again()
+            self._accept_held()
         self._limits = welcome["limits"]
         if self._link is not None:
             self._link.alive()
         self._ready.resolve(None)
+
+    def _accept_held(self) -> None:
+        """Tells that waited for room are journaled; the new kernel says no more of them."""
+        for correlation, wait in list(self._tells.items()):
+            if wait.is_held:
+                del self._tells[correlation]
+                wait.resolve(None)
 
     def rejected(self, error: LLMOSError) -> None:
         """The kernel will not have this session, or not any more."""

@@ -9,14 +9,17 @@ Handshake, unnumbered
               grants all others again.
     WELCOME   kernel to peer. Body: Welcome. The peer then resends what is above ``taken``.
     REJECT    kernel to peer. Body: error. FencedError: the process must end itself.
-    ACK       either way; only ``acknowledged`` means something.
+    ACK       either way; ``acknowledged``, and from the kernel message = the number of the last
+              envelope it has sent before: who has not taken that one ignores the mark.
     TICK      an agent's watchdog thread, over a connection of its own, when the event loop
               has not moved. sender = actor, message = incarnation, turn = open turn,
               index = milliseconds the loop has been stuck, payload = token.
 
 ``acknowledged`` is cumulative, rides on every envelope, and is applied after the
-envelope's own content. The kernel acknowledges only what is journaled (or refused
-by number). WANT_ACK asks for an ACK at the end of this kernel loop turn instead of lazily.
+envelope's own content; that of a numbered envelope which is not taken, because one before it is
+missing, is not applied: a REFUSED or HELD may be on its way. The kernel acknowledges only what
+is journaled (or refused by number). WANT_ACK asks for an ACK at the end of this kernel loop
+turn instead of lazily.
 
 Messages, numbered
     TELL      body: [method, args, kwargs]. Outside turns it is sent by itself; correlation =
@@ -36,7 +39,8 @@ Messages, numbered
     STREAM_CREDIT  asker to kernel: correlation = the call, index = further items it will take.
               Kernel to callee: turn = the turn, index likewise.
     HELD      kernel to client: correlation = a tell that waits for room; not yet accepted
-              although acknowledged (it is journaled and keeps its place).
+              although acknowledged (it is journaled and keeps its place). In a new kernel
+              epoch it is accepted: nobody stands in line for the client any more.
     ACCEPTED  kernel to client: correlation = a held tell that has room now.
     REFUSED   kernel to peer: correlation = what was refused, or turn = the commit that was.
               Body: error. Nothing of it was applied.

@@ -426,7 +426,9 @@ class Core:
     def _want_ack(self, peer: Peer) -> None:
         """Acknowledge at the end of this loop turn, whatever else is sent."""
         if peer.route is not None and peer.route not in self.state.outgoing:
-            self.state.post_unnumbered(peer.route, Envelope(Kind.ACK, 0, peer.id), peer)
+            last = peer.channel.next_sequence - 1 if peer.channel is not None else 0
+            ack = Envelope(Kind.ACK, 0, peer.id, message=last)  # a lost refusal stops its mark
+            self.state.post_unnumbered(peer.route, ack, peer)
 
     def _send_late_acks(self) -> None:
         later, self._ack_later = self._ack_later, {}

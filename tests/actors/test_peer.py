@@ -168,6 +168,31 @@ def test_no_progress_for_a_second_sends_again(rig: Rig) -> None:
     assert rig.run(RESEND_S * 3) == []
 
 
+def test_a_mark_behind_a_gap_is_not_believed(rig: Rig) -> None:
+    rig.connect()
+    for index in (1, 2):
+        rig.peer.post(tell(index))
+    rig.run()
+
+    rig.peer.receive([tell(8, sequence=2, acknowledged=2)])  # number 1 was lost: a refusal?
+    assert rig.owner.covered_ == []
+    rig.peer.receive([tell(7, sequence=1, acknowledged=1), tell(8, sequence=2, acknowledged=2)])
+
+    assert rig.owner.covered_ == [1, 2]
+
+
+def test_an_acknowledgement_sent_behind_something_lost_is_not_believed(rig: Rig) -> None:
+    rig.connect()
+    rig.peer.post(tell(1))
+    rig.run()
+
+    rig.peer.receive([Envelope(Kind.ACK, acknowledged=1, message=1)])
+    assert rig.owner.covered_ == []
+    rig.peer.receive([tell(7, sequence=1), Envelope(Kind.ACK, acknowledged=1, message=1)])
+
+    assert rig.owner.covered_ == [1]
+
+
 def test_a_wanted_acknowledgement_is_given_at_once_another_lazily(rig: Rig) -> None:
     rig.connect()
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
 from ext.wire import Envelope
 from ipc.errors import BY_CODE, RemoteError
 from ipc.ids import new_session_id
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
-from kernel.output import WatchProcess
+from kernel.output import Output, WatchProcess
 from tests.kernel.world import SECOND, ScriptedAgent, ScriptedClient, World, body
 
 
@@ -48,6 +50,31 @@ def reserve(agent: ScriptedAgent, turn: int, receiver: int, size: int = 200) -> 
 
 def refused_turns(agent: ScriptedAgent) -> list[int]:
     return [e.turn for e in agent.got if e.kind == Kind.REFUSED and e.turn]
+
+
+def tells_to_a_full_mailbox(world: World, count: int) -> list[Envelope]:
+    """Return numbered tells that will be refused."""
+    worker = world.spawn("worker")
+    world.client.tell(worker.id, "first")
+    numbers = [world.client.next_correlation() for _ in range(count)]
+    tells = [
+        Envelope(Kind.TELL, world.client.id, worker.id, body("x"), correlation=n, flags=Flag.NOWAIT)
+        for n in numbers
+    ]
+    return [world.client.channel.number(tell) for tell in tells]
+
+
+def outputs_to(world: World, route: bytes) -> list[Envelope]:
+    """Return a list that fills with what the kernel sends on a connection."""
+    said: list[Envelope] = []
+    emit = world.emit
+
+    def listen(output: Output) -> None:
+        said.extend(e.copy() for where, batch in output.frames if where == route for e in batch)
+        emit(output)
+
+    world.emit = listen  # type: ignore[method-assign]
+    return said
 
 
 # --- marks: what a kernel may say that it has ------------------------------------------------
@@ -104,14 +131,7 @@ def test_a_failed_turn_is_not_taken_for_an_open_one_by_the_next_kernel() -> None
 
 def test_an_acknowledgement_does_not_outrun_the_refusal_behind_it() -> None:
     world = World(mailbox_messages=1)
-    worker = world.spawn("worker")
-    world.client.tell(worker.id, "first")
-    numbers = [world.client.next_correlation() for _ in range(2)]
-    tells = [
-        Envelope(Kind.TELL, world.client.id, worker.id, body("x"), correlation=n, flags=Flag.NOWAIT)
-        for n in numbers
-    ]
-    sent = [world.client.channel.number(tell) for tell in tells]
+    sent = tells_to_a_full_mailbox(world, 2)
     world.now_ns += 1000
     world.core.begin(world.now_ns, world.now_ns)
     world.core.receive(world.client.route, sent)
@@ -120,6 +140,41 @@ def test_an_acknowledgement_does_not_outrun_the_refusal_behind_it() -> None:
 
     assert [e.kind for e in batch] == [Kind.REFUSED, Kind.REFUSED]
     assert batch[0].acknowledged < sent[0].sequence <= batch[1].acknowledged
+
+
+def test_a_lone_acknowledgement_names_the_envelope_it_was_sent_behind() -> None:
+    world = World(mailbox_messages=1)
+    sent = tells_to_a_full_mailbox(world, 1)
+    said = outputs_to(world, world.client.route)
+    world.routes.pop(world.client.route)  # the refusal is lost in the midst of a connection
+    world.turn(world.client.route, sent)
+
+    world.turn(world.client.route, sent)  # sent again, for want of an answer
+
+    refusal, acknowledgement = said
+    assert (refusal.kind, acknowledgement.kind) == (Kind.REFUSED, Kind.ACK)
+    assert acknowledgement.acknowledged == sent[0].sequence
+    assert acknowledgement.message == refusal.sequence
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_welcome_tells_no_mark_beyond_a_refusal_that_was_lost(is_killed: bool) -> None:
+    world = World(mailbox_messages=1)
+    sent = tells_to_a_full_mailbox(world, 2)
+    world.routes.pop(world.client.route)  # both refusals are lost
+    world.turn(world.client.route, sent)
+    if is_killed:
+        world.kill_kernel()
+
+    route = world.client.route = world.new_route()
+    said = outputs_to(world, route)
+    world.turn(route, [world.client.hello()])
+
+    welcome, first, second = said
+    assert [first.kind, second.kind] == [Kind.REFUSED, Kind.REFUSED]
+    assert decode_plain(welcome.payload)["taken"] == sent[0].sequence - 1
+    assert first.acknowledged < sent[1].sequence
+    assert welcome.acknowledged < sent[0].sequence
 
 
 # --- hellos ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tests.simulator.peer import VirtualPeer
 from tests.simulator.plan import MS, S
 from tests.simulator.script import Script, refs_of
 from tests.simulator.turn import FIRST_CREDIT, VirtualCall
+from tests.simulator.violation import demand
 
 if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
@@ -161,10 +162,10 @@ class VirtualClient(VirtualPeer):
 
     def _on_refused(self, envelope: Envelope) -> None:
         uid = self.tells.pop(envelope.correlation, None)
-        uid = uid or next((u for c, u in self.accepted if c == envelope.correlation), None)
         if uid is not None:
-            self.accepted = [pair for pair in self.accepted if pair[0] != envelope.correlation]
             self.refused.append((envelope.correlation, uid))
+        accepted = next((u for c, u in self.accepted if c == envelope.correlation), None)
+        demand(accepted is None, "at least once", f"{accepted} is refused, and was accepted")
         call = self.calls.pop(envelope.correlation, None)
         if call is not None:
             call.fail(from_wire(decode_plain(envelope.payload)))
