@@ -568,6 +568,25 @@ def test_a_ring_that_closes_when_another_answer_comes_is_broken() -> None:
     assert error_name(callee.answer(number)) == "DeadlockError"
 
 
+def test_a_recorded_answer_is_not_taken_for_an_ask_that_closes_a_ring() -> None:
+    world, asker, callee, turn = asking_pair(backoff_jitter=0)
+    third = world.spawn("third")
+    world.introduce(asker, third)
+    asker.ask(turn, callee.id, "sum")
+    callee.commit(callee.turn_of("sum"), reply=1)
+    asker.fail(turn, boom())
+    world.advance(0.2)  # the second attempt begins
+    asker.ask(turn, third.id, "slow")
+    asker.ask(turn, asker.id, "itself")  # a ring, as soon as the third has answered
+    third.commit(third.turn_of("slow"), reply=2)
+
+    number = asker.ask(turn, callee.id, "sum")
+
+    answers = [e.kind for e in asker.got if e.correlation == number and e.turn == turn]
+    assert answers == [Kind.REPLY]
+    assert asker.answer(number) == 1
+
+
 # --- ends ------------------------------------------------------------------------------------
 
 
