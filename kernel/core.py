@@ -44,7 +44,7 @@ from kernel.turns import Turns
 
 ACK_EVERY = 64  # envelopes taken from one peer before it is told without being asked
 ACK_DELAY_NS = 20_000_000
-SWEEP_NS = 1_000_000_000  # resend to peers without progress, expire sessions and keys
+SWEEP_NS = 1_000_000_000  # resend to peers without progress; expire sessions, keys, letters
 
 
 class Core:
@@ -326,10 +326,11 @@ class Core:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Once a second: resend where nothing moved, forget sessions and keys that are old."""
+        """Once a second: resend where nothing moved; forget what is too old."""
         state = self.state
         state.timers.set(Due.SWEEP, 0, state.now_ns + SWEEP_NS)
         self.handshake.expire_sessions()
+        self.delivery.letters.expire()
         self._break_old_rings()
         progress: dict[int, tuple[int, int]] = {}
         peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
