@@ -29,6 +29,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Hello, Kind, Welcome
 
 RESEND_S = 1.0  # without progress of the kernel's mark
+WELCOME_S = 15.0  # a kernel may take seconds to recover; beyond this the hello is taken for lost
 LAZY_ACK_S = 0.2  # an acknowledgement waits that long for an envelope to ride on
 _FIRST_WINDOW = 1024
 _RESEND_AT_ONCE = 256  # envelopes
@@ -89,9 +90,15 @@ class Peer:
         self._progress_seen = 0
         self._resend_timer: asyncio.TimerHandle | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
+        self._welcome_timer: asyncio.TimerHandle | None = None
 
-    def connected(self, transmit: Transmit) -> None:
-        """A connection is there: say hello on it."""
+    def connected(self, transmit: Transmit, give_up: Callable[[], None] | None = None) -> None:
+        """A connection is there: say hello on it.
+
+        give_up: called if the hello is not answered within ``WELCOME_S``; a connection says hello
+            once, so another one must be made.
+        """
+        self._expect_welcome(give_up)
         self.is_up = False
         self._outbox.clear()
         self._transmit = transmit
@@ -106,6 +113,7 @@ class Peer:
 
     def disconnected(self) -> None:
         """The connection is gone; what is posted from now on waits for the next."""
+        self._expect_welcome(None)
         self.is_up = False
         self._transmit = None
         self._outbox.clear()
@@ -219,7 +227,17 @@ class Peer:
         self._is_flush_due = False
         self.flush()
 
+    def _expect_welcome(self, give_up: Callable[[], None] | None) -> None:
+        """Begin to wait for the answer to a hello; give_up=None: it has come, or cannot come."""
+        if self._welcome_timer is not None:
+            self._welcome_timer.cancel()
+            self._welcome_timer = None
+        if give_up is not None:
+            self._welcome_timer = self._loop.call_later(WELCOME_S, give_up)
+
     def _unnumbered(self, envelope: Envelope) -> None:
+        if envelope.kind in (Kind.WELCOME, Kind.REJECT):
+            self._expect_welcome(None)
         if envelope.kind == Kind.WELCOME:
             self._welcome(cast(Welcome, decode_plain(envelope.payload)))
         elif envelope.kind == Kind.REJECT:

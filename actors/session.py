@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, overload
 from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk
 from actors.link import Link
-from actors.peer import Peer
+from actors.peer import WELCOME_S, Peer
 from actors.port import rebuilder
 from actors.reference import ActorRef, Call, Port
 from actors.spawning import NameClass, make_spec, name_class
@@ -53,7 +53,6 @@ A = TypeVar("A")
 
 BEAT_S = 15.0  # an idle session says that it lives; the kernel forgets it after a minute
 FAREWELL_S = 1.0
-_SLOW_WELCOME_S = 15.0
 
 
 class AnyLink(Protocol):
@@ -127,7 +126,7 @@ class AsyncClient:
         self._is_patient = patience_s is not None
         self._link = self._make_link(self)
         self._link.open()
-        wait_s = _SLOW_WELCOME_S if patience_s is None else patience_s
+        wait_s = WELCOME_S if patience_s is None else patience_s
         timer = self.loop.call_later(wait_s, self._ready.fail, self._unavailable())
         try:
             await self._ready

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from actors.peer import RESEND_S, Peer
+from actors.peer import RESEND_S, WELCOME_S, Peer
 from actors.virtual_loop import VirtualLoop
 from ext.wire import Envelope
 from ipc.channel import Channel
@@ -73,10 +73,13 @@ class Rig:
     def connect(self, **welcome: Any) -> dict[str, Any]:
         self.peer.connected(self._transmit)
         hello: dict[str, Any] = decode_plain(self.out.pop().payload)
+        self.welcome(**welcome)
+        return hello
+
+    def welcome(self, **welcome: Any) -> None:
         facts = {"epoch": 1, "generation": 3, "taken": 0, "resumed": False, "state": {}}
         body = {**facts, "limits": LIMITS, **welcome}
         self.peer.receive([Envelope(Kind.WELCOME, payload=encode_plain(body))])
-        return hello
 
     def _transmit(self, envelopes: list[Envelope]) -> None:
         self.out += [envelope.copy() for envelope in envelopes]
@@ -244,6 +247,27 @@ def test_a_mark_below_the_one_known_takes_nothing_back(rig: Rig) -> None:
     rig.connect(epoch=2, taken=0)
 
     assert [(e.index, e.sequence) for e in rig.run()] == [(3, 3)]
+
+
+def test_a_hello_that_is_not_answered_is_given_up(rig: Rig) -> None:
+    given_up: list[int] = []
+    rig.peer.connected(rig._transmit, lambda: given_up.append(1))
+
+    rig.run(WELCOME_S - 1)
+    assert given_up == []
+    rig.run(2)
+
+    assert given_up == [1]
+
+
+def test_a_hello_that_is_answered_is_not_given_up(rig: Rig) -> None:
+    given_up: list[int] = []
+    rig.peer.connected(rig._transmit, lambda: given_up.append(1))
+    rig.welcome()
+
+    rig.run(2 * WELCOME_S)
+
+    assert given_up == []
 
 
 def test_envelopes_posted_while_others_are_ready_share_a_batch(rig: Rig) -> None:
