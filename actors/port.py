@@ -241,12 +241,13 @@ class TurnPort:
         self.peer.post(envelope)
 
     async def _take_room(self, turn: Turn, receiver: int, size: int, options: Options) -> None:
+        epoch = self.room.epoch
         if not self.room.take_nowait(receiver, size):
-            await self.room.take(receiver, size, turn.id, nowait=options.nowait)
+            epoch = await self.room.take(receiver, size, turn.id, nowait=options.nowait)
             if not turn.is_open:
-                self.room.give_back({receiver: [1, size]}, turn.room_epoch)
+                self.room.give_back({receiver: [1, size]}, epoch)
                 current_turn(self.name, "a tell")
-        turn.note_tell(receiver, size)
+        turn.note_tell(receiver, size, epoch)
 
 
 def rebuilder(call: Call) -> Rebuild | None:

@@ -86,6 +86,20 @@ class Slow(Actor):
         self.state.setdefault("kept", []).append(number)
 
 
+class Clumsy(Actor):
+    """Passes on what it is told, and often stumbles after it has."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+
+    @receive
+    async def pass_on(self, number: int, slow: ActorRef[Any]) -> None:
+        await slow.tell.keep(number)
+        await asyncio.sleep(0.05)
+        if self.rng.random() < 0.5:
+            raise RuntimeError("stumbled")
+
+
 class Place:
     """Agents in a test kernel, and who shakes them."""
 
@@ -129,6 +143,19 @@ class Place:
         self.kernel.advance(600)
         for ask in self.asks:
             ask.result()
+        self.check_rest()
+
+    def check_rest(self) -> None:
+        """Nothing is left over, and no room is lent that nobody knows of."""
+        state = self.kernel.core.state
+        assert not state.messages
+        assert not len(state.calls)
+        assert state.slots.used == 0
+        for record in state.actors.values():
+            held = self.kernel._agents[record.id].runtime.port.room._lent
+            for target, (messages, size) in record.lent.items():
+                assert messages <= held.get(target, [0, 0])[0]
+                assert size <= held.get(target, [0, 0])[1]
 
 
 class Town(Place):
@@ -176,9 +203,12 @@ class Counter(Place):
     def __init__(self, kernel: TestKernel, seed: int) -> None:
         super().__init__(kernel, seed)
         self.slow = kernel.spawn(Slow, mailbox_messages=3)
+        self.clumsy = kernel.spawn(Clumsy, seed)
         self.refused: list[int] = []
 
     def work(self) -> Any:
+        if self.rng.random() < 0.3:
+            return self.clumsy.tell.pass_on(self.number, self.slow)
         call = self.slow.options(nowait=self.rng.random() < 0.7).tell.keep(self.number)
         return self.told(self.number, call)
 

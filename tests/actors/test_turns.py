@@ -235,6 +235,20 @@ def test_room_of_a_failed_turn_is_free_again(kernel: ScriptedKernel) -> None:
     assert kinds(kernel.tell("tell_many", other, 1)) == ["COMMIT", "TELL"]
 
 
+def test_room_lent_by_the_next_kernel_to_a_turn_that_fails_is_free_again(
+    kernel: ScriptedKernel,
+) -> None:
+    other = kernel.port.make_ref(OTHER)
+    kernel.ask("overtake", other)
+    kernel.restart()
+    reserve = kernel.drain()[-1]
+
+    (commit,) = kernel.credit(reserve, 1, 1000)
+
+    assert (reserve.kind, commit.flags) == (Kind.RESERVE, Flag.FAILED)
+    assert kinds(kernel.tell("tell_many", other, 1)) == ["COMMIT", "TELL"]
+
+
 def test_refused_room_raises_in_the_handler(kernel: ScriptedKernel) -> None:
     (reserve,) = kernel.ask("tell_many", kernel.port.make_ref(OTHER), 1)
     full = MailboxFullError(receiver=OTHER, depth=1, limit=1, used_bytes=1, limit_bytes=1)
