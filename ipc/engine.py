@@ -31,8 +31,9 @@ then sampling.
     Prefill computes tokens [start, start + count) of a slot. If that is the last known token,
     the step samples one more: its row comes after the decoding slots' rows, in the plan's order.
     Decoding slots: the set is kept from plan to plan; ``decode_on`` and ``decode_off`` change
-    it. Each computes its last known token, which may be one that the running step is about to
-    sample, and samples the next. Rows are in ascending order of slot.
+    it, and a dropped slot is in it no more. Each computes its last known token, which may be
+    one that the running step is about to sample, and samples the next. Rows are in ascending
+    order of slot.
     Block i of a slot's table holds its tokens [i * block_size, (i + 1) * block_size).
 
 The engine ends a request by itself: stop token, stop string, end of grammar, ``max_tokens``.
@@ -54,7 +55,7 @@ from typing import Any, Final, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from ipc.llm import LlmInput, Sampling
+from ipc.llm import FinishReason, LlmInput, Sampling
 
 
 class EngineFacts(TypedDict, total=False):
@@ -136,7 +137,7 @@ class Ended(TypedDict):
     """A request that the engine has ended in this step."""
 
     slot: int
-    reason: Literal["stop", "length", "tool_calls"]
+    reason: FinishReason  # on the wire "stop", "length" or "tool_calls"
     text: str  # of the whole completion
     tokens: int  # of the completion, the last sampled one included
     tool_calls: NotRequired[list[dict[str, Any]]]

@@ -1,0 +1,1 @@
+"""LLM requests: who computes next, and within which limits."""
