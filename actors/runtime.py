@@ -193,6 +193,9 @@ class AgentRuntime:
             self._queue.append(envelope)
 
     def _on_cancel(self, envelope: Envelope) -> None:
+        if not envelope.turn and (driver := self._driver) is not None:
+            driver.take(envelope)  # of a call of the driver's, not of a turn
+            return
         turn = self._open.get(envelope.turn)
         if turn is not None:
             turn.cancel()

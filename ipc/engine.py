@@ -15,9 +15,11 @@ pairs and triples flat.
     REPORT     engine to kernel. body: Report, of one plan, in order.
     CALL       kernel to engine. correlation = request; body: RemoteCall.     (remote engines)
     PIECE      engine to kernel. correlation = request; body: Piece (ipc/llm.py).
-    DONE       engine to kernel. correlation = request; body: Completion without ids and times;
-               flag FAILED: body RemoteFailure.
-    CANCEL     kernel to remote engine. correlation = request: stop it, answer nothing more.
+    DONE       engine to kernel. correlation = request; body: Completion without ids and times
+               (usage: prompt, cached and completion tokens; absent if the endpoint did not
+               say); flag FAILED: body RemoteFailure.
+    CANCEL     kernel to remote engine. correlation = request, turn = 0: stop it, answer nothing
+               more.
 
 Plans. They are numbered from 1 without gaps for each (kernel epoch, engine incarnation). At
 most one plan is ahead of the step that runs. A plan with ``reset`` comes first: the engine drops
@@ -177,6 +179,7 @@ class RemoteFailure(TypedDict, total=False):
 
     error: dict[str, Any]
     is_unstarted: bool  # the endpoint proves that nothing was generated: it may be tried again
+    is_in_doubt: bool  # something may have been generated and billed; neither: it has ended so
     retry_after_s: float
 
 

@@ -102,14 +102,15 @@ class Completion(TypedDict):
     finish_reason: FinishReason
     usage: Usage
     tool_calls: NotRequired[list[dict[str, Any]]]  # {"id", "name", "arguments": {...}}
-    logprobs: NotRequired[list[dict[str, Any]]]  # {"id", "logprob", "top": [[id, logprob], ...]}
+    # {"id", "logprob", "top": [[id, logprob], ...]}; of remote models texts stand for the ids
+    logprobs: NotRequired[list[dict[str, Any]]]
 
 
 class Piece(TypedDict):
     """One item of a streamed completion. Texts join to the completion's text."""
 
     text: str
-    tokens: int  # how many tokens it stands for
+    tokens: int  # how many tokens it stands for; 0: remote models do not say
 
 
 class SessionInfo(TypedDict):
@@ -143,7 +144,7 @@ class ModelSpec(TypedDict, total=False):
     concurrency: int  # remote: requests at once, default 8
     requests_per_minute: int  # remote; 0: no limit
     tokens_per_minute: int  # remote; 0: no limit
-    timeout_s: float  # remote: silence allowed, default 60
+    timeout_s: float  # remote: silence allowed, default 60; only streams speak before their end
 
 
 class ModelInfo(TypedDict):
