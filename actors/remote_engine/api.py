@@ -38,7 +38,7 @@ EVENTS = "text/event-stream"
 UNAUTHORIZED = 401
 MAX_REASON = 64 << 10  # bytes of a refusal that are looked at
 REASON_S = 5.0  # and how long
-RAW_PER_LIMIT = 16  # a stream's wrapping may be so many times its content
+RAW_PER_LIMIT = 4  # a stream's wrapping may be so many times its content
 
 Emit = Callable[[str], None]
 

@@ -22,23 +22,15 @@ import structlog
 from actors.driver import Driver
 from actors.remote_engine.api import RemoteApi
 from actors.remote_engine.endpoint import Endpoint, read_endpoint
-from actors.remote_engine.failure import CallFailure, lied
+from actors.remote_engine.failure import CallFailure
 from actors.remote_engine.http_client import HttpClient
 from actors.remote_engine.key import Key
 from actors.remote_engine.request_body import build_body
 from ext.wire import Envelope
 from ipc.engine import EngineFacts, EngineNews, Preparation, Prepared, RemoteCall, RemoteFailure
-from ipc.errors import (
-    BadFrameError,
-    BadPromptError,
-    KernelBugError,
-    LLMOSError,
-    NotEncodableError,
-    UsageError,
-    to_wire,
-)
+from ipc.errors import BadPromptError, KernelBugError, LLMOSError, UsageError, to_wire
 from ipc.llm import Piece
-from ipc.plain import check_structure, decode_plain, encode_plain
+from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 
 log = structlog.get_logger()
@@ -173,7 +165,7 @@ class RemoteEngine(Driver):
         try:
             if self._api is None:
                 raise KernelBugError(reason="a call to an engine that is not ready")
-            return self._sendable(await self._api.complete(call, emit)), 0
+            return await self._api.complete(call, emit), 0
         except CallFailure as failure:
             return failure.wire(), Flag.FAILED
         except Exception as problem:
@@ -183,14 +175,3 @@ class RemoteEngine(Driver):
             return RemoteFailure(
                 error=to_wire(error), is_unstarted=False, is_in_doubt=True
             ), Flag.FAILED
-
-    def _sendable(self, done: dict[str, Any]) -> dict[str, Any]:
-        """Return a completion that can travel: arguments of tool calls may hold anything."""
-        if "tool_calls" in done:
-            try:
-                check_structure(encode_plain(done["tool_calls"]))
-            except (NotEncodableError, BadFrameError):
-                assert self._endpoint is not None
-                problem = "a tool call whose arguments are too deep or too large"
-                raise lied(self._endpoint, 200, problem) from None
-        return done

@@ -7,8 +7,12 @@ from typing import Any
 
 from actors.remote_engine.failure import LieError
 from actors.remote_engine.fields import as_object, list_of, text_of
+from ext.structure import check
+from ipc.errors import NotEncodableError
+from ipc.plain import encode_plain
 
 MAX_CALLS = 128  # of one completion
+MAX_DEPTH = 64  # of arguments
 
 
 class ToolCalls:
@@ -70,4 +74,14 @@ class _Call:
             arguments = None
         if not isinstance(arguments, dict):
             raise LieError(f"the arguments of the call of {self.name[:64]!r} are no JSON object")
+        if not _can_travel(arguments):
+            raise LieError(f"the arguments of the call of {self.name[:64]!r} are too deep or large")
         return {"id": self.id, "name": self.name, "arguments": arguments}
+
+
+def _can_travel(arguments: dict[str, Any]) -> bool:
+    """Say whether messages can hold the arguments: JSON knows larger numbers and deeper nests."""
+    try:
+        return not check(encode_plain(arguments), MAX_DEPTH)
+    except NotEncodableError:
+        return False
