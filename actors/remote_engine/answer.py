@@ -40,7 +40,7 @@ class Answer:
 
     def __init__(self, limit: int) -> None:
         self.tool_calls = ToolCalls()
-        self._limit = limit
+        self.limit = limit
         self._size = 0
         self._texts: list[str] = []
         self._num_shown = 0  # of _texts, what ``take_text`` has returned
@@ -119,5 +119,5 @@ class Answer:
         if self._reason is not None:
             raise LieError("more came after the finish reason")
         self._size += size
-        if self._size > self._limit:
-            raise LieError(f"an answer of more than {self._limit} bytes")
+        if self._size > self.limit:
+            raise LieError(f"an answer of more than {self.limit} bytes")

@@ -7,11 +7,8 @@ holds another now, the call goes out once more with that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Any
 
-from actors.remote_engine import chat_reply, text_reply
 from actors.remote_engine.answer import Answer, answer_limit
 from actors.remote_engine.endpoint import Endpoint
 from actors.remote_engine.failure import (
@@ -24,23 +21,21 @@ from actors.remote_engine.failure import (
     refused,
     too_late,
 )
-from actors.remote_engine.fields import read_json
 from actors.remote_engine.http_client import HttpAnswer, HttpClient
 from actors.remote_engine.key import Key
+from actors.remote_engine.refusal import UNAUTHORIZED, read_reason
+from actors.remote_engine.reply import (
+    EVENTS,
+    JSON,
+    BrokenReplyError,
+    Emit,
+    read_stream,
+    read_whole,
+)
 from actors.remote_engine.request_body import RequestBody, build_body
-from actors.remote_engine.sse import SseReader
 from ipc.engine import RemoteCall
 from ipc.errors import BadModelError, UsageError
 from ipc.llm import Sampling
-
-JSON = "application/json"
-EVENTS = "text/event-stream"
-UNAUTHORIZED = 401
-MAX_REASON = 64 << 10  # bytes of a refusal that are looked at
-REASON_S = 5.0  # and how long
-RAW_PER_LIMIT = 4  # a stream's wrapping may be so many times its content
-
-Emit = Callable[[str], None]
 
 
 class RemoteApi:
@@ -57,31 +52,31 @@ class RemoteApi:
         Raises:
             CallFailure: it came to nothing.
         """
-        sampling = call.get("sampling", Sampling())
-        try:
-            body = build_body(
-                self._endpoint.model, call["input"], sampling, stream=call.get("stream", False)
-            )
-        except UsageError as problem:
-            raise CallFailure(Proof.FINAL, problem) from None
+        body = self._body(call)
+        answer = Answer(answer_limit(call.get("sampling", Sampling())))
         remaining_ns = call.get("remaining_ns")
         try:
             async with asyncio.timeout(None if remaining_ns is None else remaining_ns / 1e9):
-                return await self._with_key(body, call, emit)
+                return await self._with_good_key(body, answer, emit)
         except TimeoutError:
             raise too_late(self._endpoint) from None
 
-    async def _with_key(self, body: RequestBody, call: RemoteCall, emit: Emit) -> dict[str, Any]:
+    def _body(self, call: RemoteCall) -> RequestBody:
+        sampling, stream = call.get("sampling", Sampling()), call.get("stream", False)
+        try:
+            return build_body(self._endpoint.model, call["input"], sampling, stream=stream)
+        except UsageError as problem:
+            raise CallFailure(Proof.FINAL, problem) from None
+
+    async def _with_good_key(self, body: RequestBody, answer: Answer, emit: Emit) -> dict[str, Any]:
         used = self._key.headers()
         try:
-            return await self._exchange(body, call, emit)
-        except _KeyRefusedError as refusal:
-            if not self._has_other_key(used):
-                raise refusal.failure from None
-        try:
-            return await self._exchange(body, call, emit)
-        except _KeyRefusedError as refusal:
-            raise refusal.failure from None
+            return await self._exchange(body, answer, emit)
+        except CallFailure as failure:
+            # Another call may have read the new key already, so what counts is what this one used.
+            if failure.status != UNAUTHORIZED or not self._has_other_key(used):
+                raise
+        return await self._exchange(body, answer, emit)
 
     def _has_other_key(self, used: dict[str, str]) -> bool:
         try:
@@ -90,118 +85,25 @@ class RemoteApi:
             return False
         return self._key.headers() != used
 
-    async def _exchange(self, body: RequestBody, call: RemoteCall, emit: Emit) -> dict[str, Any]:
-        stream = call.get("stream", False)
-        async with self._client.post(body, accept=EVENTS if stream else JSON) as http:
+    async def _exchange(self, body: RequestBody, answer: Answer, emit: Emit) -> dict[str, Any]:
+        async with self._client.post(body, accept=EVENTS if body.stream else JSON) as http:
             if http.status != 200:
-                raise await self._refusal(http)
-            answer = Answer(limit := answer_limit(call.get("sampling", Sampling())))
+                said = self._show(await read_reason(http))
+                raise refused(self._endpoint, http.status, said, http.header("retry-after"))
             try:
-                if stream:
-                    return await self._read_stream(http, body, answer, emit, limit)
-                return await self._read_whole(http, body, answer, limit)
+                await self._read(http, body, answer, emit)
+                return answer.completion()
             except LieError as problem:
-                said = readable(self._key.scrub(str(problem)))
-                raise lied(self._endpoint, http.status, said) from None
+                raise lied(self._endpoint, http.status, self._show(str(problem))) from None
+            except BrokenReplyError as problem:
+                raise broken(self._endpoint, http.status, self._show(str(problem))) from None
 
-    # --- answers --------------------------------------------------------------------------
+    async def _read(self, http: HttpAnswer, body: RequestBody, answer: Answer, emit: Emit) -> None:
+        if body.stream:
+            await read_stream(http, body.api, answer, emit)
+        else:
+            await read_whole(http, body.api, answer)
 
-    async def _read_whole(
-        self, http: HttpAnswer, body: RequestBody, answer: Answer, limit: int
-    ) -> dict[str, Any]:
-        http.expect(JSON)
-        reply = read_json(await http.read(limit))
-        if reply.get("error"):
-            raise LieError(f"an error in place of an answer: {_message(reply)}")
-        (chat_reply if body.api == "chat" else text_reply).add_whole(answer, reply)
-        return answer.completion()
-
-    async def _read_stream(
-        self, http: HttpAnswer, body: RequestBody, answer: Answer, emit: Emit, limit: int
-    ) -> dict[str, Any]:
-        http.expect(EVENTS)
-        chunks = http.chunks()
-        try:
-            is_whole = await self._take_events(chunks, body, answer, emit, limit)
-        except CallFailure:
-            if not answer.is_finished:
-                raise
-            return answer.completion()  # what broke came after all that matters
-        if is_whole:
-            await http.let_end(chunks)
-        elif not answer.is_finished:
-            problem = "the stream ended before the completion did"
-            raise broken(self._endpoint, http.status, problem)
-        return answer.completion()
-
-    async def _take_events(
-        self,
-        chunks: AsyncIterator[bytes],
-        body: RequestBody,
-        answer: Answer,
-        emit: Emit,
-        limit: int,
-    ) -> bool:
-        """Take events to the last. Returns: whether that was the one that says so."""
-        events, num_bytes = SseReader(), 0
-        async for chunk in chunks:
-            num_bytes += len(chunk)
-            if num_bytes > limit * RAW_PER_LIMIT:
-                raise LieError(f"a stream of more than {limit * RAW_PER_LIMIT} bytes")
-            is_last = self._take_chunk(events.feed(chunk), body, answer)
-            if text := answer.take_text():
-                emit(text)
-            if is_last:
-                return True
-        return False
-
-    def _take_chunk(self, events: Any, body: RequestBody, answer: Answer) -> bool:
-        add = chat_reply.add_chunk if body.api == "chat" else text_reply.add_chunk
-        for event in events:
-            if event.strip() == "[DONE]":
-                return True
-            chunk = read_json(event)
-            if chunk.get("error"):
-                said = readable(self._key.scrub(_message(chunk)))
-                raise broken(self._endpoint, 200, f"an error within the stream: {said}")
-            add(answer, chunk)
-        return False
-
-    # --- refusals -------------------------------------------------------------------------
-
-    async def _refusal(self, http: HttpAnswer) -> Exception:
-        retry_after = http.header("retry-after")
-        said = await self._reason(http)
-        failure = refused(self._endpoint, http.status, said, retry_after)
-        return _KeyRefusedError(failure) if http.status == UNAUTHORIZED else failure
-
-    async def _reason(self, http: HttpAnswer) -> str:
-        """Return what a refusal says of itself, fit to be shown."""
-        if http.status in (UNAUTHORIZED, 403):
-            return "it refuses the key"  # such answers often quote it
-        if 300 <= http.status < 400:
-            return "it redirects, and a key is not carried elsewhere"
-        try:
-            async with asyncio.timeout(REASON_S):
-                text = (await http.read(MAX_REASON)).decode("utf-8", "replace")
-        except (TimeoutError, CallFailure, LieError):
-            text = ""
-        with suppress(LieError):  # not every proxy says it in JSON
-            text = _message(read_json(text)) or text
-        return readable(self._key.scrub(text)) or "it gives no reason"
-
-
-class _KeyRefusedError(Exception):
-    """401: the key that went with the call is not, or no longer, good."""
-
-    def __init__(self, failure: CallFailure) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-
-
-def _message(fields: dict[str, Any]) -> str:
-    """Return the text of an error object, in any of the forms in use."""
-    error = fields.get("error")
-    if isinstance(error, dict):
-        error = error.get("message")
-    return error if isinstance(error, str) else str(fields.get("message") or "")
+    def _show(self, said: str) -> str:
+        """Return a text of the endpoint's as others may see it."""
+        return readable(self._key.scrub(said))

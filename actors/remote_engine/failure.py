@@ -46,6 +46,11 @@ class CallFailure(Exception):
         self.error = error
         self.retry_after_s = retry_after_s
 
+    @property
+    def status(self) -> int:
+        """The HTTP status, 0 without one."""
+        return self.error.status if isinstance(self.error, EndpointError) else 0
+
     def wire(self) -> RemoteFailure:
         """Return the body of a failed DONE."""
         failure = RemoteFailure(

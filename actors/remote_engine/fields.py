@@ -22,6 +22,14 @@ def read_json(text: str | bytes) -> dict[str, Any]:
     return as_object(value, "the answer")
 
 
+def error_text(fields: dict[str, Any]) -> str:
+    """Return the text of an error object, in any of the forms in use; "" if there is none."""
+    error = fields.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    return error if isinstance(error, str) else str(fields.get("message") or "")
+
+
 def as_object(value: Any, what: str) -> dict[str, Any]:
     """Return the value if it is an object."""
     if not isinstance(value, dict):

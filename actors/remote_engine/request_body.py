@@ -23,6 +23,7 @@ class RequestBody:
 
     api: Api
     content: bytes = field(repr=False)
+    stream: bool
 
     @property
     def path(self) -> str:
@@ -41,7 +42,7 @@ def build_body(model: str, given: LlmInput, sampling: Sampling, *, stream: bool)
     fields = {"model": model, **fields, **translate(sampling, api), "stream": stream}
     if stream:
         fields["stream_options"] = {"include_usage": True}
-    return RequestBody(api, to_json(fields).encode())
+    return RequestBody(api, to_json(fields).encode(), stream)
 
 
 def _input_fields(given: LlmInput) -> tuple[Api, dict[str, Any]]:

@@ -48,7 +48,7 @@ class SseReader:
         self._line += part
 
     def _take_line(self, line: bytes) -> Iterator[str]:
-        if line.startswith(b"data:"):
+        if line.startswith(b"data:") or line == b"data":
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             self._held += len(line)
         elif not line and self._data:

@@ -204,7 +204,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_comments(self) -> None:
         self.start_events()
-        self.write_chunk(b": still here\r\n\r\nevent: x\r\nid: 7\r\n")
+        self.write_chunk(b": still here\r\n\r\ndata: \n\nevent: x\r\nid: 7\r\n")
         self.send_event(self.chunk("after comments", finish="stop"))
         self.end_events(done=True)
 
