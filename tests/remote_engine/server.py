@@ -67,6 +67,7 @@ class Endpoint(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     is_new = True  # no call came over this connection yet
     server: Endpoint
 
