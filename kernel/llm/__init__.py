@@ -1,1 +1,1 @@
-"""LLM requests: who computes next, and within which limits."""
+"""LLM work in the kernel: models, engines, sessions, and who gets the next step."""

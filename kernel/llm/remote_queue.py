@@ -1,8 +1,8 @@
 """Requests to one remote endpoint that wait: for their turn, for room, or for another attempt.
 
-What it is not: what counts as room (kernel/llm/endpoint_limits.py), what a failure means (the engine
-classifies it, the service decides), deadlines (the service cancels). No clock, no I/O: times are
-monotonic nanoseconds passed in, never decreasing.
+What it is not: what counts as room (kernel/llm/endpoint_limits.py), what a failure means (the
+engine classifies it, the service decides), deadlines (the service cancels). No clock, no I/O:
+times are monotonic nanoseconds passed in, never decreasing.
 
 A request is waiting, backing off or open (sent, and not ended). ``retry_later`` makes an open
 one back off; its time come, it waits again. If the endpoint said when to come back, that holds
