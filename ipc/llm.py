@@ -39,11 +39,15 @@ from typing_extensions import TypedDict
 
 EMBEDDED_MODEL = "embedded"  # there in every kernel, unless removed
 
+_EXACT: dict[str, Any] = {"extra": "forbid"}  # for pydantic: an unknown key is an error
+
 FinishReason = Literal["stop", "length", "tool_calls", "quota", "deadline"]
 
 
 class LlmInput(TypedDict, total=False):
     """Exactly one of the first three."""
+
+    __pydantic_config__ = _EXACT  # type: ignore[misc]
 
     prompt: str  # raw text
     ids: bytes  # int32 token ids
@@ -53,6 +57,8 @@ class LlmInput(TypedDict, total=False):
 
 class Sampling(TypedDict, total=False):
     """How tokens are chosen. All absent: greedy, until a stop token or 256 tokens."""
+
+    __pydantic_config__ = _EXACT  # type: ignore[misc]
 
     max_tokens: int  # > 0
     temperature: float  # 0: greedy
@@ -71,6 +77,8 @@ class Sampling(TypedDict, total=False):
 
 class LlmRequest(TypedDict, total=False):
     """Arguments of ``llm_generate``: ``input`` or ``session`` (or both: append, then go on)."""
+
+    __pydantic_config__ = _EXACT  # type: ignore[misc]
 
     model: str  # "name" or "name@version"; absent: the session's, or the one in use
     input: LlmInput
@@ -123,10 +131,13 @@ class SessionInfo(TypedDict):
 
 
 class ModelSpec(TypedDict, total=False):
-    """What ``model_add`` is told. Exactly one of path and endpoint."""
+    """What ``model_add`` is told. Exactly one of path, endpoint and driver."""
+
+    __pydantic_config__ = _EXACT  # type: ignore[misc]
 
     name: str
     path: str  # absolute path of a model folder
+    driver: str  # module:Class of an engine of one's own (ipc/engine.py), installed here
     endpoint: str  # base URL of an OpenAI-compatible API, e.g. http://host:8000/v1
     remote_model: str  # the endpoint's name for it; default: name
     key_env: str  # environment variable that holds the endpoint's key
@@ -152,8 +163,8 @@ class ModelInfo(TypedDict):
 
     name: str
     version: int
-    kind: Literal["torch", "remote"]
-    location: str  # folder or URL
+    kind: Literal["torch", "remote", "driver"]
+    location: str  # folder, URL or driver
     is_default: bool
     state: str  # idle, loading, ready, failed
     engines: int  # ready ones

@@ -27,6 +27,8 @@ from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.handshake import Handshake
 from kernel.lifecycle import Lifecycle
+from kernel.llm.policies import priority
+from kernel.llm.service import LlmService
 from kernel.output import Output
 from kernel.peers import Session
 from kernel.records import Snapshot
@@ -37,7 +39,7 @@ from kernel.sending import Sending
 from kernel.slots import SlotLine
 from kernel.state import KernelState, Peer, signed
 from kernel.streams import Streams
-from kernel.syscalls import Syscalls
+from kernel.syscalls import DEFERRED, Syscalls
 from kernel.termination import Termination
 from kernel.timers import Due
 from kernel.turns import Turns
@@ -90,7 +92,9 @@ class Core:
         self._parked: dict[int, None] = {}  # turns that waited at the last sweep
         recovery = Recovery(snapshot, self.delivery)
         recovery.load(self.effects, self.turns)
+        self.llm.load(snapshot)
         recovery.bring_up(self.lifecycle, self.syscalls)
+        self.llm.forget_unclaimed()
         self.state.timers.set(Due.SWEEP, 0, monotonic_ns + SWEEP_NS)
 
     def _compose(self, facts: Callable[[], dict[str, Any]]) -> None:
@@ -102,7 +106,9 @@ class Core:
         self.lifecycle = Lifecycle(self.delivery, self.turns)
         self.termination = Termination(self.delivery, self.turns, self.effects, self.lifecycle)
         self.handshake = Handshake(self.lifecycle, self.streams, self.effects)
-        self.syscalls = Syscalls(self.sending, self.termination, Reports(self.state, facts))
+        self.llm = LlmService(self.sending, self.lifecycle, priority(), DEFERRED)
+        reports = Reports(self.state, facts)
+        self.syscalls = Syscalls(self.sending, self.termination, reports, self.llm.calls())
 
     # --- the driver's door --------------------------------------------------------------
 
@@ -271,6 +277,9 @@ class Core:
         if self._turn_of(record, envelope) is not None:
             self.streams.on_item(record, envelope)
 
+    def _engine(self, record: ActorRecord, envelope: Envelope) -> None:
+        self.llm.on_engine(record, envelope)
+
     def _agent_return(self, record: ActorRecord, envelope: Envelope) -> None:
         self.sending.on_return(record, envelope)
 
@@ -322,6 +331,8 @@ class Core:
             self.lifecycle.on_stop_timeout(*key)
         elif kind is Due.ACK:
             self._send_late_acks()
+        elif kind is Due.REMOTE:
+            self.llm.on_due(key)
         elif kind is Due.SWEEP:
             self._sweep()
 
@@ -332,6 +343,7 @@ class Core:
         self.handshake.expire_sessions()
         self.delivery.letters.expire()
         self._break_old_rings()
+        self.llm.tick()
         progress: dict[int, tuple[int, int]] = {}
         peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
         for peer in peers:
@@ -366,7 +378,7 @@ class Core:
     def _settle(self) -> None:
         """Do what was left to do, until nothing is: terminations, crashes, grants, answers."""
         state = self.state
-        while state.doomed or state.crashed or state.dirty or self._line_moves():
+        while state.doomed or state.crashed or state.dirty or self._is_unsettled():
             while state.doomed:
                 actor, reason = next(iter(state.doomed.items()))
                 del state.doomed[actor]
@@ -378,9 +390,15 @@ class Core:
                 record = state.actors.get(actor)
                 if record is not None:
                     self.lifecycle.crash(record, reason)
+            if self.llm.is_unsettled:
+                self.llm.settle()
             self._pump_dirty()
+        self.llm.plan()
         if state.is_shutting_down:
             self.lifecycle.shut_down()
+
+    def _is_unsettled(self) -> bool:
+        return self.llm.is_unsettled or self._line_moves()
 
     def _pump_dirty(self) -> None:
         state = self.state
@@ -482,6 +500,11 @@ _AGENT: dict[int, Callable[[Core, ActorRecord, Envelope], None]] = {
     Kind.RETURN: Core._agent_return,
     Kind.RESUME: Core._agent_resume,
     Kind.BYE: Core._agent_bye,
+    Kind.ENGINE: Core._engine,
+    Kind.PREPARED: Core._engine,
+    Kind.REPORT: Core._engine,
+    Kind.PIECE: Core._engine,
+    Kind.DONE: Core._engine,
 }
 
 _CLIENT: dict[int, Callable[[Core, Session, Envelope], None]] = {

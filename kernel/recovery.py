@@ -87,8 +87,11 @@ class Recovery:
         for identifier, row in sorted(self.rows.get("message", {}).items()):
             envelope, accepted_wall_ns, due_wall_ns = row
             if envelope.receiver == 0:
-                call = Call(envelope.message, envelope)
+                is_stream = bool(envelope.flags & Flag.STREAM)
+                call = Call(envelope.message, envelope, is_stream=is_stream)
                 state.calls.add(call)
+                if due_wall_ns:
+                    state.timers.set(Due.DEADLINE, call.id, state.to_monotonic(due_wall_ns))
                 self._unanswered.append((call, envelope))
                 continue
             record = state.actors.get(envelope.receiver)

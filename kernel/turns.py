@@ -96,6 +96,7 @@ class Turns:
             self.delivery.finish_call(call, reply or Envelope(Kind.REPLY, payload=NOTHING))
         for child in self.state.spawned.pop(turn.message.id, ()):
             self._adopt_child(child)
+        self.state.llm.kept += self.state.llm.made.pop(turn.message.id, ())
         record.handled += 1
         self.state.counters.add("turns_committed")
         self._close(record, turn)
