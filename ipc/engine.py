@@ -117,6 +117,7 @@ class NewRequest(TypedDict):
     sent_chars: int  # of the completion's text, what is known by the kernel already
     blocks: bytes  # its block table so far
     computed: int  # tokens whose keys and values are in these blocks
+    has_tools: NotRequired[bool]  # the input declared tools: the text may hold calls of them
 
 
 class Plan(TypedDict, total=False):
