@@ -184,13 +184,17 @@ class ScriptedKernel:
     def _idle(self, timeout_s: float | None) -> None:
         now_ns = self.clock.monotonic_ns()
         due_ns = None if timeout_s is None else now_ns + int(timeout_s * 1e9) + 1
-        if self._threads:
+        if self._threads and not self._is_asked():
             self.loop.wait_for_threads()
         elif due_ns is not None and due_ns <= self._until_ns:
             self.clock.advance(due_ns - now_ns)
         else:
             self.clock.advance(max(0, self._until_ns - now_ns))
             self.loop.stop()
+
+    def _is_asked(self) -> bool:
+        """Say whether a call waits for the test's answer: a thread may be blocked in it."""
+        return any(envelope.kind == Kind.ASK for envelope in self.sent)
 
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
         self._threads += 1
