@@ -6,7 +6,7 @@ The same as ``Llm`` and ``LlmSession``, but each call returns its result, and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +18,7 @@ from actors.llm.llm import Llm
 from actors.llm.options import LlmOptions, SessionOptions
 from actors.llm.session import LlmSession
 from actors.llm.stream import CompletionStream
+from ipc.errors import LLMOSError
 from ipc.llm import ModelInfo
 
 P = TypeVar("P", default=Any)
@@ -52,7 +53,7 @@ class BlockingLlm:
 
     def stream(
         self,
-        given: Prompt | list[Message],
+        given: Prompt | Sequence[Message],
         *,
         tools: Tools | None = None,
         **options: Unpack[LlmOptions],
@@ -62,7 +63,7 @@ class BlockingLlm:
 
     def count_tokens(
         self,
-        given: Prompt | list[Message],
+        given: Prompt | Sequence[Message],
         *,
         model: str | None = None,
         tools: Tools | None = None,
@@ -74,9 +75,9 @@ class BlockingLlm:
         """Open a session; it can be used in ``with``."""
         return BlockingLlmSession(self._llm.session(model=model).result())
 
-    def attach(self, session: int, messages: Iterable[Message] = ()) -> BlockingLlmSession:
+    def attach(self, session: int) -> BlockingLlmSession:
         """See ``Llm.attach``."""
-        return BlockingLlmSession(self._llm.attach(session, messages))
+        return BlockingLlmSession(self._llm.attach(session))
 
     def models(self) -> list[ModelInfo]:
         """See ``Llm.models``."""
@@ -104,14 +105,9 @@ class BlockingLlmSession:
         """How many tokens it holds, as the kernel last told."""
         return self._session.tokens
 
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation of a chat."""
-        return self._session.messages
-
-    def append(self, text: Prompt | list[Message], *, tools: Tools | None = None) -> None:
+    def append(self, given: Prompt | Sequence[Message], *, tools: Tools | None = None) -> None:
         """See ``LlmSession.append``."""
-        self._session.append(text, tools=tools).result()
+        self._session.append(given, tools=tools).result()
 
     def generate(
         self,
@@ -136,7 +132,7 @@ class BlockingLlmSession:
 
     def stream(
         self,
-        given: Prompt | list[Message] | None = None,
+        given: Prompt | Sequence[Message] | None = None,
         *,
         tools: Tools | None = None,
         **options: Unpack[SessionOptions],
@@ -165,7 +161,11 @@ class BlockingLlmSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except LLMOSError:
+            if error is None:  # one that is on its way is not hidden
+                raise
 
     def __repr__(self) -> str:
         return repr(self._session)

@@ -13,7 +13,7 @@ Options: actors/llm/options.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -80,7 +80,7 @@ class Llm:
 
     def stream(
         self,
-        given: Prompt | list[Message],
+        given: Prompt | Sequence[Message],
         *,
         tools: Tools | None = None,
         **options: Unpack[LlmOptions],
@@ -90,7 +90,7 @@ class Llm:
 
     def count_tokens(
         self,
-        given: Prompt | list[Message],
+        given: Prompt | Sequence[Message],
         *,
         model: str | None = None,
         tools: Tools | None = None,
@@ -103,9 +103,9 @@ class Llm:
         """Open a session: ``await`` it, or ``async with self.llm.session() as session``."""
         return SessionCall(self._request("llm_session", {}, model))
 
-    def attach(self, session: int, messages: Iterable[Message] = ()) -> LlmSession:
-        """Take up a session by its id. messages: of a chat, as its handle had them."""
-        return LlmSession(self._port, session, messages)
+    def attach(self, session: int) -> LlmSession:
+        """Take up a session by its id; whether it is there is seen when it is used."""
+        return LlmSession(self._port, session)
 
     def models(self) -> LlmCall[list[ModelInfo]]:
         """Return the models there are."""

@@ -5,19 +5,18 @@
         drafts = await session.fork(3)                 # share what has been read
         texts = await asyncio.gather(*(draft.generate(style) for draft, style in ...))
 
-A session is raw (``append`` and ``generate``: tokens follow tokens) or a chat (``chat``: the
-handle keeps the messages, and the whole conversation goes through the model's template; what
-was read before is found in the cache).
+A session is raw (``append`` a text, ``generate``: tokens follow tokens) or a chat (``chat``,
+``append`` messages): then the kernel keeps the messages too, each call sends only what is new,
+and the whole conversation goes through the model's template.
 
 The handle is Python's and lives with the process; the session lives until it is closed or its
 owner is terminated. Keep ``session.id`` in ``self.state`` and take it up again with
-``self.llm.attach(id)`` (for a chat with its messages). A session whose turn never commits is
-closed by the kernel.
+``self.llm.attach(id)``. A session whose turn never commits is closed by the kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -40,7 +39,7 @@ from actors.llm.options import SessionOptions, prepare
 from actors.llm.stream import CompletionStream
 from actors.llm.structure import read_structure
 from actors.reference import PLAIN
-from ipc.errors import SamplingError, UsageError
+from ipc.errors import LLMOSError, SamplingError, UsageError
 from ipc.llm import LlmInput, SessionInfo
 
 P = TypeVar("P", default=Any)
@@ -51,28 +50,19 @@ Finish = Callable[[Any], Completion[Any]]
 class LlmSession:
     """See the module head."""
 
-    def __init__(self, port: LlmPort, identifier: int, messages: Iterable[Message] = ()) -> None:
+    def __init__(self, port: LlmPort, identifier: int) -> None:
         self.id = identifier
         self.model: str | None = None  # None: taken up by its id, nothing was told yet
         self.version: int | None = None
         self.tokens: int | None = None  # as the kernel last told
-        self.messages: list[dict[str, Any]] = read_messages(list(messages)) if messages else []
         self._port = port
 
-    def append(self, text: Prompt | list[Message], *, tools: Tools | None = None) -> LlmCall[None]:
+    def append(
+        self, given: Prompt | Sequence[Message], *, tools: Tools | None = None
+    ) -> LlmCall[None]:
         """Add to the session without an answer: raw text, ids, or messages of a chat."""
-        added: list[dict[str, Any]] = []
-        if not isinstance(text, str) and any(isinstance(one, dict) for one in text):
-            added = read_messages(text)  # type: ignore[arg-type]
-            given = chat_input([*self.messages, *added], tools)
-        else:
-            given = read_input(text)
-
-        def finish(info: SessionInfo) -> None:
-            self.messages += added
-            self._note(info)
-
-        return LlmCall(self._request("llm_append", {"input": given}), finish)
+        arguments = {"input": read_input(given, tools)}
+        return LlmCall(self._request("llm_append", arguments), self._note)
 
     def generate(
         self,
@@ -97,26 +87,20 @@ class LlmSession:
         schema: type[P] | dict[str, Any] | None = None,
         **options: Unpack[SessionOptions],
     ) -> LlmCall[Completion[P]]:
-        """Say something and get the model's answer; both go into ``messages``."""
-        added = read_messages(messages)
-        given = chat_input([*self.messages, *added], tools)
-        return LlmCall(*self._generation(given, schema, options, added))
+        """Say something and get the model's answer; the session holds both afterwards."""
+        given = chat_input(read_messages(messages), tools)
+        return LlmCall(*self._generation(given, schema, options))
 
     def stream(
         self,
-        given: Prompt | list[Message] | None = None,
+        given: Prompt | Sequence[Message] | None = None,
         *,
         tools: Tools | None = None,
         **options: Unpack[SessionOptions],
     ) -> CompletionStream:
         """Do as ``generate`` (for a text or ids) or ``chat`` (for messages), piece by piece."""
-        if given is None:
-            return CompletionStream(*self._generation(None, None, options))
-        if isinstance(given, str) or not any(isinstance(one, dict) for one in given):
-            return CompletionStream(*self._generation(read_input(given), None, options))
-        added = read_messages(given)  # type: ignore[arg-type]
-        whole = chat_input([*self.messages, *added], tools)
-        return CompletionStream(*self._generation(whole, None, options, added))
+        said = None if given is None else read_input(given, tools)
+        return CompletionStream(*self._generation(said, None, options))
 
     def fork(self, count: int = 1) -> LlmCall[list[LlmSession]]:
         """Return so many sessions that go on from here, each its own way."""
@@ -124,7 +108,7 @@ class LlmSession:
             raise UsageError(reason=f"a session is forked at least once, not {count!r} times")
 
         def finish(infos: list[SessionInfo]) -> list[LlmSession]:
-            return [open_session(self._port, info, self.messages) for info in infos]
+            return [open_session(self._port, info) for info in infos]
 
         return LlmCall(self._request("llm_fork", {"count": count}), finish)
 
@@ -147,7 +131,7 @@ class LlmSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        await _leave(self, error)
 
     def __repr__(self) -> str:
         return f"<LLM session {self.id}{f' of {self.model}' if self.model else ''}>"
@@ -158,11 +142,7 @@ class LlmSession:
         return Request(self._port, name, {"session": self.id, **arguments}, PLAIN)
 
     def _generation(
-        self,
-        given: LlmInput | None,
-        schema: Any,
-        options: SessionOptions,
-        added: list[dict[str, Any]] | None = None,
+        self, given: LlmInput | None, schema: Any, options: SessionOptions
     ) -> tuple[Request, Finish]:
         """Return the request of a completion and what makes its result."""
         structure = read_structure(schema)
@@ -174,16 +154,7 @@ class LlmSession:
             arguments["input"] = given
         aside = {"call_site": call_site()}
         request = Request(self._port, "llm_generate", arguments, prepared.message, aside)
-
-        def finish(answer: Any) -> Completion[Any]:
-            completion = read_completion(answer, structure)
-            usage = completion.usage
-            self.model, self.version = usage.model, usage.version
-            if added is not None:
-                self.messages += [*added, completion.message]
-            return completion
-
-        return request, finish
+        return request, partial(read_completion, structure=structure)
 
     def _note(self, info: SessionInfo) -> None:
         self.model, self.version = info["model"], info["version"]
@@ -210,12 +181,21 @@ class SessionCall(LlmCall[LlmSession]):
         trace: TracebackType | None,
     ) -> None:
         if self._session is not None:
-            await self._session.close()
+            await _leave(self._session, error)
 
 
-def open_session(port: LlmPort, info: SessionInfo, messages: Iterable[Message] = ()) -> LlmSession:
+async def _leave(session: LlmSession, error: BaseException | None) -> None:
+    """Close at the end of a ``with``; an error that is on its way there is not hidden."""
+    try:
+        await session.close()
+    except LLMOSError:
+        if error is None:
+            raise
+
+
+def open_session(port: LlmPort, info: SessionInfo) -> LlmSession:
     """Return the handle of a session that the kernel has opened."""
-    session = LlmSession(port, info["session"], messages)
+    session = LlmSession(port, info["session"])
     session._note(info)
     return session
 

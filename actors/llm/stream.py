@@ -8,7 +8,7 @@ the loop early cancels it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
 from typing import Any
 
@@ -74,7 +74,7 @@ class CompletionStream(AsyncIterator[str]):
     ) -> None:
         await self.aclose()
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Generator[str, None, None]:
         block = self._request.port.block
         try:
             while (piece := block(self._next_or_none())) is not None:
