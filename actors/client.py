@@ -16,15 +16,16 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mappi
 from concurrent.futures import Future
 from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from actors.calls import Items
-from actors.llm.blocking import BlockingLlm
-from actors.llm.llm import Llm
 from actors.reference import PLAIN, ActorRef, Call, Options
 from actors.session import AsyncClient
 from actors.whereabouts import Whereabouts
 from ipc.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from actors.llm.blocking import BlockingLlm
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -99,6 +100,10 @@ class Client:
     @cached_property
     def llm(self) -> BlockingLlm:
         """Language models; see ``BlockingLlm``."""
+        # Imported here: it costs a tenth of a short command's time.
+        from actors.llm.blocking import BlockingLlm
+        from actors.llm.llm import Llm
+
         return BlockingLlm(Llm(self))
 
     # --- the Port of references -----------------------------------------------------------

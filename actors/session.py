@@ -16,12 +16,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk, Rebuild
 from actors.link import Link
-from actors.llm.llm import Llm
 from actors.peer import WELCOME_S, Peer
 from actors.port import rebuilder
 from actors.reference import PLAIN, ActorRef, Call, Options, Port
@@ -50,6 +49,9 @@ from ipc.protocol import (
     Limits,
     Welcome,
 )
+
+if TYPE_CHECKING:
+    from actors.llm.llm import Llm
 
 A = TypeVar("A")
 
@@ -212,6 +214,9 @@ class AsyncClient:
     @cached_property
     def llm(self) -> Llm:
         """Language models; see ``Llm``."""
+        # Imported here: it costs a tenth of a short command's time.
+        from actors.llm.llm import Llm
+
         return Llm(self)
 
     async def tell_all(self, calls: Iterable[Call]) -> None:
