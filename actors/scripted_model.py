@@ -113,8 +113,8 @@ class ScriptedModel:
         if "ids" in given:
             return memoryview(given["ids"]).cast("i").tolist()
         if "messages" not in given:
-            return self._encode(given["prompt"])
-        ids = self._encode(_render(given["messages"]))
+            return self.encode(given["prompt"])
+        ids = self.encode(_render(given["messages"]))
         self._inputs[array("i", ids).tobytes()] = given
         return ids
 
@@ -123,7 +123,8 @@ class ScriptedModel:
         known = len(self._pieces)
         return "".join(self._pieces[one] if 0 <= one < known else f"<{one}>" for one in ids)
 
-    def _encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text."""
         return [self._id(piece) for piece in _TOKEN.findall(text)]
 
     def _id(self, piece: str) -> int:
@@ -153,7 +154,7 @@ class ScriptedModel:
 
     def _write(self, reply: str | ScriptedReply, sampling: Sampling) -> Script:
         said = ScriptedReply(reply) if isinstance(reply, str) else reply
-        ids = self._encode(said.text) or [END]
+        ids = self.encode(said.text) or [END]
         most = sampling["max_tokens"]
         if sampling.get("ignore_stop_ids"):
             ids = list(islice(cycle(ids), most))
