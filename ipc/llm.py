@@ -137,7 +137,7 @@ class ModelSpec(TypedDict, total=False):
 
     name: str
     path: str  # absolute path of a model folder
-    driver: str  # module:Class of an engine of one's own (ipc/engine.py), installed here
+    driver: str  # an engine of one's own (ipc/engine.py): module:Class, or /path/file.py:Class
     endpoint: str  # base URL of an OpenAI-compatible API, e.g. http://host:8000/v1
     remote_model: str  # the endpoint's name for it; default: name
     key_env: str  # environment variable that holds the endpoint's key

@@ -53,6 +53,7 @@ class Recovery:
         self._load_messages()
         self._load_answers()
         self._load_items()
+        self.state.calls.restore_order()
         for identifier in self.state.messages:
             self.state.calls.release_claims(identifier)  # until an adopted turn claims them
         self._load_retries(turns)

@@ -140,8 +140,9 @@ class Fleet:
             engine.facts = _FACTS.validate_python(facts)
         except ValidationError as error:
             raise BadFrameError(reason=f"facts of an engine: {error.errors()[0]}") from None
-        if engine.is_ready:
-            self.generation.take_back(engine)
+        if engine.is_ready:  # it begins anew: so must its requests
+            engine.state = EngineState.STARTING
+            self.generation.take_back(engine, is_dead=False)
         if engine.facts.get("block_size", 0):
             self._instances = self._instances % 8191 + 1
             engine.scheduler = Scheduler(
@@ -194,7 +195,7 @@ class Fleet:
         is_gone = actor not in self.state.actors
         if is_gone:
             self._forget(engine)
-        self.generation.take_back(engine)
+        self.generation.take_back(engine, is_dead=True)
         engine.failed_loads = 0 if was_ready else engine.failed_loads + 1
         if not was_ready and (is_gone or engine.failed_loads >= MAX_LOADS):
             problem = f"{engine.name} ended before it was ready; see its log"
@@ -258,15 +259,19 @@ class Fleet:
 
 def engine_spec(model: ModelVersion, number: int) -> SpawnSpec:
     """Return how to spawn an engine of a version."""
+    path: str | None = None
+    module: str | None
     if model.kind == "driver":
-        module, _, qualname = model.spec["driver"].partition(":")
+        module, _, qualname = model.spec["driver"].rpartition(":")
+        if module.endswith(".py"):
+            path, module = module, None
     else:
         module, qualname = PROGRAMS[model.kind]
     name = f"engine.{model.name}.{model.version}"
     threads = model.spec.get("threads", 0)
     return SpawnSpec(
-        target=f"{module}:{qualname}",
-        path=None,
+        target=f"{path or module}:{qualname}",
+        path=path,
         module=module,
         qualname=qualname,
         sys_path=[],

@@ -395,14 +395,14 @@ class Generation:
         while line:
             self.fail(line.popleft(), error)
 
-    def take_back(self, engine: Engine) -> None:
-        """An engine is gone: its jobs look for another, with what they have."""
+    def take_back(self, engine: Engine, *, is_dead: bool) -> None:
+        """An engine knows nothing any more: its jobs look for one, with what they have."""
         jobs = sorted([*engine.preparing.values(), *engine.jobs.values()], key=lambda job: job.id)
         engine.preparing.clear()
         engine.jobs.clear()
         engine.scheduler = None
         for job in jobs:
-            if job.request is not None and job.request.first_planned_ns:
+            if is_dead and job.request is not None and job.request.first_planned_ns:
                 job.deaths += 1
             if job.phase is Phase.SENT:
                 job.is_sent_before = True

@@ -762,6 +762,27 @@ def test_a_failed_actor_is_restarted_only_when_its_process_is_gone() -> None:
     assert world.agent(worker.id).incarnation == 3
 
 
+def test_calls_that_are_alike_keep_their_order_through_a_kernel_crash() -> None:
+    world = World()
+    asker, other = world.spawn("asker"), world.spawn("other", declares={"concurrency": 2})
+    world.introduce(asker, other)
+    world.client.ask(asker.id, "work")
+    turn = asker.turn_of("work")
+    same = b"d" * 16
+    asker.ask(turn, other.id, "first", digest=same)
+    asker.ask(turn, other.id, "second", digest=same)
+    other.commit(other.turn_of("first"), reply="one")  # finished: it is read from another table
+
+    world.kill_kernel()
+    world.client.connect()
+    world.advance(3)
+    asker = world.agent(asker.id)
+    turn = asker.turn_of("work")
+    again = asker.ask(turn, other.id, "first", digest=same)
+
+    assert asker.answer(again) == "one"
+
+
 def test_room_forgone_by_one_turn_leaves_the_wait_of_another_alone() -> None:
     world = World(mailbox_messages=1)
     worker, full = world.spawn("worker", declares={"concurrency": 2}), world.spawn("full")

@@ -1,46 +1,20 @@
 """A core with a scripted engine: it computes pretend completions, and keeps to ipc/engine.py.
 
-Tokens of a text are its UTF-8 bytes. The next token depends on all before it, so a request that
-was resumed wrongly ends with another text. Stepping is up to the test.
+What it computes is tests/chaos/pretend_engine.py. Stepping is up to the test.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ext.wire import Envelope
-from ipc.engine import EngineFacts
 from ipc.errors import BadPromptError
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
+from tests.chaos.pretend_engine import FACTS, PretendModel, completion_of, tokens_of
 from tests.kernel.world import ScriptedAgent, ScriptedClient, World, body
 
-FACTS = EngineFacts(
-    block_size=4,
-    num_blocks=256,
-    num_host_blocks=0,
-    max_running=16,
-    max_step_tokens=64,
-    max_context=512,
-    vocab_size=256,
-    recompute_ns_per_token=1000.0,
-    swap_ns_per_block=1000.0,
-    block_bytes=64,
-)
-
-
-def completion_of(prompt: bytes, count: int) -> str:
-    """Return what the scripted engine completes a prompt with."""
-    ids = list(prompt)
-    for _ in range(count):
-        ids.append(next_token(ids))
-    return bytes(ids[len(prompt) :]).decode()
-
-
-def next_token(ids: list[int]) -> int:
-    return 97 + (sum(ids) * 31 + len(ids)) % 26
+__all__ = ["EngineWorld", "ScriptedEngine", "completion_of"]
 
 
 class ScriptedEngine:
@@ -49,11 +23,13 @@ class ScriptedEngine:
     def __init__(self, world: World, agent: ScriptedAgent) -> None:
         self.world = world
         self.agent = agent
-        self.slots: dict[int, dict[str, Any]] = {}
-        self.decoding: set[int] = set()
+        self.model = PretendModel()
         self.num_seen = 0
         self.plans: list[dict[str, Any]] = []
-        self.computed_tokens = 0
+
+    @property
+    def computed_tokens(self) -> int:
+        return self.model.computed_tokens
 
     def say(self, kind: Kind, value: Any, **fields: Any) -> None:
         self.agent.send(Envelope(kind, self.agent.id, 0, encode_plain(value), **fields))
@@ -80,72 +56,26 @@ class ScriptedEngine:
 
     def _prepare(self, envelope: Envelope) -> None:
         given = decode_plain(envelope.payload)["input"]
-        if "messages" in given:
-            text = "".join(f"<{m['role']}>{m['content']}" for m in given["messages"])
-        else:
-            text = given.get("prompt", "")
-        ids = np.array(list(text.encode()), np.int32).tobytes() or given.get("ids", b"")
-        if text == "refused":
+        if given.get("prompt") == "refused":
             error = BadPromptError(problem="the template refuses it")
             refusal = {"code": error.code, "fields": error.fields}
             self.say(Kind.PREPARED, refusal, correlation=envelope.correlation, flags=Flag.FAILED)
         else:
-            self.say(Kind.PREPARED, {"ids": ids}, correlation=envelope.correlation)
+            ids = {"ids": tokens_of(given)}
+            self.say(Kind.PREPARED, ids, correlation=envelope.correlation)
 
     def step(self) -> bool:
         """Carry out the next plan and report; False if there is none."""
         self.listen()
         if not self.plans:
             return False
-        self.say(Kind.REPORT, self.carry_out(self.plans.pop(0)))
+        self.say(Kind.REPORT, self.model.carry_out(self.plans.pop(0)))
         return True
 
     def run(self) -> None:
         """Go on until there is nothing to do."""
         while self.step():
             pass
-
-    def carry_out(self, plan: dict[str, Any]) -> dict[str, Any]:
-        if plan.get("reset"):
-            self.slots, self.decoding = {}, set()
-        for slot in ints(plan, "drop"):
-            self.slots.pop(slot, None)
-            self.decoding.discard(slot)
-        for new in plan.get("add", []):
-            ids = np.frombuffer(new["ids"], np.int32).tolist()
-            self.slots[new["slot"]] = {**new, "ids": ids, "ended": False}
-        self.decoding -= set(ints(plan, "decode_off"))
-        self.decoding |= set(ints(plan, "decode_on"))
-        rows = sorted(self.decoding)
-        self.computed_tokens += len(rows)
-        for slot, start, count in np.array(ints(plan, "prefill")).reshape(-1, 3).tolist():
-            self.computed_tokens += count
-            if start + count == len(self.slots[slot]["ids"]):
-                rows.append(slot)
-        report: dict[str, Any] = {"plan": plan["plan"], "texts": [], "ended": [], "step_ns": 1}
-        tokens = [self._sample(slot, report) for slot in rows]
-        report["tokens"] = np.array(tokens, np.int32).tobytes()
-        return report
-
-    def _sample(self, slot: int, report: dict[str, Any]) -> int:
-        request = self.slots[slot]
-        if request["ended"]:
-            return -1
-        token = next_token(request["ids"])
-        request["ids"].append(token)
-        emitted = request["ids"][request["num_prompt"] :]
-        if len(emitted) >= request["sampling"]["max_tokens"]:
-            request["ended"] = True
-            text = bytes(emitted).decode()
-            ended = {"slot": slot, "reason": "length", "text": text, "tokens": len(emitted)}
-            report["ended"].append(ended)
-        elif request["stream"]:
-            report["texts"].append([slot, chr(token)])
-        return token
-
-
-def ints(plan: dict[str, Any], key: str) -> list[int]:
-    return np.frombuffer(plan.get(key, b""), np.int32).tolist()
 
 
 class EngineWorld(World):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+import random
+
+import pytest
 
 from ext.wire import Envelope
 from ipc.plain import decode_plain
@@ -12,15 +12,16 @@ from ipc.protocol import Flag, Kind
 from tests.kernel.llm.engine_world import EngineWorld, ScriptedEngine, completion_of
 from tests.kernel.world import ScriptedAgent, ScriptedClient
 
-PROMPTS = st.sampled_from(["a", "Hello", "a longer prompt " * 3, "x" * 70])
+PROMPTS = ("a", "Hello", "a longer prompt " * 3, "x" * 70)
+STEPS = 40
 NAMES = ("engine.m.1.1", "engine.m.1.2")
 
 
-class LlmHistory(RuleBasedStateMachine):
+class LlmHistory:
     """One client with requests and sessions, one agent whose turn makes calls, two engines."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
         self.world = EngineWorld(restart_intensity=10**6, backoff_max_s=0.2, max_attempts=10**6)
         self.world.add_model(engines=2)
         self.expected: dict[int, tuple[str, int]] = {}  # call -> prompt, count
@@ -39,32 +40,31 @@ class LlmHistory(RuleBasedStateMachine):
 
     # --- what callers do ----------------------------------------------------------------
 
-    @rule(prompt=PROMPTS, count=st.integers(1, 40), stream=st.booleans())
-    def a_client_asks(self, prompt: str, count: int, stream: bool) -> None:
-        flags = int(Flag.STREAM) if stream else 0
+    def a_client_asks(self) -> None:
+        prompt, count = self.rng.choice(PROMPTS), self.rng.randint(1, 40)
+        flags = int(Flag.STREAM) if self.rng.random() < 0.5 else 0
         asked = self.world.generate(self.world.client, prompt, count, flags=flags)
         self.expected[asked] = (prompt, count)
 
-    @rule()
     def a_session_is_opened(self) -> None:
         info = self.world.client.system("llm_session")
         self.sessions[info["session"]] = ""
 
-    @precondition(lambda self: self.sessions)
-    @rule(prompt=PROMPTS, count=st.integers(1, 12), data=st.data())
-    def a_session_goes_on(self, prompt: str, count: int, data: st.DataObject) -> None:
-        session = data.draw(st.sampled_from(sorted(self.sessions)))
-        held = self.sessions.pop(session)
-        if len(held) > 300:
+    def a_session_goes_on(self) -> None:
+        open_ones = [s for s, held in sorted(self.sessions.items()) if len(held) < 300]
+        if not open_ones:
             return
+        prompt, count = self.rng.choice(PROMPTS), self.rng.randint(1, 12)
+        session = self.rng.choice(open_ones)
+        held = self.sessions.pop(session)
         asked = self.world.generate(self.world.client, prompt, count, session=session)
         self.expected[asked] = (held + prompt, count)
         self.in_session[asked] = session
 
-    @precondition(lambda self: self.expected)
-    @rule(data=st.data())
-    def one_is_cancelled(self, data: st.DataObject) -> None:
-        asked = data.draw(st.sampled_from(sorted(self.expected)))
+    def one_is_cancelled(self) -> None:
+        if not self.expected:
+            return
+        asked = self.rng.choice(sorted(self.expected))
         if asked in self.in_session:
             return
         if self.world.client.answer(asked) is None:
@@ -72,8 +72,8 @@ class LlmHistory(RuleBasedStateMachine):
             client.send(Envelope(Kind.CANCEL, client.id, correlation=asked))
             del self.expected[asked]
 
-    @rule(prompt=PROMPTS, count=st.integers(1, 30))
-    def the_agent_asks(self, prompt: str, count: int) -> None:
+    def the_agent_asks(self) -> None:
+        prompt, count = self.rng.choice(PROMPTS), self.rng.randint(1, 30)
         self.agent_calls.append((prompt, count))
         self._ask_as_agent(prompt, count)
 
@@ -84,18 +84,17 @@ class LlmHistory(RuleBasedStateMachine):
 
     # --- what happens to them -------------------------------------------------------------
 
-    @rule()
     def engines_get_ready(self) -> None:
         for engine in self.engines():
-            if not engine.slots and not engine.plans and not engine.num_seen:
+            if not engine.model.slots and not engine.plans and not engine.num_seen:
                 engine.ready()
 
-    @rule(which=st.integers(0, 1), steps=st.integers(1, 10))
-    def an_engine_steps(self, which: int, steps: int) -> None:
+    def an_engine_steps(self) -> None:
         engines = self.engines()
-        if which < len(engines):
-            for _ in range(steps):
-                engines[which].step()
+        if engines:
+            engine = self.rng.choice(engines)
+            for _ in range(self.rng.randint(1, 10)):
+                engine.step()
         self._sessions_go_idle()
 
     def _sessions_go_idle(self) -> None:
@@ -106,12 +105,11 @@ class LlmHistory(RuleBasedStateMachine):
                 self.sessions[session] = prompt + answer["text"]
                 del self.in_session[asked]
 
-    @rule(which=st.integers(0, 1))
-    def an_engine_dies(self, which: int) -> None:
-        engines = self.engines()
-        if which < len(engines) and self._is_up(engines[which].agent):
+    def an_engine_dies(self) -> None:
+        living = [engine for engine in self.engines() if self._is_up(engine.agent)]
+        if living:
             self._forgive_deaths()
-            engines[which].agent.crash()
+            self.rng.choice(living).agent.crash()
             self.world.advance(1)
 
     def _forgive_deaths(self) -> None:
@@ -122,7 +120,6 @@ class LlmHistory(RuleBasedStateMachine):
     def _is_up(self, agent: ScriptedAgent) -> bool:
         return self.world.routes.get(agent.route) is agent
 
-    @rule()
     def the_kernel_dies(self) -> None:
         alive = [engine for engine in self.engines() if self._is_up(engine.agent)]
         asker = self.agent if self._is_up(self.agent) else None
@@ -136,7 +133,6 @@ class LlmHistory(RuleBasedStateMachine):
             asker.connect()
         self.world.advance(3)
 
-    @rule()
     def the_agent_dies(self) -> None:
         self.agent.crash()
         self.world.advance(1)
@@ -146,13 +142,12 @@ class LlmHistory(RuleBasedStateMachine):
         for prompt, count in self.agent_calls:
             self._ask_as_agent(prompt, count)
 
-    @rule(seconds=st.floats(0, 3))
-    def time_passes(self, seconds: float) -> None:
-        self.world.advance(seconds)
+    def time_passes(self) -> None:
+        self.world.advance(self.rng.random() * 3)
 
     # --- the end ------------------------------------------------------------------------
 
-    def teardown(self) -> None:
+    def check(self) -> None:
         self._run_dry()
         for asked, (prompt, count) in self.expected.items():
             answer = self.world.client.answer(asked)
@@ -195,5 +190,38 @@ class LlmHistory(RuleBasedStateMachine):
             assert (line["running"], line["waiting"], line["blocks_used"]) == (0, 0, 0)
 
 
-TestLlmHistories = LlmHistory.TestCase
-TestLlmHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+ACTIONS = (
+    (LlmHistory.a_client_asks, 4),
+    (LlmHistory.a_session_is_opened, 1),
+    (LlmHistory.a_session_goes_on, 3),
+    (LlmHistory.one_is_cancelled, 1),
+    (LlmHistory.the_agent_asks, 2),
+    (LlmHistory.engines_get_ready, 4),
+    (LlmHistory.an_engine_steps, 6),
+    (LlmHistory.an_engine_dies, 1),
+    (LlmHistory.the_kernel_dies, 1),
+    (LlmHistory.the_agent_dies, 1),
+    (LlmHistory.time_passes, 1),
+)
+
+
+def run_history(seed: int, *, verbose: bool = False) -> None:
+    history = LlmHistory(seed)
+    actions, weights = zip(*ACTIONS, strict=True)
+    for action in history.rng.choices(actions, weights, k=STEPS):
+        if verbose:
+            print(action.__name__)
+        action(history)
+    history.check()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_caller_gets_its_own_text_whatever_dies(seed: int) -> None:
+    run_history(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("first", range(0, 4000, 500))
+def test_every_caller_gets_its_own_text_in_long_runs(first: int) -> None:
+    for seed in range(first, first + 500):
+        run_history(seed)
