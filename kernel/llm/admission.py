@@ -32,7 +32,7 @@ class Verdict(Enum):
     """What became of the first in line."""
 
     ADMITTED = auto()
-    ASIDE = auto()  # look at the next one
+    ASIDE = auto()  # look again: at the next one, or at this one if pins have yielded to it
     BLOCKED = auto()  # no room: look no further
 
 
@@ -83,7 +83,8 @@ class Admission:
         except QuotaExceededError:
             return self._at_quota(task, now_ns)
         except OutOfBlocksError:
-            return Verdict.BLOCKED
+            # Cached blocks that nobody held were thought to be there for others as well.
+            return Verdict.ASIDE if self._pin_yields() else Verdict.BLOCKED
         self._enter(task, draft, start, count, now_ns)
         return Verdict.ADMITTED
 
@@ -163,9 +164,16 @@ class Admission:
         if shared.batch.num_taken:
             return self._room() >= needed
         while shared.cache.available() < needed:
-            if shared.is_retiring() or not shared.pins.yield_one():
+            if not self._pin_yields():
                 return False
         return True
+
+    def _pin_yields(self) -> bool:
+        """Release a pin, if nothing else could make room for who is first in line."""
+        shared = self._shared
+        if shared.batch.num_taken or shared.is_retiring():
+            return False
+        return shared.pins.yield_one()
 
     def _take_blocks(self, task: Task, draft: Draft) -> tuple[int, int]:
         """Take the blocks of the first stretch; returns its start and its tokens."""

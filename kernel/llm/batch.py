@@ -122,7 +122,7 @@ class Batch:
         if paused:
             wanted = wanted.copy()
             wanted[list(paused)] = False
-        slots = np.flatnonzero(wanted)
+        slots = wanted.nonzero()[0]
         found = Decodes(
             slots,
             self.handles[slots],

@@ -38,8 +38,8 @@ class DecodingSet:
             return b"", b""
         wanted = np.zeros_like(self._mask)
         wanted[slots] = True
-        off = np.flatnonzero(self._mask & ~wanted)
-        on = np.flatnonzero(wanted & ~self._mask)
+        off = (self._mask & ~wanted).nonzero()[0]
+        on = (wanted & ~self._mask).nonzero()[0]
         self._mask = wanted
         self._known = slots
         return off.astype(WIRE).tobytes(), on.astype(WIRE).tobytes()
@@ -71,7 +71,7 @@ class Draft:
         """Let these slots decode; blocks they have taken go into the plan."""
         self.decodes = decodes
         self.budget -= len(decodes)
-        grown = np.flatnonzero(planned.num_new)
+        grown = planned.num_new.nonzero()[0]
         if len(grown):
             pairs = np.empty((len(grown), 2), WIRE)
             pairs[:, 0] = decodes.slots[grown]

@@ -3,37 +3,38 @@
 Requests go on living while a step runs: they are cancelled, preempted, given another slot. A report
 is about the slots as they were in its plan, so that is kept here, with what has happened since.
 
-Cost: references to the batch's arrays; O(rows changed) to bring in what has happened.
+Cost: references to the batch's arrays; O(1) to bring in what has happened to a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.llm.batch import Batch, Decodes, Objects
+from kernel.llm.batch import Batch, Objects
 from kernel.llm.draft import Draft
 from kernel.llm.task import Task
 
 
 class Flight:
-    """See the module head.
+    """See the module head. Arrays in order of rows: first decodes, then sampled prompts.
 
-    holders: by slot, who had it.
-    gone: handles of tasks that have ended: nothing of their rows counts.
-    left: handles of tasks that live on elsewhere: their tokens count, their slots are not theirs.
-    void: handles of tasks whose blocks were given up: nothing of them was computed.
+    holders, gone, left, void: by slot: who had it, and of him whether
+    gone: he has ended: nothing of his row counts.
+    left: he lives on elsewhere: his token counts, the slot is not his.
+    void: his blocks were given up: nothing of his was computed.
     """
 
     __slots__ = (
+        "_rows",
         "gone",
         "handles",
         "holders",
+        "is_disturbed",
         "left",
         "mark_counts",
         "mark_handles",
+        "mark_slots",
         "num_decodes",
         "number",
         "requests",
@@ -45,57 +46,55 @@ class Flight:
     def __init__(self, draft: Draft, batch: Batch) -> None:
         self.number = draft.number
         self.holders: Objects = batch.tasks.copy()
-        self.gone: set[int] = set()
-        self.left: set[int] = set()
-        self.void: set[int] = set()
-        self.num_decodes = len(draft.decodes)
-        self._take_rows(draft.decodes, draft.sampled)
-        self._take_marks(draft.decodes, draft.stretches)
-
-    def _take_rows(self, decodes: Decodes, sampled: list[Task]) -> None:
-        self.slots = decodes.slots
-        self.handles = decodes.handles
+        self.gone, self.left, self.void = np.zeros((3, len(self.holders)), np.bool_)
+        self.is_disturbed = False
+        self._rows: NDArray[np.int64] | None = None
+        decodes = draft.decodes
+        self.num_decodes = len(decodes)
+        self.slots = self.mark_slots = decodes.slots
+        self.handles = self.mark_handles = decodes.handles
+        self.mark_counts = decodes.ones
         self.tasks = decodes.tasks
         self.requests = decodes.requests
-        if sampled:
-            self.slots = _joined(self.slots, [task.slot for task in sampled])
-            self.handles = _joined(self.handles, [task.handle for task in sampled])
-            self.tasks = _joined_objects(self.tasks, sampled)
-            self.requests = _joined_objects(self.requests, [task.request for task in sampled])
+        if draft.sampled:
+            self._add_rows([task.slot for task in draft.sampled], batch)
+        if draft.stretches:
+            self._add_marks(draft, batch)
 
-    def _take_marks(self, decodes: Decodes, stretches: list[tuple[Task, int]]) -> None:
-        self.mark_handles = decodes.handles
-        self.mark_counts = decodes.ones
-        if stretches:
-            self.mark_handles = _joined(self.mark_handles, [task.handle for task, _ in stretches])
-            counts = np.array([count for _, count in stretches], np.int32)
-            self.mark_counts = np.concatenate((self.mark_counts, counts))
+    def _add_rows(self, slots: list[int], batch: Batch) -> None:
+        self.slots = np.concatenate((self.slots, np.array(slots, np.int64)))
+        self.handles = batch.handles[self.slots]
+        self.tasks = batch.tasks[self.slots]
+        self.requests = batch.requests[self.slots]
 
-    @property
-    def is_disturbed(self) -> bool:
-        """Say whether any row may stand for something else than when the plan was made."""
-        return bool(self.gone or self.left or self.void)
+    def _add_marks(self, draft: Draft, batch: Batch) -> None:
+        counts = np.array([count for _, count in draft.stretches], np.int32)
+        self.mark_counts = np.concatenate((self.mark_counts, counts))
+        slots = np.array([task.slot for task, _ in draft.stretches], np.int64)
+        self.mark_slots = np.concatenate((self.mark_slots, slots))
+        self.mark_handles = batch.handles[self.mark_slots]
+
+    def set_gone(self, task: Task) -> None:
+        """The task has ended."""
+        self._set(self.gone, task)
+
+    def set_left(self, task: Task) -> None:
+        """The task has left its slot."""
+        self._set(self.left, task)
+
+    def set_void(self, task: Task) -> None:
+        """The task's blocks were given up."""
+        self._set(self.void, task)
+
+    def _set(self, what: NDArray[np.bool_], task: Task) -> None:
+        # While a task is in a flight it is given no other slot: shared.py, I3.
+        if self.holders[task.slot] is task:
+            what[task.slot] = self.is_disturbed = True
 
     def row_of(self, slot: int) -> int | None:
-        """Return the sampled row of a slot, if it has one."""
-        found = np.flatnonzero(self.slots == slot)
-        return int(found[0]) if len(found) else None
-
-
-def without(handles: NDArray[np.int64], unwanted: set[int]) -> NDArray[np.bool_]:
-    """Return which of the handles are not among the unwanted."""
-    keep = np.ones(len(handles), np.bool_)
-    for handle in unwanted:
-        keep &= handles != handle
-    return keep
-
-
-def _joined(first: NDArray[np.int64], more: list[int]) -> NDArray[np.int64]:
-    return np.concatenate((first, np.array(more, np.int64)))
-
-
-def _joined_objects(first: Objects, more: Sequence[object]) -> Objects:
-    joined = np.empty(len(first) + len(more), object)
-    joined[: len(first)] = first
-    joined[len(first) :] = more
-    return joined
+        """Return the sampled row of a slot, if it has one. Cost: O(1) after the first time."""
+        if self._rows is None:
+            self._rows = np.full(len(self.holders), len(self.slots), np.int64)
+            self._rows[self.slots] = np.arange(len(self.slots))
+        row = int(self._rows[slot])
+        return row if row < len(self.slots) else None

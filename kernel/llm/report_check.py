@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ipc.engine import Ended, Failed, Report
 from ipc.errors import BadFrameError
 from kernel.llm.draft import WIRE
-from kernel.llm.flight import Flight, without
+from kernel.llm.flight import Flight
 from kernel.llm.task import Place, Task
 
 _End = TypeVar("_End", Ended, Failed)
@@ -119,11 +119,14 @@ def _check_failed(failed: Failed) -> None:
 def _kept(
     tokens: NDArray[np.int32], flight: Flight, failed: list[Task]
 ) -> NDArray[np.bool_] | None:
-    unwanted = flight.gone | {task.handle for task in failed}
-    is_whole = not len(tokens) or tokens.min() >= 0
-    if is_whole and not unwanted:
+    if not flight.is_disturbed and not failed and (not len(tokens) or tokens.min() >= 0):
         return None
-    return without(flight.handles, unwanted) & (tokens >= 0)
+    kept: NDArray[np.bool_] = (tokens >= 0) & ~flight.gone[flight.slots]
+    for task in failed:
+        row = flight.row_of(task.slot)
+        if row is not None:
+            kept[row] = False
+    return kept
 
 
 def _check_rows(

@@ -7,8 +7,8 @@ dies, drop the scheduler, make a new one and ``add`` its ``live()`` requests to 
     add -> waiting -> (plan) -> running -> (report) -> ended
                   ^------------- preempted
 
-Call ``plan`` whenever something was added or reported, until it gives None; send what it gives, and
-bring each report. When it gives None, ``take_ends`` may have requests that end without a report.
+Call ``plan`` whenever something was added or reported, until it gives None, and then ``take_ends``:
+requests that the scheduler itself has ended. Send what ``plan`` gives, and bring each report.
 
 Invariants:
   I1  no plan has a request after its ``cancel``; a token is given to a request exactly once.

@@ -35,6 +35,7 @@ class Shared:
     dropped: slots left since the last plan, which the next one tells.
     parked: tasks that wait for the next report; by_quota: for their owner's quota.
     ends: ends nobody has been told yet.
+    changes: counts who left a slot or ended, to see whether anything did.
     """
 
     def __init__(self, limits: EngineLimits, cache: KVCache, policy: Policy) -> None:
@@ -54,11 +55,12 @@ class Shared:
         self.parked: list[Task] = []
         self.by_quota: dict[int, list[Task]] = {}
         self.ends: list[tuple[Request, Ended]] = []
+        self.changes = 0
         self.generated = 0
         self.prompt = 0
         self.cached_tokens = 0
         self.preemptions = 0
-        self._retiring: dict[int, dict[int, int]] = {}  # by step, by owner: blocks, at most
+        self._retiring: dict[int, set[int]] = {}  # by step: owners with blocks it holds back
 
     @property
     def newest(self) -> int | None:
@@ -67,30 +69,32 @@ class Shared:
 
     def leave_slot(self, task: Task) -> None:
         """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
+        self.changes += 1
         slot = self.batch.leave(task)
         self.dropped.append(slot)
         self.decoding.drop(slot)
         task.last_plan = self.last_number
         for flight in self.flights:
-            flight.left.add(task.handle)
+            flight.set_left(task)
 
     def void_steps(self, task: Task) -> None:
         """What the steps under way compute of a task will not be kept."""
         for flight in self.flights:
-            flight.void.add(task.handle)
+            flight.set_void(task)
 
     def end(self, task: Task, now_ns: int) -> None:
         """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
+        self.changes += 1
         for flight in self.flights:
-            flight.gone.add(task.handle)
+            flight.set_gone(task)
         if task.place is Place.SLOT:
             self.leave_slot(task)
+            self._retire(task)
         elif task.place in (Place.FRESH, Place.RETURNED):
             self.line.remove(task)
         if task.request.num_emitted or task.request.first_planned_ns:
             self.policy.on_service(task.request, task.request.num_emitted, now_ns)
         self.policy.on_done(task.request, now_ns)
-        self.retire(task)
         self.cache.free(task.handle, last_step=self.newest)
         task.place = Place.DONE
         task.account.live -= 1
@@ -107,13 +111,10 @@ class Shared:
         self.end(task, now_ns)
         self.ends.append((task.request, ended))
 
-    def retire(self, task: Task) -> None:
+    def _retire(self, task: Task) -> None:
         """Remember that blocks come free when the newest step has reported."""
-        if self.newest is None:
-            return
-        blocks = self.cache.state(task.handle).num_blocks
-        by_owner = self._retiring.setdefault(self.newest, {})
-        by_owner[task.account.owner] = by_owner.get(task.account.owner, 0) + blocks
+        if self.newest is not None:
+            self._retiring.setdefault(self.newest, set()).add(task.account.owner)
 
     def complete(self, number: int) -> None:
         """A step has reported: blocks that waited for it are free."""
@@ -124,9 +125,6 @@ class Shared:
 
     def is_retiring(self, account: OwnerAccount | None = None) -> bool:
         """Say whether steps under way hold back blocks (of an owner) that will come free."""
-        return any(
-            blocks
-            for by_owner in self._retiring.values()
-            for owner, blocks in by_owner.items()
-            if account is None or owner == account.owner
-        )
+        if account is None:
+            return bool(self._retiring)
+        return any(account.owner in owners for owners in self._retiring.values())

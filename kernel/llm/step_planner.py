@@ -34,27 +34,28 @@ class StepPlanner:
     def plan(self, number: int, now_ns: int) -> Draft:
         """Return the next step, which may be empty."""
         shared = self._shared
-        self._admission.unpark()
         while True:
+            changes = shared.changes
             draft = Draft(number, shared.limits.max_step_tokens, shared.batch.no_decodes)
-            has_made_room = self._make_room(draft, now_ns)
+            self._admission.unpark()
+            self._make_room(draft, now_ns)
             self._admission.make_way(draft)
             self._plan_decodes(draft, now_ns)
-            num_aside = self._plan_prompts(draft, now_ns)
-            # Without a step under way no report would ever bring us here again.
-            has_more = has_made_room or num_aside or self._lacks_blocks or self._lacks_quota
+            self._plan_prompts(draft, now_ns)
+            # Without a step under way no report would ever bring us here again: go on as long as
+            # somebody gives way or ends, or has found that he lacks blocks.
+            has_more = changes != shared.changes or self._lacks_blocks or self._lacks_quota
             if not draft.is_empty or shared.flights or not has_more:
                 return draft
 
-    def _make_room(self, draft: Draft, now_ns: int) -> bool:
+    def _make_room(self, draft: Draft, now_ns: int) -> None:
         """Help the prompts that found no blocks in the step before."""
         lacks_quota, lacks_blocks = self._lacks_quota, self._lacks_blocks
         self._lacks_quota = self._lacks_blocks = None
         if lacks_quota is not None and lacks_quota.place is Place.SLOT:
-            return self._relief.from_owner(lacks_quota, draft, now_ns)
-        if lacks_blocks is not None and lacks_blocks.place is Place.SLOT:
-            return self._relief.from_pool(lacks_blocks, draft)
-        return False
+            self._relief.from_owner(lacks_quota, draft, now_ns)
+        elif lacks_blocks is not None and lacks_blocks.place is Place.SLOT:
+            self._relief.from_pool(lacks_blocks, draft)
 
     def _plan_decodes(self, draft: Draft, now_ns: int) -> None:
         shared = self._shared
@@ -82,8 +83,7 @@ class StepPlanner:
         lowest: Task = max(growing, key=lambda task: task.rank)
         return lowest
 
-    def _plan_prompts(self, draft: Draft, now_ns: int) -> int:
-        """Spend what is left of the budget; returns how many of those that wait were put aside."""
+    def _plan_prompts(self, draft: Draft, now_ns: int) -> None:
         shared = self._shared
         running = sorted(shared.batch.prefilling.values(), key=lambda task: task.rank)[::-1]
         aside = 0
@@ -101,7 +101,6 @@ class StepPlanner:
             verdict = self._admission.admit(waiting, draft, now_ns)
             aside += verdict is Verdict.ASIDE
             is_open = verdict is not Verdict.BLOCKED and aside < MAX_ASIDE
-        return aside
 
     def _go_on(self, task: Task, draft: Draft) -> None:
         """Plan the next stretch of a prompt."""

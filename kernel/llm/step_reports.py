@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ipc.engine import Report
 from ipc.errors import BadFrameError
-from kernel.llm.flight import Flight, without
+from kernel.llm.flight import Flight
 from kernel.llm.report_check import CheckedReport, check_report
 from kernel.llm.shared import Shared
 from kernel.llm.step_result import StepResult
@@ -44,8 +44,9 @@ class StepReports:
     def _at_limit(self, flight: Flight) -> NDArray[np.bool_]:
         """Return which rows give their request the last token it may have."""
         limits: NDArray[np.bool_] = self._shared.batch.unsampled[flight.slots] == 1
-        if flight.left or flight.gone:
-            for row in np.flatnonzero(~without(flight.handles, flight.left | flight.gone)):
+        if flight.is_disturbed:
+            # Of those, the slot may be somebody else's by now.
+            for row in flight.left[flight.slots].nonzero()[0].tolist():
                 request = flight.requests[row]
                 limits[row] = request.num_emitted + 1 >= request.max_tokens
         return limits
@@ -82,9 +83,10 @@ class StepReports:
     def _mark(self, flight: Flight, checked: CheckedReport) -> None:
         """What was computed may be shared, but for what was given up or has failed."""
         handles, counts = flight.mark_handles, flight.mark_counts
-        unwanted = flight.gone | flight.void | {task.handle for task, _ in checked.failed}
-        if unwanted:
-            keep = without(handles, unwanted)
+        if flight.is_disturbed or checked.failed:
+            unwanted = flight.gone | flight.void
+            unwanted[[task.slot for task, _ in checked.failed]] = True
+            keep = ~unwanted[flight.mark_slots]
             handles, counts = handles[keep], counts[keep]
         self._shared.cache.mark_computed_many(handles, counts)
 
@@ -97,13 +99,11 @@ class StepReports:
             request = flight.requests[row]
             if not request.first_token_ns and (kept is None or kept[row]):
                 request.first_token_ns = now_ns
-        if flight.left:
-            in_slot = without(flight.handles, flight.left)
-            moved = ~in_slot if kept is None else ~in_slot & kept
-            for row in np.flatnonzero(moved).tolist():
-                flight.requests[row].append(int(tokens[row]), now_ns)
-            kept = in_slot if kept is None else in_slot & kept
         if kept is not None:
+            left = flight.left[slots]
+            for row in (left & kept).nonzero()[0].tolist():
+                flight.requests[row].append(int(tokens[row]), now_ns)
+            kept = kept & ~left
             slots, tokens = slots[kept], tokens[kept]
         if len(slots):
             batch.take_tokens(slots, tokens, now_ns)

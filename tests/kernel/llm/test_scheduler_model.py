@@ -91,9 +91,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def plan_one(self) -> None:
         """One plan only: the next may come before or after the report."""
-        plan = self.world.scheduler.plan(self.world.tick())
-        if plan is not None:
-            self.world.plans.append(copy.deepcopy(plan))
+        self.world.plan(at_most=1)
 
     @rule()
     def compute(self) -> None:
@@ -137,7 +135,7 @@ class Histories(RuleBasedStateMachine):
 
     def is_over(self, slot: int) -> bool:
         flight = self.world.scheduler._shared.flights[0]
-        return flight.holders[slot].handle in flight.gone
+        return bool(flight.gone[slot])
 
     @rule(owner=OWNERS, quota=st.none() | st.integers(0, 16))
     def set_quota(self, owner: int, quota: int | None) -> None:

@@ -94,10 +94,13 @@ class World:
         self.quotas[owner] = quota
         self.scheduler.set_quota(owner, quota)
 
-    def plan(self) -> Plan | None:
+    def plan(self, at_most: int = 3) -> Plan | None:
         """Plan as far ahead as may be; returns the last plan made, if any."""
         made = None
-        while (plan := self.scheduler.plan(self.tick())) is not None:
+        for _ in range(at_most):
+            plan = self.scheduler.plan(self.tick())
+            if plan is None:
+                break
             made = copy.deepcopy(plan)
             self.plans.append(made)
             self.sent.append(made)
