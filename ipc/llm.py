@@ -91,7 +91,7 @@ class LlmRequest(TypedDict, total=False):
 class Usage(TypedDict):
     """What one completion took. Times are of the kernel's clock."""
 
-    prompt_tokens: int
+    prompt_tokens: int  # this and the next two: 0 if a remote model's endpoint does not say
     cached_tokens: int  # of these, found in the KV cache (or said so by the endpoint)
     completion_tokens: int
     waiting_ns: int  # from acceptance to the first planned step

@@ -29,7 +29,7 @@ from actors.remote_engine.request_body import build_body
 from ext.wire import Envelope
 from ipc.engine import EngineFacts, EngineNews, Preparation, Prepared, RemoteCall, RemoteFailure
 from ipc.errors import BadPromptError, KernelBugError, LLMOSError, UsageError, to_wire
-from ipc.llm import Piece
+from ipc.llm import Piece, Sampling
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 
@@ -130,10 +130,12 @@ class RemoteEngine(Driver):
         name = self._spec.get("name")
         if preparation.get("previous"):
             raise BadPromptError(problem=f"model {name!r} is remote: it has no sessions")
-        if "sampling" not in preparation:
+        if "sampling" not in preparation and "messages" not in preparation["input"]:
+            # Messages may be appended to a session, whose tokens nobody knows; text cannot.
             reason = f"only the endpoint of model {name!r} can count its tokens, and only by use"
             raise UsageError(reason=reason)
-        build_body("", preparation["input"], preparation["sampling"], stream=False)
+        sampling = preparation.get("sampling", Sampling())
+        build_body("", preparation["input"], sampling, stream=False)
 
     def _call(self, request: int, call: RemoteCall) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(request, call))

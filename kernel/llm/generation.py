@@ -116,7 +116,7 @@ class Generation:
 
     def _check_doubt(self, job: Job) -> None:
         """Raise InDoubtError for a remote call that may have been computed and billed."""
-        if job.is_sent_before and not job.retries_doubt:
+        if job.is_sent_before and (job.shown or not job.retries_doubt):
             reason = "the process that had sent it died before the endpoint's answer was recorded"
             raise InDoubtError(call=f"a completion by {job.model.label}", reason=reason)
         job.is_sent_before = False
@@ -152,7 +152,7 @@ class Generation:
                 raise BadPromptError(problem="the session is empty: append something first")
             return None
         if "messages" not in given:
-            if session.messages:
+            if session.messages or job.model.kind == "remote":
                 raise BadPromptError(problem="this session is a chat: give messages")
             return given
         if len(session.ids) and not session.messages:

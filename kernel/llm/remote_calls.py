@@ -11,7 +11,7 @@ from typing import Any
 
 from ext.wire import Envelope
 from ipc.engine import RemoteCall
-from ipc.errors import BadFrameError, LLMOSError, from_wire
+from ipc.errors import BadFrameError, InDoubtError, LLMOSError, from_wire
 from ipc.llm import Completion, Piece, Usage
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
@@ -94,20 +94,27 @@ class RemoteCalls:
 
     def _failed(self, job: Job, failure: dict[str, Any]) -> None:
         error = from_wire(failure.get("error"))
-        if failure.get("is_unstarted") and not job.shown:
-            self._try_again(job, failure.get("retry_after_s"), error)
+        is_unstarted = bool(failure.get("is_unstarted"))
+        is_in_doubt = bool(failure.get("is_in_doubt"))
+        if is_in_doubt:
+            error = InDoubtError(call=f"a completion by {job.model.label}", reason=str(error))
+        # Text that was shown cannot be taken back, and another attempt would say something else.
+        if not job.shown and (is_unstarted or (is_in_doubt and job.retries_doubt)):
+            self._try_again(job, failure, error)
             return
-        self.queues.settle(job, 0 if failure.get("is_unstarted") else None)
+        self.queues.settle(job, 0 if is_unstarted else None)
         self.generation.fail(job, error)
 
-    def _try_again(self, job: Job, retry_after_s: Any, error: LLMOSError) -> None:
+    def _try_again(self, job: Job, failure: dict[str, Any], error: LLMOSError) -> None:
         queue = self.queues.queue(job.model)
-        after_ns = None
+        used_tokens = 0 if failure.get("is_unstarted") else None
+        retry_after_s, after_ns = failure.get("retry_after_s"), None
         if isinstance(retry_after_s, (int, float)) and retry_after_s == retry_after_s:
             after_ns = int(min(max(retry_after_s, 0.0), 86_400.0) * 1e9)
         job.phase, job.engine = Phase.QUEUED, 0
         self.queues.dirty[job.model] = None
-        if queue.retry_later(job.id, self.state.now_ns, after_ns, job.attempts):
+        now_ns = self.state.now_ns
+        if queue.retry_later(job.id, now_ns, after_ns, job.attempts, used_tokens=used_tokens):
             self.state.counters.add("llm_remote_retries")
             self.generation.note_sent(job, is_sent=False)
         else:
@@ -115,21 +122,12 @@ class RemoteCalls:
             self.generation.fail(job, error)
 
     def _completed(self, job: Job, body: dict[str, Any]) -> None:
-        usage = body.get("usage")
         text, reason = body.get("text"), body.get("finish_reason")
-        if not isinstance(usage, dict) or not isinstance(text, str) or not isinstance(reason, str):
-            raise BadFrameError(reason="a completion has text, finish_reason and usage")
-        prompt, completed = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-        self.queues.settle(job, prompt + completed)
+        if not isinstance(text, str) or not isinstance(reason, str):
+            raise BadFrameError(reason="a completion has text and finish_reason")
         completion = self.answers.completion(job, text, reason)  # type: ignore[arg-type]
-        completion["usage"] = Usage(
-            **{
-                **completion["usage"],
-                "prompt_tokens": prompt,
-                "cached_tokens": int(usage.get("cached_tokens", 0)),
-                "completion_tokens": completed,
-            }
-        )
+        used_tokens = _take_usage(completion["usage"], body.get("usage"))
+        self.queues.settle(job, used_tokens)
         for key in ("tool_calls", "logprobs"):
             if key in body:
                 completion[key] = body[key]
@@ -144,6 +142,18 @@ class RemoteCalls:
         if "tool_calls" in completion:
             reply["tool_calls"] = completion["tool_calls"]
         self.generation.extend_session(job.session, job.given, job.session.ids, reply)
+
+
+def _take_usage(usage: Usage, said: Any) -> int | None:
+    """Put what the endpoint said into a usage; return their sum, None if it said nothing."""
+    if said is None:
+        return None
+    if not isinstance(said, dict):
+        raise BadFrameError(reason="usage is a map")
+    usage["prompt_tokens"] = int(said["prompt_tokens"])
+    usage["cached_tokens"] = int(said.get("cached_tokens", 0))
+    usage["completion_tokens"] = int(said["completion_tokens"])
+    return usage["prompt_tokens"] + usage["completion_tokens"]
 
 
 def _text_of(piece: Any) -> str:

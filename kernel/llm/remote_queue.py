@@ -128,18 +128,25 @@ class RemoteQueue:
         del self._requests[request]
 
     def retry_later(
-        self, request: int, now_ns: int, retry_after_ns: int | None, attempt: int
+        self,
+        request: int,
+        now_ns: int,
+        retry_after_ns: int | None,
+        attempt: int,
+        *,
+        used_tokens: int | None = 0,
     ) -> bool:
-        """An open request was refused unstarted; let it back off.
+        """An open request has failed and is to be tried again; let it back off.
 
         retry_after_ns: what the endpoint said, kept to within ``Backoff.max_ns``; None: nothing.
-        attempt: the number of the one that was refused, from 1.
+        attempt: the number of the one that failed, from 1.
+        used_tokens: as in ``settle``; 0 for one that was refused unstarted.
         Returns: False if that was its last attempt. It is then gone, as after ``settle``.
         """
         if attempt >= self._backoff.max_attempts:
-            self.settle(request, 0, now_ns)
+            self.settle(request, used_tokens, now_ns)
             return False
-        self.book.end(request, 0, now_ns)
+        self.book.end(request, used_tokens, now_ns)
         due_ns = now_ns + self._backoff.delay_ns(request, attempt)
         if retry_after_ns is not None:
             due_ns = now_ns + min(max(retry_after_ns, 0), self._backoff.max_ns)

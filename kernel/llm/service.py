@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 from ext.wire import Envelope
-from ipc.errors import BadFrameError, ModelInUseError, UnknownCallError
+from ipc.errors import BadFrameError, ModelInUseError, UnknownCallError, UsageError
 from ipc.llm import LlmInput, LlmStatus, ModelInfo, Sampling
 from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord
@@ -101,6 +101,9 @@ class LlmService:
         """Count the tokens of an input; answered when an engine has."""
         given = read_input(arguments.get("input"))
         model = self.models.resolve(arguments.get("model"))
+        if model.kind == "remote":
+            reason = f"only the endpoint of {model.label} can count its tokens, and only by use"
+            raise UsageError(reason=reason)
         self.generation.begin(self._job(call, Purpose.COUNT, model, given, None))
         return self.deferred
 

@@ -107,8 +107,13 @@ def test_a_request_that_can_be_made_is_prepared_without_ids() -> None:
     assert prepare({"input": HELLO, "sampling": {"max_tokens": 5}}) == {"ids": b""}
 
 
+def test_messages_for_a_session_are_checked_and_stay_uncounted() -> None:
+    assert prepare({"input": HELLO}) == {"ids": b""}
+    assert isinstance(prepare({"input": {"messages": [7]}}), BadPromptError)
+
+
 def test_tokens_of_a_remote_model_cannot_be_counted() -> None:
-    error = prepare({"input": HELLO})
+    error = prepare({"input": {"prompt": "hello"}})
 
     assert type(error) is UsageError
     assert "count" in str(error)

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from ext.wire import Envelope
-from ipc.errors import EndpointError, InDoubtError, LLMOSError, from_wire, to_wire
+from ipc.errors import (
+    BadPromptError,
+    EndpointError,
+    InDoubtError,
+    LLMOSError,
+    UsageError,
+    from_wire,
+    to_wire,
+)
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 from tests.kernel.llm.engine_world import EngineWorld, ScriptedEngine
@@ -198,3 +206,98 @@ def test_a_chat_with_an_endpoint_sends_the_whole_conversation(world: EngineWorld
 
     contents = [message["content"] for message in decode_plain(call.payload)["input"]["messages"]]
     assert contents == ["Hi", "Yes.", "More"]
+
+
+@pytest.mark.parametrize("on_doubt", ["raise", "retry"])
+def test_a_failure_that_leaves_doubt_is_tried_again_only_on_request(on_doubt: str) -> None:
+    world = remote_world(tokens_per_minute=1000)
+    asked = world.generate(world.client, "Hello", 400, on_doubt=on_doubt)
+    engine = world.engine()
+    (call,) = calls(engine)
+
+    refuse(engine, call, is_in_doubt=True)
+    world.advance(30)
+    again = calls(engine)
+
+    if on_doubt == "raise":
+        assert again == []
+        assert isinstance(error_of(world, asked), InDoubtError)
+        return
+    refuse(engine, again[0], is_in_doubt=True)
+    world.advance(25)
+    assert calls(engine) == []  # what the first two may have taken is still booked
+    world.advance(35)
+    (third,) = calls(engine)
+    done(engine, third)
+    assert world.client.answer(asked)["text"] == "Hi!"
+
+
+def test_doubt_is_not_retried_for_ever(world: EngineWorld) -> None:
+    asked = world.generate(world.client, "Hello", on_doubt="retry")
+    engine = world.engine()
+
+    for _ in range(20):
+        for call in calls(engine):
+            refuse(engine, call, is_in_doubt=True)
+        world.advance(120)
+
+    assert isinstance(error_of(world, asked), InDoubtError)
+
+
+@pytest.mark.parametrize("end", ["failure", "crash"])
+def test_what_was_shown_of_a_stream_is_not_said_anew(world: EngineWorld, end: str) -> None:
+    asked = world.generate(world.client, "Hello", on_doubt="retry", flags=int(Flag.STREAM))
+    engine = world.engine()
+    (call,) = calls(engine)
+    engine.say(Kind.PIECE, {"text": "H", "tokens": 0}, correlation=call.correlation)
+
+    if end == "failure":
+        refuse(engine, call, is_in_doubt=True)
+    else:
+        engine.agent.crash()
+        engine = world.engine()
+        engine.ready(block_size=0)
+    world.advance(120)
+
+    assert calls(engine) == []
+    assert isinstance(error_of(world, asked), InDoubtError)
+
+
+def test_an_endpoint_that_does_not_say_its_usage_counts_as_all_that_was_reserved() -> None:
+    world = remote_world(tokens_per_minute=1000)
+    asked = world.generate(world.client, "Hello", 900)
+    engine = world.engine()
+    (call,) = calls(engine)
+
+    engine.say(Kind.DONE, {"text": "Hi!", "finish_reason": "stop"}, correlation=call.correlation)
+
+    assert world.client.answer(asked)["usage"]["completion_tokens"] == 0
+    world.generate(world.client, "Hello", 900)
+    assert calls(engine) == []
+    world.advance(61)
+    assert len(calls(engine)) == 1
+
+
+def test_tokens_of_a_remote_model_cannot_be_counted() -> None:
+    world = EngineWorld()
+    world.client.system("model_add", spec={"name": "far", "endpoint": "http://127.0.0.1:1/v1"})
+
+    asked = world.client.ask_system("llm_count", model="far", input={"prompt": "Hello"})
+
+    assert type(error_of(world, asked)) is UsageError
+
+
+def test_a_session_with_a_remote_model_takes_messages_and_no_text() -> None:
+    world = EngineWorld()
+    world.client.system("model_add", spec={"name": "m", "endpoint": "http://127.0.0.1:1/v1"})
+    session = world.client.system("llm_session", model="m")["session"]
+    message = {"messages": [{"role": "user", "content": "Hi"}]}
+
+    text = world.client.ask_system("llm_append", session=session, input={"prompt": "Hi"})
+    chat = world.client.ask_system("llm_append", session=session, input=message)
+    engine = world.engine()
+    engine.ready(block_size=0)
+    calls(engine)
+
+    assert isinstance(error_of(world, text), BadPromptError)
+    assert world.client.answer(chat)["session"] == session
