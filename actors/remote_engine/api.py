@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from actors.remote_engine.answer import Answer, answer_limit
+from actors.remote_engine.call_task import CallTask, Why
 from actors.remote_engine.endpoint import Endpoint
 from actors.remote_engine.failure import (
     CallFailure,
@@ -46,20 +47,28 @@ class RemoteApi:
         self._key = key
         self._client = client
 
-    async def complete(self, call: RemoteCall, emit: Emit) -> dict[str, Any]:
+    async def complete(self, call: RemoteCall, emit: Emit, me: CallTask) -> dict[str, Any]:
         """Return the body of DONE. emit: is given new text as it comes, if the call streams.
+
+        me: the task that this runs in.
 
         Raises:
             CallFailure: it came to nothing.
         """
         body = self._body(call)
         answer = Answer(answer_limit(call.get("sampling", Sampling())))
-        remaining_ns = call.get("remaining_ns")
+        deadline = None
+        if "remaining_ns" in call:
+            deadline = me.stop_in(call["remaining_ns"] / 1e9, Why.LATE)
         try:
-            async with asyncio.timeout(None if remaining_ns is None else remaining_ns / 1e9):
-                return await self._with_good_key(body, answer, emit)
-        except TimeoutError:
+            return await self._with_good_key(body, answer, emit, me)
+        except asyncio.CancelledError:
+            if not me.goes_on(Why.LATE):
+                raise
             raise too_late(self._endpoint) from None
+        finally:
+            if deadline is not None:
+                deadline.cancel()
 
     def _body(self, call: RemoteCall) -> RequestBody:
         sampling, stream = call.get("sampling", Sampling()), call.get("stream", False)
@@ -68,15 +77,17 @@ class RemoteApi:
         except UsageError as problem:
             raise CallFailure(Proof.FINAL, problem) from None
 
-    async def _with_good_key(self, body: RequestBody, answer: Answer, emit: Emit) -> dict[str, Any]:
+    async def _with_good_key(
+        self, body: RequestBody, answer: Answer, emit: Emit, me: CallTask
+    ) -> dict[str, Any]:
         used = self._key.headers()
         try:
-            return await self._exchange(body, answer, emit)
+            return await self._exchange(body, answer, emit, me)
         except CallFailure as failure:
             # Another call may have read the new key already, so what counts is what this one used.
             if failure.status != UNAUTHORIZED or not self._has_other_key(used):
                 raise
-        return await self._exchange(body, answer, emit)
+        return await self._exchange(body, answer, emit, me)
 
     def _has_other_key(self, used: dict[str, str]) -> bool:
         try:
@@ -85,8 +96,11 @@ class RemoteApi:
             return False
         return self._key.headers() != used
 
-    async def _exchange(self, body: RequestBody, answer: Answer, emit: Emit) -> dict[str, Any]:
-        async with self._client.post(body, accept=EVENTS if body.stream else JSON) as http:
+    async def _exchange(
+        self, body: RequestBody, answer: Answer, emit: Emit, me: CallTask
+    ) -> dict[str, Any]:
+        accept = EVENTS if body.stream else JSON
+        async with self._client.post(body, accept=accept, me=me) as http:
             if http.status != 200:
                 said = self._show(await read_reason(http))
                 raise refused(self._endpoint, http.status, said, http.header("retry-after"))

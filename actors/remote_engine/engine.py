@@ -21,6 +21,7 @@ import structlog
 
 from actors.driver import Driver
 from actors.remote_engine.api import RemoteApi
+from actors.remote_engine.call_task import CallTask, Why
 from actors.remote_engine.endpoint import Endpoint, read_endpoint
 from actors.remote_engine.failure import CallFailure
 from actors.remote_engine.http_client import HttpClient
@@ -48,7 +49,8 @@ class RemoteEngine(Driver):
         self._client: HttpClient | None = None
         self._api: RemoteApi | None = None
         self._start: asyncio.Task[None] | None = None
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._calls: dict[int, CallTask] = {}
+        self._ending: set[asyncio.Task[None]] = set()  # cancelled ones that close connections
         self._facts = EngineFacts()
 
     # --- the driver's conversation --------------------------------------------------------
@@ -76,10 +78,10 @@ class RemoteEngine(Driver):
 
     async def on_stop(self) -> None:
         """See actors.actor.Actor."""
-        tasks = [*self._calls.values(), *([self._start] if self._start else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for request in list(self._calls):
+            self._cancel(request)
+        starting = [self._start] if self._start else []
+        await asyncio.gather(*self._ending, *starting, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
 
@@ -138,36 +140,35 @@ class RemoteEngine(Driver):
         build_body("", preparation["input"], sampling, stream=False)
 
     def _call(self, request: int, call: RemoteCall) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(request, call))
-        self._calls[request] = task
+        self._calls[request] = CallTask(lambda me: self._answer(request, call, me))
 
     def _cancel(self, request: int) -> None:
-        task = self._calls.pop(request, None)
-        if task is not None:
-            task.cancel()
+        running = self._calls.pop(request, None)
+        if running is not None:
+            running.stop(Why.GONE)
+            self._ending.add(running.task)
+            running.task.add_done_callback(self._ending.discard)
 
-    async def _answer(self, request: int, call: RemoteCall) -> None:
-        """Carry a call out and say how it ended. The boundary for what may go wrong."""
-        me = asyncio.current_task()
-        try:
-            done, flags = await self._outcome(request, call)
-        finally:
-            is_wanted = self._calls.get(request) is me
-            if is_wanted:
-                del self._calls[request]
-        if is_wanted:
+    async def _answer(self, request: int, call: RemoteCall, me: CallTask) -> None:
+        """Carry a call out and say how it ended."""
+        done, flags = await self._outcome(request, call, me)
+        if self._calls.get(request) is me:
+            del self._calls[request]
             self.post(Kind.DONE, done, correlation=request, flags=flags)
 
     async def _outcome(
-        self, request: int, call: RemoteCall
+        self, request: int, call: RemoteCall, me: CallTask
     ) -> tuple[dict[str, Any] | RemoteFailure, int]:
+        """Return the body and the flags of DONE. The boundary for what may go wrong."""
+
         def emit(text: str) -> None:
-            self.post(Kind.PIECE, Piece(text=text, tokens=0), correlation=request)
+            if self._calls.get(request) is me:
+                self.post(Kind.PIECE, Piece(text=text, tokens=0), correlation=request)
 
         try:
             if self._api is None:
                 raise KernelBugError(reason="a call to an engine that is not ready")
-            return await self._api.complete(call, emit), 0
+            return await self._api.complete(call, emit, me), 0
         except CallFailure as failure:
             return failure.wire(), Flag.FAILED
         except Exception as problem:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
+from actors.remote_engine.call_task import CallTask, Why
 from actors.remote_engine.endpoint import Endpoint
 from actors.remote_engine.failure import (
     CallFailure,
@@ -54,9 +55,12 @@ class HttpClient:
         await self._client.aclose()
 
     @asynccontextmanager
-    async def post(self, body: RequestBody, *, accept: str) -> AsyncIterator[HttpAnswer]:
+    async def post(
+        self, body: RequestBody, *, accept: str, me: CallTask
+    ) -> AsyncIterator[HttpAnswer]:
         """Post a body with the key; yield the answer, whatever its status.
 
+        me: the task that this runs in.
         Raises:
             CallFailure: no connection, or it broke or fell silent; also while the answer is read.
         """
@@ -68,9 +72,10 @@ class HttpClient:
         except Exception as problem:
             raise self.explain(problem, 0) from None
         try:
-            yield HttpAnswer(self, response)
+            yield HttpAnswer(self, response, me)
         finally:
-            await response.aclose()
+            # In a task of its own, since a cancelled close leaves the connection open.
+            await asyncio.shield(asyncio.get_running_loop().create_task(response.aclose()))
 
     def explain(self, problem: Exception, status: int) -> CallFailure:
         """Return the failure that an error of httpx is; other errors are raised again."""
@@ -109,7 +114,8 @@ class HttpClient:
 class HttpAnswer:
     """What came back: status and headers now, the bytes as they come."""
 
-    def __init__(self, client: HttpClient, response: httpx.Response) -> None:
+    def __init__(self, client: HttpClient, response: httpx.Response, me: CallTask) -> None:
+        self._me = me
         self._client = client
         self._response = response
         self.status: int = response.status_code
@@ -158,12 +164,23 @@ class HttpAnswer:
 
     async def let_end(self, chunks: AsyncIterator[bytes]) -> None:
         """Nothing more is wanted: wait a moment for the end, so that the connection can stay."""
-        try:
-            async with asyncio.timeout(DRAIN_S):
+        with suppress(TimeoutError, CallFailure):
+            async with self.for_at_most(DRAIN_S):
                 async for _ in chunks:
                     return  # more came: the connection is closed with the answer
-        except (TimeoutError, CallFailure):
-            return
+
+    @asynccontextmanager
+    async def for_at_most(self, limit_s: float) -> AsyncIterator[None]:
+        """Raise TimeoutError if what is within takes longer; what it read is then closed."""
+        timer = self._me.stop_in(limit_s, Why.ENOUGH)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._me.goes_on(Why.ENOUGH):
+                raise
+            raise TimeoutError from None
+        finally:
+            timer.cancel()
 
 
 def _load_httpx(endpoint: Endpoint) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 
 from actors.remote_engine.failure import CallFailure, LieError
@@ -22,7 +21,7 @@ async def read_reason(http: HttpAnswer) -> str:
     if 300 <= http.status < 400:
         return "it redirects, and a key is not carried elsewhere"
     try:
-        async with asyncio.timeout(REASON_S):
+        async with http.for_at_most(REASON_S):
             text = (await http.read(MAX_REASON)).decode("utf-8", "replace")
     except (TimeoutError, CallFailure, LieError):
         text = ""

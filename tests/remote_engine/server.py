@@ -176,6 +176,16 @@ class Handler(BaseHTTPRequestHandler):
             self.send_event(self.chunk(f"piece{number} "))
         self.hang_up()
 
+    def do_break_once(self, *words: str) -> None:
+        """Break the first attempt at this line."""
+        with self.server.lock:
+            self.server.tries[" ".join(words)] += 1
+            is_first = self.server.tries[" ".join(words)] == 1
+        if is_first:
+            self.do_break("0")
+        else:
+            self.answer("at last")
+
     def do_break_after_end(self) -> None:
         self.start_events()
         self.send_event(self.chunk("whole", finish="stop"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actors.remote_engine.call_task import Why
 from actors.remote_engine.engine import RemoteEngine
 from ipc.errors import (
     BadModelError,
@@ -202,6 +203,26 @@ def test_a_cancelled_call_hangs_up_and_says_nothing_more(server: ServerProcess) 
         server.control(release=True)
         assert (await rig.done(2)).body["text"] == "held "
         assert [envelope.correlation for envelope in rig.of_kind(Kind.DONE)] == [2]
+
+    drive({"name": "far", "endpoint": server.url}, scenario)
+
+
+@pytest.mark.parametrize("rounds", range(4))
+def test_a_call_that_is_late_and_cancelled_at_once_hangs_up(
+    server: ServerProcess, rounds: int
+) -> None:
+    """Cancelled twice, a task would not get to closing its connection."""
+
+    async def scenario(rig: Rig) -> None:
+        rig.call(1, "hold")
+        await server.wait(open=1)
+        rig.engine._calls[1].stop(Why.LATE)
+        for _ in range(rounds):
+            await asyncio.sleep(0)  # the first cancellation is on its way
+        rig.give(Kind.CANCEL, 1)
+        await server.wait(hung_up=1)
+        assert server.stats().hung_up == 1
+        assert rig.of_kind(Kind.DONE) == [] or rounds
 
     drive({"name": "far", "endpoint": server.url}, scenario)
 
