@@ -34,7 +34,7 @@ def test_greedy_tokens_are_those_of_generate_alone_and_mixed(name: str) -> None:
 
     assert alone.completion == expected[1]
     assert [job.completion for job in mixed] == expected
-    assert len({token for ids in expected for token in ids}) > 9, "the model chooses nothing"
+    assert len({token for tokens in expected for token in tokens}) > 9, "the model chooses nothing"
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "opt", "mixtral"])
