@@ -14,11 +14,9 @@ typedef int32_t NAME(Bits) __attribute__((vector_size(LANES * 4), aligned(4), ma
 #define LOAD(p) (*(const VECTOR *)(p))
 #define STORE(p, v) (*(VECTOR *)(p) = (v))
 
+/* One broadcast; assigned lane by lane, gcc makes as many masked moves. x - 0 is x. */
 INLINE VECTOR NAME(splat)(float x) {
-    VECTOR v;
-    for (int i = 0; i < LANES; i++)
-        v[i] = x;
-    return v;
+    return x - (VECTOR){0};
 }
 
 INLINE VECTOR NAME(choose)(BITS mask, VECTOR yes, VECTOR no) {
