@@ -1,12 +1,15 @@
 """Money moves between agents of the test kit while agents and the kernel are killed at random.
 
-Every step is one turn of the kernel's loop, so that the kills fall between a turn's commit and
-what follows from it; nothing waits. (With real processes: tests/chaos.)
+Smooth: every step is one turn of the kernel's loop, so that the kills fall between a turn's
+commit and what follows from it. Rough: links are slow, lose batches and break (rough.py), so
+that they fall between a hello and its answer too. Nothing waits. (With real processes:
+tests/chaos.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,6 +22,7 @@ from tests.actors.rough import RoughKernel
 from tests.chaos.bank import OPENING_BALANCE, Account
 
 NUM_ACCOUNTS = 4
+SEEDS = 20
 STEPS = 60
 SETTINGS = {"restart_intensity": 10_000, "max_attempts": 10_000, "session_grace_s": 3600}
 
@@ -234,7 +238,7 @@ KINDS = ["smooth", "rough"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_transfer_is_applied_exactly_once(seed: int, kind: str) -> None:
     with make_kernel(seed, kind) as kernel:
         town = Town(kernel, seed)
@@ -250,7 +254,7 @@ def test_every_transfer_is_applied_exactly_once(seed: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed: int, kind: str) -> None:
     with make_kernel(seed, kind) as kernel:
         workshop = Workshop(kernel, seed)
@@ -266,7 +270,7 @@ def test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed: int,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed: int, kind: str) -> None:
     with make_kernel(seed, kind) as kernel:
         counter = Counter(kernel, seed)
@@ -276,3 +280,11 @@ def test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed: int, kind: s
         kept = kernel.state(counter.slow).get("kept", [])
 
     assert sorted(kept + counter.refused) == list(range(counter.number))
+
+
+@pytest.mark.soak
+def test_the_sdk_keeps_its_promises_in_very_many_histories() -> None:
+    for seed in range(SEEDS, SEEDS + int(os.environ.get("SEEDS", "10000")) // 20):
+        test_every_transfer_is_applied_exactly_once(seed, "rough")
+        test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed, "rough")
+        test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed, "rough")
