@@ -150,7 +150,11 @@ class Peer:
         try:
             for envelope in envelopes:
                 if envelope.sequence:
-                    if self.is_up and channel.receive(envelope) is not None:
+                    if not self.is_up:
+                        pass
+                    elif channel.receive(envelope) is None:
+                        self._note_dropped(envelope)
+                    else:
                         channel.cover()
                         wants_ack |= envelope.flags & _WANT_ACK
                         listener.handle(envelope)
@@ -226,6 +230,11 @@ class Peer:
     def _flush_due(self) -> None:
         self._is_flush_due = False
         self.flush()
+
+    def _note_dropped(self, envelope: Envelope) -> None:
+        """A gap or a repeat; who sends again has not heard that we have it: tell it again."""
+        if envelope.sequence <= self.channel.taken:
+            self._told = min(self._told, envelope.sequence - 1)
 
     def _expect_welcome(self, give_up: Callable[[], None] | None) -> None:
         """Begin to wait for the answer to a hello; give_up=None: it has come, or cannot come."""

@@ -17,7 +17,8 @@ Handshake, unnumbered
 
 ``acknowledged`` is cumulative, rides on every envelope, and is applied after the
 envelope's own content; that of a numbered envelope which is not taken, because one before it is
-missing, is not applied: a REFUSED or HELD may be on its way. The kernel acknowledges only what
+missing, is not applied: a REFUSED or HELD may be on its way. A repeat is acknowledged again:
+the mark that was told before may have been lost. The kernel acknowledges only what
 is journaled (or refused by number). WANT_ACK asks for an ACK at the end of this kernel loop
 turn instead of lazily.
 

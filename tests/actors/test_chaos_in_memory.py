@@ -156,6 +156,8 @@ class Place:
         assert not len(state.calls)
         assert state.slots.used == 0
         for record in state.actors.values():
+            assert record.channel is not None
+            assert not record.channel.num_kept  # else it is sent again for ever
             held = self.kernel._agents[record.id].runtime.port.room._lent
             for target, (messages, size) in record.lent.items():
                 assert messages <= held.get(target, [0, 0])[0]

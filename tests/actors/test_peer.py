@@ -207,6 +207,17 @@ def test_a_wanted_acknowledgement_is_given_at_once_another_lazily(rig: Rig) -> N
     assert [e.acknowledged for e in rig.run()] == [2]
 
 
+def test_a_repeat_is_acknowledged_again(rig: Rig) -> None:
+    rig.connect()
+    rig.peer.receive([tell(1, sequence=1), tell(2, sequence=2)])
+    assert [e.acknowledged for e in rig.run(1)] == [2]  # and this is lost
+
+    rig.peer.receive([tell(1, sequence=1), tell(2, sequence=2)])
+
+    assert [e.acknowledged for e in rig.run(1)] == [2]
+    assert rig.owner.taken == [1, 2]
+
+
 def test_an_acknowledgement_rides_on_what_leaves_anyway(rig: Rig) -> None:
     rig.connect()
     rig.peer.receive([tell(1, sequence=1)])

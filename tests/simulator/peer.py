@@ -158,6 +158,8 @@ class VirtualPeer:
             return
         elif envelope.sequence:
             if self.channel.receive(envelope) is None:
+                if envelope.sequence <= self.channel.taken:  # our mark was lost: tell it again
+                    self._told = min(self._told, envelope.sequence - 1)
                 return  # a gap or a repeat: its mark may cover what we have not read yet
             self.channel.cover()
             self.handle(envelope)
