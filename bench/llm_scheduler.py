@@ -138,7 +138,8 @@ class Pipeline:
         packed = msgpack.packb(plan)
         msgpack.unpackb(msgpack.packb(report))
         done = perf_counter_ns()
-        assert packed and row
+        assert packed
+        assert row
         self.plans.append(plan)
         if samples is not None:
             samples.report.append(reported - started)
