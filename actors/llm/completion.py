@@ -70,11 +70,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """How likely a token was. top: the likeliest at its place, as (id, logprob)."""
+    """How likely a token was. top: the likeliest at its place, as (id, logprob).
 
-    id: int
+    Of remote models no ids are known: the tokens' texts stand in their place.
+    """
+
+    id: int | str
     logprob: float
-    top: list[tuple[int, float]] = field(default_factory=list)
+    top: list[tuple[int | str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import Actor, receive
+from ipc.errors import LLMOSError
 
 
 class Asker(Actor):
@@ -25,6 +26,18 @@ class Asker(Actor):
         answer = await self._complete(text, {})
         _die_once(Path(mark))
         return answer
+
+    @receive
+    async def read_stream(self, text: str) -> list[str]:
+        """Return the pieces, and last how the stream ended."""
+        pieces: list[str] = []
+        stream = self.llm.stream([{"role": "user", "content": text}])
+        try:
+            async for piece in stream:
+                pieces.append(str(piece))  # noqa: PERF401 (those before the error count)
+        except LLMOSError as error:
+            return [*pieces, type(error).__name__]
+        return [*pieces, stream.completion.finish_reason]
 
     async def _complete(self, text: str, options: dict[str, Any]) -> str:
         messages = [{"role": "user", "content": text}]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actors import ActorRef, Client, connect
-from ipc.errors import AskTimeoutError, EndpointError, InDoubtError
+from ipc.errors import AskTimeoutError, BadModelError, EndpointError, InDoubtError
 from tests.chaos.kernel_process import KernelProcess
 from tests.remote_engine.rig import ServerProcess
 
@@ -110,6 +110,27 @@ def test_a_broken_answer_is_in_doubt_and_not_asked_for_again(site: Site) -> None
     again = site.ask(asker, "break_once again", on_doubt="retry")
     assert again.result() == "at last"
     assert site.server.stats().requests == 3
+
+
+def test_a_stream_is_read_as_it_comes_and_one_that_breaks_is_in_doubt(site: Site) -> None:
+    site.add_model()
+    asker = site.spawn()
+
+    *pieces, end = asker.read_stream("good morning to you")
+    *broken, how = asker.read_stream("break 2")
+
+    assert ("".join(pieces), end) == ("good morning to you ", "stop")
+    assert ("".join(broken), how) == ("piece0 piece1 ", "InDoubtError")
+    assert site.server.stats().requests == 2
+
+
+def test_a_model_whose_key_is_missing_is_refused_to_the_operator(site: Site) -> None:
+    with pytest.raises(BadModelError) as caught:
+        site.add_model(key_env="LLMOS_TEST_NO_SUCH_VARIABLE")
+
+    assert "LLMOS_TEST_NO_SUCH_VARIABLE" in str(caught.value)
+    site.add_model()  # the next version
+    assert site.spawn().ask_model("good", {}) == "good"
 
 
 @pytest.mark.parametrize("who", ["engine", "kernel"])
