@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "ipc": {"ext"},
     "kernel": {"ext", "ipc"},
     "actors": {"ext", "ipc"},
+    "tools": set(),
 }
 OURS = MAY_IMPORT.keys() | {"bench", "examples", "tests"}
 NO_NOUNS = {"utils", "util", "helpers", "helper", "common", "misc"}

@@ -18,7 +18,19 @@ from actors.cli.app import COMMANDS, build_app
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("README", "ARCHITECTURE", "SEMANTICS", "CONTRIBUTING", "CHANGELOG")
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
-TOP = {"kernel", "ipc", "actors", "ext", "tests", "bench", "examples", "docs", ".ci", ".github"}
+TOP = {
+    "kernel",
+    "ipc",
+    "actors",
+    "ext",
+    "tests",
+    "bench",
+    "examples",
+    "tools",
+    "docs",
+    ".ci",
+    ".github",
+}
 
 CODE = re.compile(r"`([^`\n]+)`")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
