@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -148,6 +151,20 @@ def test_gold_stories_reach_the_score_they_are_measured_by() -> None:
     assert stories.coverage(("river", "key"), "Title\nThe monkey saw a river.") == 0.5
     assert not stories.is_well_formed("no title\nOne. Two. Three.")
     assert not stories.is_well_formed("A Title\nOne. Two.")
+
+
+def test_the_corpus_needs_no_library_of_the_engine() -> None:
+    program = (
+        "import sys, tools.embedded_model.corpus\n"
+        "print(*{'torch', 'transformers', 'tokenizers', 'numpy'} & sys.modules.keys())"
+    )
+    root = Path(corpus.__file__).resolve().parents[2]
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == []
 
 
 def test_templates_expand_to_every_alternative() -> None:

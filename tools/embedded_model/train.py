@@ -40,6 +40,14 @@ def corpus_tokenizer(seed: int) -> Tokenizer:
     return train_tokenizer(chain(lexicon_lines(), texts))
 
 
+def shared_tokenizer(seed: int, rank: int, path: Path) -> Tokenizer:
+    """Return the tokenizer that the first process has trained, or an earlier run."""
+    if rank == 0 and not path.exists():
+        corpus_tokenizer(seed).save(str(path))
+    distributed.barrier()
+    return Tokenizer.from_file(str(path))
+
+
 def lexicon_lines() -> list[str]:
     """Return every word of the grammars some times over, so that rare ones become tokens too."""
     words = [word for words in LEXICON.values() for word in words]
@@ -93,7 +101,7 @@ def work(rank: int, settings: Settings, meeting: Path, folder: Path, out: Path) 
                 log.write(f"{time.monotonic() - started:7.0f} s  {line}\n")
 
         report(f"{settings}")
-        tokenizer = corpus_tokenizer(settings.seed)
+        tokenizer = shared_tokenizer(settings.seed, rank, folder / "tokenizer.json")
         report(f"tokenizer of {tokenizer.get_vocab_size()} tokens")
         model = train(settings, tokenizer, folder, rank, report)
         if rank == 0:
