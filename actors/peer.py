@@ -90,6 +90,7 @@ class Peer:
         self._progress_seen = 0
         self._resend_timer: asyncio.TimerHandle | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._welcome_timer: asyncio.TimerHandle | None = None
 
     def connected(self, transmit: Transmit, give_up: Callable[[], None] | None = None) -> None:
@@ -219,6 +220,7 @@ class Peer:
             if timer is not None:
                 timer.cancel()
         self._resend_timer = self._ack_timer = None
+        self._is_closed = True
 
     def _wake(self) -> None:
         if not self._ready:
@@ -277,6 +279,8 @@ class Peer:
                 self._outbox.append(envelope)
 
     def _arm_resend(self) -> None:
+        if self._is_closed:  # a driver's work may end after it; nobody waits for that
+            return
         self._progress_seen = self._progress
         self._resend_timer = self._loop.call_later(RESEND_S, self._check_progress)
 

@@ -36,7 +36,7 @@ from actors.memory_link import MemoryLink
 from actors.program import Program
 from actors.reference import ActorRef, Call
 from actors.scripted_engine import ScriptedEngine
-from actors.scripted_model import ScriptedModel
+from actors.scripted_model import ScriptedModel, ScriptedReply, ScriptedRequest
 from actors.session import AsyncClient
 from actors.virtual_loop import VirtualLoop
 from actors.whereabouts import Whereabouts
@@ -49,6 +49,8 @@ from kernel.core import Core
 from kernel.llm.fleet import PROGRAMS
 from kernel.memory_journal import MemoryJournal
 from kernel.output import Command, KillProcess, Shutdown, StartProcess
+
+__all__ = ["ScriptedModel", "ScriptedReply", "ScriptedRequest", "TestKernel"]
 
 A = TypeVar("A")
 T = TypeVar("T")

@@ -56,10 +56,11 @@ class BlockingLlm:
         given: Prompt | Sequence[Message],
         *,
         tools: Tools | None = None,
+        schema: type[P] | dict[str, Any] | None = None,
         **options: Unpack[LlmOptions],
-    ) -> CompletionStream:
+    ) -> CompletionStream[P]:
         """See ``Llm.stream``; read it with ``for``."""
-        return self._llm.stream(given, tools=tools, **options)
+        return self._llm.stream(given, tools=tools, schema=schema, **options)
 
     def count_tokens(
         self,
@@ -135,10 +136,11 @@ class BlockingLlmSession:
         given: Prompt | Sequence[Message] | None = None,
         *,
         tools: Tools | None = None,
+        schema: type[P] | dict[str, Any] | None = None,
         **options: Unpack[SessionOptions],
-    ) -> CompletionStream:
+    ) -> CompletionStream[P]:
         """See ``LlmSession.stream``; read it with ``for``."""
-        return self._session.stream(given, tools=tools, **options)
+        return self._session.stream(given, tools=tools, schema=schema, **options)
 
     def fork(self, count: int = 1) -> list[BlockingLlmSession]:
         """See ``LlmSession.fork``."""

@@ -105,6 +105,18 @@ class LlmCall(Generic[T]):
             warnings.warn(f"{self!r} was never awaited: not sent", RuntimeWarning, stacklevel=2)
 
 
+class Later(Generic[T]):
+    """An awaitable that begins when it is awaited; refused, it leaves nothing behind."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(self, begin: Callable[[], Awaitable[T]]) -> None:
+        self._begin = begin
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._begin().__await__()
+
+
 def call_site() -> str:
     """Return the place outside this package that is making the call: module:qualname:line.
 

@@ -83,10 +83,11 @@ class Llm:
         given: Prompt | Sequence[Message],
         *,
         tools: Tools | None = None,
+        schema: type[P] | dict[str, Any] | None = None,
         **options: Unpack[LlmOptions],
-    ) -> CompletionStream:
+    ) -> CompletionStream[P]:
         """Do as ``complete`` (for a text or ids) or ``chat`` (for messages), piece by piece."""
-        return CompletionStream(*self._generation(read_input(given, tools), None, options))
+        return CompletionStream(*self._generation(read_input(given, tools), schema, options))
 
     def count_tokens(
         self,

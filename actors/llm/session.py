@@ -96,11 +96,12 @@ class LlmSession:
         given: Prompt | Sequence[Message] | None = None,
         *,
         tools: Tools | None = None,
+        schema: type[P] | dict[str, Any] | None = None,
         **options: Unpack[SessionOptions],
-    ) -> CompletionStream:
+    ) -> CompletionStream[P]:
         """Do as ``generate`` (for a text or ids) or ``chat`` (for messages), piece by piece."""
         said = None if given is None else read_input(given, tools)
-        return CompletionStream(*self._generation(said, None, options))
+        return CompletionStream(*self._generation(said, schema, options))
 
     def fork(self, count: int = 1) -> LlmCall[list[LlmSession]]:
         """Return so many sessions that go on from here, each its own way."""

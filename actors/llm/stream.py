@@ -10,24 +10,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic
 
 from actors.calls import Items
-from actors.llm.call import Request
-from actors.llm.completion import Completion
+from actors.llm.call import Later, Request
+from actors.llm.completion import Completion, P_co
 from ipc.errors import UsageError
 
 
-class CompletionStream(AsyncIterator[str]):
+class CompletionStream(AsyncIterator[str], Generic[P_co]):
     """See the module head."""
 
-    def __init__(self, request: Request, finish: Callable[[Any], Completion[Any]]) -> None:
+    def __init__(self, request: Request, finish: Callable[[Any], Completion[P_co]]) -> None:
         """Make a stream. finish: makes the completion of the kernel's answer."""
         self._request = request
         self._finish = finish
         self._items: Items | None = None
         self._pieces: list[str] = []
-        self._completion: Completion[Any] | None = None
+        self._completion: Completion[P_co] | None = None
 
     @property
     def text(self) -> str:
@@ -35,13 +35,13 @@ class CompletionStream(AsyncIterator[str]):
         return "".join(self._pieces)
 
     @property
-    def completion(self) -> Completion[Any]:
+    def completion(self) -> Completion[P_co]:
         """The whole completion. Raises UsageError before the stream has been read to its end."""
         if self._completion is None:
             raise UsageError(reason="the completion is known when its stream has been read")
         return self._completion
 
-    def __aiter__(self) -> CompletionStream:
+    def __aiter__(self) -> CompletionStream[P_co]:
         return self
 
     async def __anext__(self) -> str:
@@ -51,8 +51,9 @@ class CompletionStream(AsyncIterator[str]):
             try:
                 text: str = (await anext(self._items))["text"]
             except StopAsyncIteration:
-                if self._completion is None:
-                    self._completion = self._finish(self._items.result())
+                answer = self._items.result()  # None: it was left, or has failed
+                if self._completion is None and answer is not None:
+                    self._completion = self._finish(answer)
                 raise
             if text:  # a token may end in the middle of a character
                 self._pieces.append(text)
@@ -63,7 +64,7 @@ class CompletionStream(AsyncIterator[str]):
         if self._items is not None:
             await self._items.aclose()
 
-    async def __aenter__(self) -> CompletionStream:
+    async def __aenter__(self) -> CompletionStream[P_co]:
         return self
 
     async def __aexit__(
@@ -77,11 +78,11 @@ class CompletionStream(AsyncIterator[str]):
     def __iter__(self) -> Generator[str, None, None]:
         block = self._request.port.block
         try:
-            while (piece := block(self._next_or_none())) is not None:
+            while (piece := block(Later(self._next_or_none))) is not None:
                 yield piece
         finally:
-            if self._completion is None:
-                block(self.aclose())
+            if self._items is not None and self._completion is None:
+                block(Later(self.aclose))
 
     async def _next_or_none(self) -> str | None:
         try:

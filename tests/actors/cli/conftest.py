@@ -1,8 +1,12 @@
 """Fixtures of the command line's tests."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.actors.cli.fake import Terminal, terminal
+from tests.actors.cli.pseudo_terminal import Conversation, Talk
 
 
 @pytest.fixture
@@ -11,3 +15,17 @@ def llmos(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     for variable in ("LLMOS_HOME", "LLMOS_NAME", "LLMOS_DEBUG", "_LLMOS_COMPLETE"):
         monkeypatch.delenv(variable, raising=False)
     return terminal(monkeypatch)
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Iterator[Talk]:
+    """Return what begins a command line at a terminal of its own."""
+    begun: list[Conversation] = []
+
+    def begin(*words: str) -> Conversation:
+        begun.append(Conversation(tmp_path, *words))
+        return begun[-1]
+
+    yield begin
+    for conversation in begun:
+        conversation.abandon()

@@ -54,6 +54,29 @@ def engine(number: int = 21, **fields: Any) -> dict[str, Any]:
     }
 
 
+def owner(**fields: Any) -> dict[str, Any]:
+    """Return one owner of ``llm_status``."""
+    return {
+        "actor": 12,
+        "name": "hits",
+        "waiting": 1,
+        "running": 1,
+        "blocks": 40,
+        "generated_tokens": 160,
+        **fields,
+    }
+
+
+KERNEL = {
+    "pid": 1,
+    "started_wall_ns": 0,
+    "running": 1,
+    "pending_messages": 0,
+    "dead_letters": 0,
+    "rss_bytes": 1 << 20,
+}
+
+
 def test_a_folder_becomes_a_model(llmos: Terminal, tmp_path: Path) -> None:
     llmos.client.answers["model_add"] = model("small", 2)
 
@@ -200,27 +223,15 @@ def test_complete_refuses_bad_sampling_before_anything_is_sent(llmos: Terminal) 
 
 def test_top_shows_engines_and_who_keeps_them_busy(llmos: Terminal) -> None:
     looks = iter([engine(generated_tokens=100), engine(generated_tokens=160)])
-    owners = [
-        {"actor": 12, "name": "hits", "waiting": 1, "running": 1, "blocks": 40,
-         "generated_tokens": 160},
-    ]  # fmt: skip
-    llmos.client.answers["llm_status"] = lambda: {"engines": [next(looks)], "owners": owners}
-    llmos.client.answers["status"] = {
-        "pid": 1,
-        "started_wall_ns": 0,
-        "running": 1,
-        "pending_messages": 0,
-        "dead_letters": 0,
-        "rss_bytes": 1 << 20,
-    }
+    llmos.client.answers["llm_status"] = lambda: {"engines": [next(looks)], "owners": [owner()]}
+    llmos.client.answers["status"] = KERNEL
 
     lines = llmos("top", "-n", "1", "-i", "0.1").stdout.splitlines()
 
     at = next(index for index, line in enumerate(lines) if line.startswith("ENGINE"))
-    cells = dict(zip(lines[at].split(), lines[at + 1].split("  "), strict=False))
-    assert cells["ENGINE"] == "engine.small.1"
+    assert lines[at + 1].startswith("engine.small.1  small@1  ready")
     assert "25%" in lines[at + 1]  # of the blocks, and of the tokens read
     assert "50/200" in lines[at + 1]
     assert "2.5 ms" in lines[at + 1]
-    owner = next(line for line in lines if "hits" in line and "160" in line)
-    assert "20%" in owner  # 40 of 200 blocks
+    asks = next(line for line in lines if "hits" in line and "160" in line)
+    assert "20%" in asks  # 40 of 200 blocks

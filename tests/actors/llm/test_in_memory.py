@@ -21,11 +21,11 @@ from actors import (
     SchemaError,
     UnknownModelError,
     UnknownSessionError,
+    UsageError,
     receive,
 )
 from actors.llm.completion import Completion
-from actors.scripted_model import ScriptedReply, ScriptedRequest
-from actors.testing import TestKernel
+from actors.testing import ScriptedReply, ScriptedRequest, TestKernel
 
 WORDS = "one two three four five six seven eight nine ten"
 
@@ -117,6 +117,20 @@ class Triage(Actor):
     @receive
     async def what_was_opened(self) -> str:
         return (await self.llm.attach(self.opened).generate("still?")).text
+
+
+class Pair(Actor):
+    """Two turns at once; the one that commits second has read a state that is gone, and re-runs."""
+
+    concurrency = 2
+
+    @receive
+    async def add(self, text: str) -> list[str]:
+        known = list(self.state.get("known", []))
+        whole = await self.llm.complete(text)
+        pieces = [piece async for piece in self.llm.stream(text)]
+        self.state["known"] = [*known, whole.text, "".join(pieces)]
+        return self.state["known"]
 
 
 def forecast(city: str) -> str:
@@ -240,6 +254,32 @@ def test_bad_input_is_a_typed_error(kernel: TestKernel) -> None:
         kernel.ask(llm.attach(99).generate("x"))
 
 
+def test_a_clients_deadline_and_priority_reach_the_completion(kernel: TestKernel) -> None:
+    kernel.llm.step_s = 0.1
+
+    with pytest.raises(TimeoutError):
+        kernel.ask(kernel.client.llm.complete("x", deadline=0.5, priority=0))
+    kernel.advance(5)
+
+    assert busy(kernel) == 0
+    assert kernel.llm.num_tokens < 10
+
+
+def test_a_blocking_call_on_the_loop_is_refused_and_leaves_nothing_behind(
+    kernel: TestKernel,
+) -> None:
+    async def misuse() -> None:
+        stream = kernel.client.llm.stream("x")
+        with pytest.raises(UsageError, match="await the call"):
+            list(stream)
+        assert await anext(stream) == "one"
+        await stream.aclose()
+
+    kernel.run(misuse())
+
+    assert len(kernel.llm.requests) == 1
+
+
 # --- streams ------------------------------------------------------------------------------
 
 
@@ -290,6 +330,17 @@ def test_a_stream_goes_on_where_it_was_whoever_is_killed(
     assert len(kernel.llm.requests) == 1
 
 
+def test_a_stream_keeps_to_a_schema_too(kernel: TestKernel) -> None:
+    kernel.llm.reply('{"name": "billing", "urgent": true}')
+    stream = kernel.client.llm.stream("x", schema=Team)
+
+    async def read() -> Team:
+        assert len([piece async for piece in stream]) > 5
+        return stream.completion.parsed
+
+    assert kernel.run(read()) == Team("billing", urgent=True)
+
+
 # --- crashes ------------------------------------------------------------------------------
 
 
@@ -333,6 +384,20 @@ def test_only_what_was_not_recorded_is_computed_after_a_crash(
 
     assert task.result() == [WORDS, WORDS]
     assert [request.prompt for request in kernel.llm.requests] == ["first", "second"]
+
+
+def test_a_turn_that_is_run_again_for_its_stale_state_pays_once(kernel: TestKernel) -> None:
+    kernel.llm.reply_with(lambda request: request.prompt.upper())
+    pair = kernel.spawn(Pair)
+
+    async def both() -> list[list[str]]:
+        return await asyncio.gather(pair.add("a"), pair.add("b"))
+
+    shorter, longer = sorted(kernel.run(both()), key=len)
+
+    assert longer[:2] == shorter
+    assert sorted(longer) == ["A", "A", "B", "B"]
+    assert len(kernel.llm.requests) == 4
 
 
 @pytest.mark.parametrize("killed", ["engine", "kernel"])

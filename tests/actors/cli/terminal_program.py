@@ -1,4 +1,6 @@
-"""`llmos chat` with a client that needs no kernel; run in a terminal of its own by test_chat.py.
+"""The command line with a client that needs no kernel, to be run in a terminal of its own.
+
+    python -m tests.actors.cli.terminal_program FOLDER chat small
 
 The model answers with what was said, in capitals; "wait" gets one word and then nothing more,
 "fail" gets an error.
@@ -7,16 +9,19 @@ The model answers with what was said, in capitals; "wait" gets one word and then
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from actors.cli import connection
-from actors.cli.app import build_app
+from actors.cli.app import COMMANDS, build_app
 from ipc.errors import EngineDownError
 from tests.actors.cli.fake import FakeClient, FakeItems
+from tests.actors.cli.test_models import KERNEL, engine, owner
 from tests.actors.llm.wire import session
 
 
@@ -45,10 +50,13 @@ class Answer(FakeItems):
 def main(folder: Path) -> None:
     client = FakeClient()
     numbers = iter(range(1, 100))
-    ready = {"name": "small", "version": 3, "is_default": True, "facts": {}, "error": None}
+    ready = {"name": "small", "version": 3, "is_default": True, "engines": 1, "facts": {}}
+    loading = iter([{**ready, "facts": {"progress": share / 4}} for share in range(4)])
     client.answers |= {
-        "models": [ready],
-        "model_load": lambda **_: ready,
+        "models": lambda: [next(loading, ready)],
+        "model_load": lambda **_: time.sleep(0.5) or ready,
+        "status": KERNEL,
+        "llm_status": {"engines": [engine()], "owners": [owner()]},
         "llm_session": lambda **_: session(next(numbers)),
         "llm_close": {},
         "inspect": {"handlers": {"greet": "async def greet(text: str) -> str"}},
@@ -62,9 +70,8 @@ def main(folder: Path) -> None:
         yield client
 
     connection.connect_sdk = lambda: connect  # type: ignore[assignment, return-value]
-    app = build_app(["chat"], for_people=False)
-    words = sys.argv[2:]
-    app(["chat", "--home", str(folder), *words], prog_name="llmos")
+    os.environ["LLMOS_HOME"] = str(folder)
+    build_app(list(COMMANDS), for_people=True)(sys.argv[2:], prog_name="llmos")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""A person at a terminal of their own, in which the command line runs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE_S = 30.0
+SCREEN = {"TERM": "xterm", "COLUMNS": "180", "LINES": "40"}
+
+
+class Conversation:
+    """A person at a terminal."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.seen = ""
+        self._held = ""  # the beginning of a control sequence whose end has not come
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(ROOT)
+            command = [
+                sys.executable,
+                "-m",
+                "tests.actors.cli.terminal_program",
+                str(folder),
+                *words,
+            ]
+            os.execve(sys.executable, command, {**os.environ, **SCREEN})
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def expect(self, text: str) -> str:
+        """Read until the text has come; return what came before it."""
+        ends = time.monotonic() + PATIENCE_S
+        while text not in self.seen:
+            left = ends - time.monotonic()
+            assert left > 0, f"{text!r} did not come; seen: {self.seen!r}"
+            if select.select([self._terminal], [], [], left)[0]:
+                self.seen += self._read()
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def _read(self) -> str:
+        try:
+            data = os.read(self._terminal, 4096)
+        except OSError:  # Linux says so when the program has ended
+            data = b""
+        assert data, f"the program has ended; seen: {self.seen!r}"
+        text = self._held + data.decode(errors="replace")
+        whole = re.sub(r"\x1b(\[[0-9;?]*)?$", "", text)
+        self._held = text[len(whole) :]
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]", "", whole)
+
+    def end(self) -> int:
+        """Wait for the end of the program; return its exit code."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._terminal)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def abandon(self) -> None:
+        """Kill the program if it has not ended."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self.end()
+
+
+Talk = Callable[..., Conversation]
