@@ -79,7 +79,10 @@ class ScriptedEngine(Driver):
             step.cancel()
         self._steps.clear()
         self._forget_all()
-        self.post(Kind.ENGINE, EngineNews(state="ready", facts=self.model.facts))
+        news = EngineNews(state="ready", facts=self.model.facts)
+        if self.model.load_error is not None:
+            news = EngineNews(state="failed", error=to_wire(self.model.load_error))
+        self.post(Kind.ENGINE, news)
 
     def take(self, envelope: Envelope) -> None:
         """Answer a PREPARE, or carry out a plan when it is time."""

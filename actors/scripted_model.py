@@ -22,7 +22,7 @@ from itertools import cycle, islice
 from typing import Any, Literal
 
 from ipc.engine import EngineFacts
-from ipc.errors import UsageError
+from ipc.errors import LLMOSError, UsageError
 from ipc.llm import LlmInput, Sampling
 
 END = 0  # the stop token; only an empty text comes to it
@@ -62,12 +62,17 @@ Reply = Callable[[ScriptedRequest], str | ScriptedReply]
 
 
 class ScriptedModel:
-    """See the module head. step_s: virtual seconds that each step of an engine takes."""
+    """See the module head.
+
+    step_s: virtual seconds that each step of an engine takes. load_error: why engines cannot load
+    their model, until it is None again.
+    """
 
     def __init__(self) -> None:
         self.requests: list[ScriptedRequest] = []
         self.num_tokens = 0  # computed in all, those of dropped steps too
         self.step_s = 0.0
+        self.load_error: LLMOSError | None = None
         self.facts = EngineFacts(
             architecture="scripted",
             parameters=0,

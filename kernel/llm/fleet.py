@@ -191,13 +191,15 @@ class Fleet:
         engine = self.engines.get(actor)
         if engine is None:
             return
-        was_ready, engine.state, engine.progress = engine.is_ready, EngineState.STARTING, 0.0
+        was_ready, has_failed = engine.is_ready, engine.state is EngineState.FAILED
+        engine.state, engine.progress = EngineState.STARTING, 0.0
         is_gone = actor not in self.state.actors
         if is_gone:
             self._forget(engine)
         self.generation.take_back(engine, is_dead=True)
         engine.failed_loads = 0 if was_ready else engine.failed_loads + 1
-        if not was_ready and (is_gone or engine.failed_loads >= MAX_LOADS):
+        is_hopeless = is_gone or engine.failed_loads >= MAX_LOADS
+        if is_hopeless and not was_ready and not has_failed:  # else it has said itself why
             problem = f"{engine.name} ended before it was ready; see its log"
             self._cannot_load(
                 engine, error or EngineDownError(model=engine.model.label, problem=problem)

@@ -15,6 +15,7 @@ import pytest
 from actors import (
     Actor,
     ActorRef,
+    BadModelError,
     BadPromptError,
     PromptTooLongError,
     RemoteError,
@@ -278,6 +279,23 @@ def test_a_blocking_call_on_the_loop_is_refused_and_leaves_nothing_behind(
     kernel.run(misuse())
 
     assert len(kernel.llm.requests) == 1
+
+
+def test_a_model_that_cannot_be_loaded_says_why_until_it_can(
+    kernel: TestKernel, triage: ActorRef[Triage]
+) -> None:
+    kernel.llm.load_error = BadModelError(model="m", location="/m", problem="no config.json")
+    with pytest.raises(BadModelError, match=r"no config\.json"):
+        kernel.ask(triage.label("x"))
+    kernel.run_until_idle()
+    (model,) = kernel.system("models")
+    assert (model["state"], model["error"]["fields"]["problem"]) == ("failed", "no config.json")
+
+    kernel.llm.load_error = None
+
+    assert kernel.ask(triage.label("x")) == WORDS
+    (model,) = kernel.system("models")
+    assert (model["state"], model["error"]) == ("ready", None)
 
 
 # --- streams ------------------------------------------------------------------------------
