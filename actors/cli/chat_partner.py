@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.cli.render import to_text
 from actors.cli.values import agent_key
-from ipc.errors import NoHandlerError, SchemaError
+from ipc.errors import NoHandlerError, UsageError
 
 if TYPE_CHECKING:
     from actors.client import Client
@@ -113,8 +113,7 @@ class AgentPartner:
 
     def reset(self) -> None:
         """Refuse: what the agent remembers is its own."""
-        problem = "an agent's memory is its own; `llmos restart` keeps it too"
-        raise SchemaError(where="/reset", problem=problem)
+        raise UsageError(reason=f"what {self.title} remembers is its own: ask it to forget")
 
     def close(self) -> None:
         """Nothing is kept here."""

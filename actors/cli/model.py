@@ -78,7 +78,8 @@ def add(
         str | None, typer.Option(metavar="NAME", help="The endpoint's name for it.")
     ] = None,
     key_env: Annotated[
-        str | None, typer.Option(metavar="VARIABLE", help="Variable that holds the endpoint's key.")
+        str | None,
+        typer.Option(metavar="VARIABLE", help="The kernel's variable that holds the key."),
     ] = None,
     key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File that holds the endpoint's key.")

@@ -1,5 +1,7 @@
 """Fixtures of the command line's tests."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,8 @@ def talk(tmp_path: Path) -> Iterator[Talk]:
     begun: list[Conversation] = []
 
     def begin(*words: str) -> Conversation:
-        begun.append(Conversation(tmp_path, *words))
+        program = [sys.executable, "-m", "tests.actors.cli.terminal_program", str(tmp_path)]
+        begun.append(Conversation([*program, *words], dict(os.environ)))
         return begun[-1]
 
     yield begin

@@ -7,7 +7,6 @@ import pty
 import re
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,20 +19,13 @@ SCREEN = {"TERM": "xterm", "COLUMNS": "180", "LINES": "40"}
 class Conversation:
     """A person at a terminal."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.seen = ""
         self._held = ""  # the beginning of a control sequence whose end has not come
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            command = [
-                sys.executable,
-                "-m",
-                "tests.actors.cli.terminal_program",
-                str(folder),
-                *words,
-            ]
-            os.execve(sys.executable, command, {**os.environ, **SCREEN})
+            os.execve(command[0], command, {**environment, **SCREEN})
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())

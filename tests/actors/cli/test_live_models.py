@@ -10,6 +10,7 @@ import pytest
 
 from actors.cli.exits import Exit
 from ipc.start import own_python
+from tests.actors.cli.pseudo_terminal import Conversation
 from tests.actors.cli.test_live import Shell, shell
 from tests.actors.llm.engine import DRIVER
 
@@ -63,6 +64,25 @@ def test_a_model_is_added_loaded_used_talked_with_and_removed(shell: Shell) -> N
 
     shell("model", "rm", "capitals")
     assert "capitals" in shell("complete", "x", "--model", "capitals", code=Exit.NOT_FOUND).stderr
+
+
+def test_ctrl_c_at_a_terminal_stops_the_engine_and_not_the_conversation(shell: Shell) -> None:
+    shell("model", "add", "capitals", "--driver", DRIVER, "--use")
+    chat = Conversation(own_python("actors.cli.main", "chat", "capitals"), shell.environment)
+    try:
+        chat.expect("You talk with capitals")
+        chat.type("w" * 200 + "\n")
+        chat.expect("WWW")
+        chat.type("\x03")
+        chat.expect("(stopped)")
+        (engine,) = shell.json("top", "-n", "1", "-i", "0.1")["llm"]["engines"]  # type: ignore[index]
+        assert engine["running"] == engine["waiting"] == 0
+        chat.type("hello\n")
+        chat.expect("HELLO")
+        chat.type("/quit\n")
+        assert chat.end() == Exit.OK
+    finally:
+        chat.abandon()
 
 
 def test_an_agent_that_uses_a_model_is_talked_with(shell: Shell) -> None:
