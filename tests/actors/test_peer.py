@@ -400,3 +400,13 @@ class LinkMachine(RuleBasedStateMachine):
 
 
 TestLinkMachine = LinkMachine.TestCase
+
+
+def test_a_closed_peer_wakes_the_loop_no_more(rig: Rig) -> None:
+    rig.connect()
+    rig.peer.close()
+
+    rig.peer.post(Envelope(Kind.TELL))  # a driver's work that ended after its process was gone
+    rig.run()
+
+    assert [timer for timer in rig.loop._scheduled if not timer.cancelled()] == []
