@@ -27,6 +27,11 @@ from bench.suite import ALL_NAMES, QUICK_NAMES, run
 
 def main() -> int:
     """Run the benches that the command line asks for."""
+    if sys.argv[1:2] == ["llm"]:
+        # Imported here: its peers need torch, which is optional.
+        from bench.llm import main as main_llm
+
+        return main_llm(sys.argv[2:])
     parser = make_parser()
     options = parser.parse_args()
     wanted = frozenset(options.only or (QUICK_NAMES if options.quick else ALL_NAMES))
@@ -51,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llmos bench",
         description="Measure this machine: round trips, throughput, spawn, memory, recovery.",
-        epilog="Example: llmos bench --quick --plot bench.png",
+        epilog="Example: llmos bench --quick --plot bench.png; `llmos bench llm`",
     )
     parser.add_argument("--quick", action="store_true", help="without the 500 agents, within 40 s")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -40,6 +40,15 @@ GOALS = {
     "kernel_rss_mib": Goal("value", "at most", 80.0),
     "kernel_idle_cpu_percent": Goal("value", "at most", 1.0),
     "recovery_100k_s": Goal("value", "at most", 3.0),
+    "llm_steady_256_step_us": Goal("value", "at most", 100.0),
+    "llm_small_tokens_per_s": Goal("ratio", "at least", 2.5),
+    "llm_small_vs_one_by_one": Goal("ratio", "at least", 5.0),
+    "llm_small_kernel_cpu_percent": Goal("value", "at most", 5.0),
+    "llm_small_first_token_cached_ms": Goal("ratio", "at most", 0.2),
+    "llm_small_urgent_steps": Goal("value", "at most", 2.0),
+    "llm_medium_vs_one_by_one": Goal("ratio", "at least", 2.5),
+    "llm_medium_gflops": Goal("ratio", "at least", 0.5),
+    "llm_medium_kernel_cpu_percent": Goal("value", "at most", 5.0),
 }
 
 
