@@ -53,7 +53,9 @@ class Admission:
         room = self._room() - self._growth()
         lower = self._relief.candidates()
         for task in shared.line.first(MAX_URGENT):
-            if self._waits_for_step(task):
+            if self._is_under_way(task):
+                return
+            if self._shares_with_step(task):
                 continue
             needed = self._needed(task)
             chosen = gained = 0
@@ -70,7 +72,9 @@ class Admission:
     def admit(self, task: Task, draft: Draft, now_ns: int) -> Verdict:
         """Give the first in line a slot and its first stretch, if there is room."""
         shared = self._shared
-        if self._waits_for_step(task):
+        if self._is_under_way(task):
+            return Verdict.BLOCKED
+        if self._shares_with_step(task):
             self._put_aside(task, shared.parked)
             return Verdict.ASIDE
         needed = self._needed(task)
@@ -110,10 +114,12 @@ class Admission:
             waiting.remove(task)
             shared.line.put_back(task)
 
-    def _waits_for_step(self, task: Task) -> bool:
-        """Say whether the report of a step decides what of the task there is to compute."""
-        if task.last_plan > self._shared.reported:
-            return True
+    def _is_under_way(self, task: Task) -> bool:
+        """Say whether a step that has not reported has a task that has lost its slot since."""
+        return task.last_plan > self._shared.reported
+
+    def _shares_with_step(self, task: Task) -> bool:
+        """Say whether a step under way computes what the task would have to compute next."""
         if task.is_on_host:
             return False
         return self._shared.cache.lookup(task.handle).computing_tokens > 0

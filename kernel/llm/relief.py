@@ -63,6 +63,8 @@ class Relief:
         if shared.flights and (is_ending or shared.is_retiring(refused.account)):
             return False
         if len(own) == 1:
+            if shared.is_under_way(refused):
+                return False  # what that samples is still to be had
             shared.end_by_kernel(refused, "quota", now_ns)
         else:
             self.preempt(max(own, key=lambda task: task.order), draft)

@@ -108,6 +108,9 @@ class Scheduler:
         request.leave_row()  # of the scheduler it was in before
         room = self.limits.max_request_tokens - request.num_prompt
         request.max_tokens = min(request.sampling["max_tokens"], room)
+        if request.num_emitted >= request.max_tokens:
+            shared.tell_end(request, "length")
+            return
         account = shared.owners.open(request.owner)
         handle = shared.cache.open(account.handle, request.ids, extra_key=request.extra_key)
         self._orders += 1
@@ -115,10 +118,7 @@ class Scheduler:
         task.key = shared.policy.key(request, now_ns)
         account.live += 1
         shared.live[request.id] = task
-        if request.num_emitted >= request.max_tokens:
-            shared.end_by_kernel(task, "length", now_ns)
-        else:
-            shared.line.add(task)
+        shared.line.add(task)
 
     def cancel(self, request_id: int, now_ns: int) -> None:
         """Plan nothing more for a request. One that has ended already is not there any more."""

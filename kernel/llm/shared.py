@@ -102,14 +102,13 @@ class Shared:
 
     def end_by_kernel(self, task: Task, reason: FinishReason, now_ns: int) -> None:
         """End a task for a reason that the engine does not know."""
-        ended: Ended = {
-            "slot": task.slot,
-            "reason": reason,
-            "text": "",
-            "tokens": task.request.num_emitted,
-        }
         self.end(task, now_ns)
-        self.ends.append((task.request, ended))
+        self.tell_end(task.request, reason)
+
+    def tell_end(self, request: Request, reason: FinishReason) -> None:
+        """Let it be known that a request has ended without its engine."""
+        tokens = request.num_emitted
+        self.ends.append((request, {"slot": 0, "reason": reason, "text": "", "tokens": tokens}))
 
     def _retire(self, task: Task) -> None:
         """Remember that blocks come free when the newest step has reported."""
@@ -122,6 +121,10 @@ class Shared:
         self.cache.complete(number)
         for step in [step for step in self._retiring if step <= number]:
             del self._retiring[step]
+
+    def is_under_way(self, task: Task) -> bool:
+        """Say whether a step that has not reported has the task."""
+        return any(flight.holders[task.slot] is task for flight in self.flights)
 
     def is_retiring(self, account: OwnerAccount | None = None) -> bool:
         """Say whether steps under way hold back blocks (of an owner) that will come free."""
