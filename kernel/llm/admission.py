@@ -21,7 +21,6 @@ from ipc.engine import NewRequest
 from ipc.llm import Sampling
 from kernel.llm.draft import WIRE, Draft
 from kernel.llm.relief import Relief
-from kernel.llm.request import Request
 from kernel.llm.shared import Shared
 from kernel.llm.task import Place, Task
 
@@ -55,9 +54,10 @@ class Admission:
         for task in shared.line.first(MAX_URGENT):
             if self._is_under_way(task):
                 return
-            if self._shares_with_step(task):
+            cached, computing = self._look_up(task)
+            if computing:
                 continue
-            needed = self._needed(task)
+            needed = self._needed(task, cached)
             chosen = gained = 0
             while slots + chosen < 1 or room + gained < needed:
                 if chosen == len(lower) or lower[-1 - chosen].key <= task.key:
@@ -69,27 +69,29 @@ class Admission:
             slots += chosen - 1
             room += gained - needed
 
-    def admit(self, task: Task, draft: Draft, now_ns: int) -> Verdict:
+    def admit(self, task: Task, draft: Draft) -> Verdict:
         """Give the first in line a slot and its first stretch, if there is room."""
         shared = self._shared
         if self._is_under_way(task):
             return Verdict.BLOCKED
-        if self._shares_with_step(task):
+        cached, computing = self._look_up(task)
+        if computing:
+            # A step under way computes what this task would have to compute next.
             self._put_aside(task, shared.parked)
             return Verdict.ASIDE
-        needed = self._needed(task)
+        needed = self._needed(task, cached)
         if not shared.owners.has_room(task.account, needed):
-            return self._at_quota(task, now_ns)
+            return self._at_quota(task)
         if not self._fits(needed):
             return Verdict.BLOCKED
         try:
             start, count = self._take_blocks(task, draft)
         except QuotaExceededError:
-            return self._at_quota(task, now_ns)
+            return self._at_quota(task)
         except OutOfBlocksError:
             # Cached blocks that nobody held were thought to be there for others as well.
             return Verdict.ASIDE if self._pin_yields() else Verdict.BLOCKED
-        self._enter(task, draft, start, count, now_ns)
+        self._enter(task, draft, start, count)
         return Verdict.ADMITTED
 
     def unpark(self) -> None:
@@ -110,7 +112,8 @@ class Admission:
             del shared.by_quota[owner]
             return
         task = min(waiting, key=lambda task: task.rank)
-        if self._is_alone(task) or shared.owners.has_room(task.account, self._needed(task)):
+        needed = self._needed(task, self._look_up(task)[0])
+        if self._is_alone(task) or shared.owners.has_room(task.account, needed):
             waiting.remove(task)
             shared.line.put_back(task)
 
@@ -118,21 +121,19 @@ class Admission:
         """Say whether a step that has not reported has a task that has lost its slot since."""
         return task.last_plan > self._shared.reported
 
-    def _shares_with_step(self, task: Task) -> bool:
-        """Say whether a step under way computes what the task would have to compute next."""
-        if task.is_on_host:
-            return False
-        return self._shared.cache.lookup(task.handle).computing_tokens > 0
+    def _look_up(self, task: Task) -> tuple[int, int]:
+        """Return how many of its tokens are cached, and how many more a step under way computes."""
+        return (0, 0) if task.is_on_host else self._shared.cache.lookup(task.handle)
 
     def _put_aside(self, task: Task, where: list[Task]) -> None:
         self._shared.line.remove(task)
         task.place = Place.PARKED
         where.append(task)
 
-    def _at_quota(self, task: Task, now_ns: int) -> Verdict:
+    def _at_quota(self, task: Task) -> Verdict:
         shared = self._shared
         if self._is_alone(task):
-            shared.end_by_kernel(task, "quota", now_ns)
+            shared.end_by_kernel(task, "quota")
         else:
             self._put_aside(task, shared.by_quota.setdefault(task.account.owner, []))
         return Verdict.ASIDE
@@ -141,14 +142,10 @@ class Admission:
         """Say whether nothing its owner has at the engine will ever make room for the task."""
         return task.account.running == 0 and not self._shared.is_retiring(task.account)
 
-    def _needed(self, task: Task) -> int:
+    def _needed(self, task: Task, cached: int) -> int:
         """Blocks that must be free for all known tokens of a task; cached ones need not be."""
-        shared = self._shared
-        if task.is_on_host:
-            return shared.limits.blocks_for(task.request.num_tokens)
-        cached = shared.cache.lookup(task.handle).cached_tokens
-        blocks = shared.limits.blocks_for(task.request.num_tokens)
-        return blocks - cached // shared.limits.block_size
+        limits = self._shared.limits
+        return limits.blocks_for(task.request.num_tokens) - cached // limits.block_size
 
     def _room(self) -> int:
         shared = self._shared
@@ -193,7 +190,7 @@ class Admission:
         except BlocksError:
             return cache.state(task.handle).planned, 0  # it is in, and goes on when there is room
 
-    def _enter(self, task: Task, draft: Draft, start: int, count: int, now_ns: int) -> None:
+    def _enter(self, task: Task, draft: Draft, start: int, count: int) -> None:
         shared = self._shared
         request = task.request
         shared.line.remove(task)
@@ -203,20 +200,22 @@ class Admission:
         task.planned = start + count
         task.num_blocks = len(table)
         draft.add(new_request(task, table.astype(WIRE).tobytes(), start))
-        self._account(request, start, now_ns)
+        self._account(task, start)
         if count:
             draft.prefill(task, start, count)
         if task.planned == task.known:
             draft.sample(task)
             shared.batch.end_prefill(task)
 
-    def _account(self, request: Request, cached: int, now_ns: int) -> None:
+    def _account(self, task: Task, cached: int) -> None:
+        shared, request = self._shared, task.request
+        task.told = task.told or cached
         if request.first_planned_ns:
             return
-        request.first_planned_ns = now_ns
+        request.first_planned_ns = shared.now_ns
         request.cached_tokens = min(cached, request.num_prompt)
-        self._shared.prompt += request.num_prompt
-        self._shared.cached_tokens += request.cached_tokens
+        shared.prompt += request.num_prompt
+        shared.cached_tokens += request.cached_tokens
 
 
 def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:

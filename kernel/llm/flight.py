@@ -58,8 +58,10 @@ class Flight:
         self.requests = decodes.requests
         if draft.sampled:
             self._add_rows([task.slot for task in draft.sampled], batch)
-        if draft.stretches:
+        if len(draft.sampled) < len(draft.stretches):
             self._add_marks(draft, batch)
+        elif draft.stretches:
+            self._mark_rows(draft)
 
     def _add_rows(self, slots: list[int], batch: Batch) -> None:
         self.slots = np.concatenate((self.slots, np.array(slots, np.int64)))
@@ -67,7 +69,15 @@ class Flight:
         self.tasks = batch.tasks[self.slots]
         self.requests = batch.requests[self.slots]
 
+    def _mark_rows(self, draft: Draft) -> None:
+        """Every stretch has a row: they share the arrays."""
+        counts = np.array([count for _, count in draft.stretches], np.int32)
+        self.mark_counts = np.concatenate((self.mark_counts, counts))
+        self.mark_slots = self.slots
+        self.mark_handles = self.handles
+
     def _add_marks(self, draft: Draft, batch: Batch) -> None:
+        """Some stretches stop before the last known token."""
         counts = np.array([count for _, count in draft.stretches], np.int32)
         self.mark_counts = np.concatenate((self.mark_counts, counts))
         slots = np.array([task.slot for task, _ in draft.stretches], np.int64)

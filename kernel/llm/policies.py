@@ -1,9 +1,9 @@
 """Who is served first: a key per request, the smallest first; equal keys by arrival.
 
 Pure choice: a policy holds no queue and no clock. The scheduler asks for a request's key when it
-is added or its priority changes, and again when the policy says that it has changed. A request is
-preempted to let another in only if its key is greater, so a policy that gives all requests one
-key preempts nobody but for lack of memory. More policies: kernel/policy.
+is added, preempted or changes its priority, and when the policy says that it has changed. A
+request is preempted to let another in only if its key is greater, so a policy that gives all
+requests one key preempts nobody but for lack of memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from kernel.llm.request import Request
 class Policy(Protocol):
     """What the scheduler asks."""
 
+    def on_arrival(self, job: Request, now_ns: int) -> None:
+        """Learn of a new request; its key is asked next."""
+        ...
+
     def key(self, job: Request, now_ns: int) -> float:
         """Return where a request stands: smaller is served first."""
         ...
@@ -26,7 +30,7 @@ class Policy(Protocol):
         ...
 
     def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
-        """Learn that tokens were computed for a request. Told now and then, not each step."""
+        """Learn that a request was given tokens, prompt included; told every 64 or so."""
         ...
 
     def on_done(self, job: Request, now_ns: int) -> None:
@@ -41,6 +45,9 @@ class KeyPolicy:
 
     def __init__(self, key: Callable[[Request], float]) -> None:
         self._key = key
+
+    def on_arrival(self, job: Request, now_ns: int) -> None:
+        pass
 
     def key(self, job: Request, now_ns: int) -> float:
         return self._key(job)

@@ -55,7 +55,7 @@ class Relief:
         self.preempt(candidates[-1], draft)
         return True
 
-    def from_owner(self, refused: Task, draft: Draft, now_ns: int) -> bool:
+    def from_owner(self, refused: Task, draft: Draft) -> bool:
         """Get blocks for a task at its owner's quota; False: it must wait for a step to report."""
         shared = self._shared
         own = [task for task in self.candidates() if task.account is refused.account]
@@ -65,7 +65,7 @@ class Relief:
         if len(own) == 1:
             if shared.is_under_way(refused):
                 return False  # what that samples is still to be had
-            shared.end_by_kernel(refused, "quota", now_ns)
+            shared.end_by_kernel(refused, "quota")
         else:
             self.preempt(max(own, key=lambda task: task.order), draft)
         return True
@@ -79,6 +79,7 @@ class Relief:
         shared.leave_slot(task)
         shared.preemptions += 1
         task.request.preemptions += 1
+        task.key = shared.policy.key(task.request, shared.now_ns)
         shared.line.put_back(task)
 
     def _swap_out(self, task: Task, draft: Draft) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ipc.engine import Ended, Failed, Report
+from ipc.engine import NO_TOKEN, Ended, Failed, Report
 from ipc.errors import BadFrameError
 from kernel.llm.draft import WIRE
 from kernel.llm.flight import Flight
@@ -56,7 +56,9 @@ def check_report(
     ending = [task for task, _ in ended] + [task for task, _ in failed]
     if len(set(map(id, ending))) != len(ending):
         _refuse("a request ended twice")
-    kept = _kept(tokens, flight, [task for task, _ in failed])
+    kept = None
+    if flight.is_disturbed or failed or not _are_all_tokens(tokens, vocab_size):
+        kept = _kept(tokens, flight, [task for task, _ in failed])
     _check_rows(tokens, kept, flight, ending, at_limit)
     _check_counts(tokens, kept, flight, ended)
     return CheckedReport(
@@ -78,9 +80,16 @@ def _tokens(report: Report, flight: Flight, vocab_size: int) -> NDArray[np.int32
     if not isinstance(data, bytes) or len(data) != len(flight.slots) * WIRE.itemsize:
         _refuse(f"not one token for each of the {len(flight.slots)} rows")
     tokens = np.frombuffer(data, WIRE)
-    if len(tokens) and not (tokens.min() >= -1 and tokens.max() < vocab_size):
+    if not _are_all_tokens(tokens, vocab_size) and (
+        tokens.min() < NO_TOKEN or tokens.max() >= vocab_size
+    ):
         _refuse("a token outside the vocabulary")
     return tokens
+
+
+def _are_all_tokens(tokens: NDArray[np.int32], vocab_size: int) -> bool:
+    """Say whether every row has a token: seen as unsigned, what is negative is too large."""
+    return not len(tokens) or bool(tokens.view(np.uint32).max() < vocab_size)
 
 
 def _holder(slot: object, flight: Flight) -> Task:
@@ -116,11 +125,7 @@ def _check_failed(failed: Failed) -> None:
         _refuse("a failure without an error")
 
 
-def _kept(
-    tokens: NDArray[np.int32], flight: Flight, failed: list[Task]
-) -> NDArray[np.bool_] | None:
-    if not flight.is_disturbed and not failed and (not len(tokens) or tokens.min() >= 0):
-        return None
+def _kept(tokens: NDArray[np.int32], flight: Flight, failed: list[Task]) -> NDArray[np.bool_]:
     kept: NDArray[np.bool_] = (tokens >= 0) & ~flight.gone[flight.slots]
     for task in failed:
         row = flight.row_of(task.slot)

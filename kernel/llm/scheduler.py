@@ -102,6 +102,7 @@ class Scheduler:
             BadPromptError, PromptTooLongError: as ``check``.
         """
         shared = self._shared
+        shared.now_ns = now_ns
         self.check(request)
         if len(shared.live) >= self._max_live:
             raise LlmQueueFullError(value=len(shared.live), limit=self._max_live, model=self._model)
@@ -115,16 +116,19 @@ class Scheduler:
         handle = shared.cache.open(account.handle, request.ids, extra_key=request.extra_key)
         self._orders += 1
         task = Task(request, account, handle, self._orders)
+        shared.policy.on_arrival(request, now_ns)
         task.key = shared.policy.key(request, now_ns)
+        task.told = request.num_tokens if request.num_emitted else 0  # the rest is of elsewhere
         account.live += 1
         shared.live[request.id] = task
         shared.line.add(task)
 
     def cancel(self, request_id: int, now_ns: int) -> None:
         """Plan nothing more for a request. One that has ended already is not there any more."""
+        self._shared.now_ns = now_ns
         task = self._shared.live.get(request_id)
         if task is not None:
-            self._shared.end(task, now_ns)
+            self._shared.end(task)
 
     def reprioritise(self, request_id: int, priority: int, now_ns: int) -> None:
         """Change a request's priority, from now on."""
@@ -145,9 +149,10 @@ class Scheduler:
         shared = self._shared
         if len(shared.flights) >= MAX_FLIGHTS:
             return None
+        shared.now_ns = now_ns
         self._rekey(now_ns)
         number = shared.last_number + 1
-        draft = self._planner.plan(number, now_ns)
+        draft = self._planner.plan(number)
         if draft.is_empty:
             return None
         plan = draft.to_plan(shared.dropped, shared.decoding, reset=number == 1)
@@ -162,7 +167,8 @@ class Scheduler:
         Raises:
             BadFrameError: it breaks the contract; nothing was changed. Replace the engine.
         """
-        return self._reports.take(report, now_ns)
+        self._shared.now_ns = now_ns
+        return self._reports.take(report)
 
     def take_ends(self) -> list[tuple[Request, Ended]]:
         """Return requests that the scheduler itself has ended since the last report."""
@@ -177,11 +183,12 @@ class Scheduler:
 
     def remove_owner(self, owner: int, now_ns: int) -> None:
         """Cancel what an owner has here, and release its pins."""
+        self._shared.now_ns = now_ns
         account = self._shared.owners.find(owner)
         if account is None:
             return
         for task in [task for task in self._shared.live.values() if task.account is account]:
-            self._shared.end(task, now_ns)
+            self._shared.end(task)
         self._shared.owners.remove(account)
 
     def blocks_of(self, owner: int) -> int:

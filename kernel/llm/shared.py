@@ -32,6 +32,7 @@ from kernel.llm.waiting_line import WaitingLine
 class Shared:
     """See the module head.
 
+    now_ns: when the call that is being served came.
     dropped: slots left since the last plan, which the next one tells.
     parked: tasks that wait for the next report; by_quota: for their owner's quota.
     ends: ends nobody has been told yet.
@@ -51,6 +52,7 @@ class Shared:
         self.flights: deque[Flight] = deque()
         self.last_number = 0
         self.reported = 0
+        self.now_ns = 0
         self.dropped: list[int] = []
         self.parked: list[Task] = []
         self.by_quota: dict[int, list[Task]] = {}
@@ -70,6 +72,7 @@ class Shared:
     def leave_slot(self, task: Task) -> None:
         """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
         self.changes += 1
+        self.tell_service(task)
         slot = self.batch.leave(task)
         self.dropped.append(slot)
         self.decoding.drop(slot)
@@ -77,12 +80,20 @@ class Shared:
         for flight in self.flights:
             flight.set_left(task)
 
+    def tell_service(self, task: Task) -> None:
+        """Let the policy know of the tokens a running task was given since it was told last."""
+        is_prefilling = task.slot in self.batch.prefilling
+        served = task.planned if is_prefilling else task.request.num_tokens
+        if served > task.told:
+            self.policy.on_service(task.request, served - task.told, self.now_ns)
+            task.told = served
+
     def void_steps(self, task: Task) -> None:
         """What the steps under way compute of a task will not be kept."""
         for flight in self.flights:
             flight.set_void(task)
 
-    def end(self, task: Task, now_ns: int) -> None:
+    def end(self, task: Task) -> None:
         """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
         self.changes += 1
         for flight in self.flights:
@@ -92,17 +103,15 @@ class Shared:
             self._retire(task)
         elif task.place in (Place.FRESH, Place.RETURNED):
             self.line.remove(task)
-        if task.request.num_emitted or task.request.first_planned_ns:
-            self.policy.on_service(task.request, task.request.num_emitted, now_ns)
-        self.policy.on_done(task.request, now_ns)
+        self.policy.on_done(task.request, self.now_ns)
         self.cache.free(task.handle, last_step=self.newest)
         task.place = Place.DONE
         task.account.live -= 1
         del self.live[task.request.id]
 
-    def end_by_kernel(self, task: Task, reason: FinishReason, now_ns: int) -> None:
+    def end_by_kernel(self, task: Task, reason: FinishReason) -> None:
         """End a task for a reason that the engine does not know."""
-        self.end(task, now_ns)
+        self.end(task)
         self.tell_end(task.request, reason)
 
     def tell_end(self, request: Request, reason: FinishReason) -> None:

@@ -31,33 +31,33 @@ class StepPlanner:
         self._lacks_blocks: Task | None = None
         self._lacks_quota: Task | None = None
 
-    def plan(self, number: int, now_ns: int) -> Draft:
+    def plan(self, number: int) -> Draft:
         """Return the next step, which may be empty."""
         shared = self._shared
         while True:
             changes = shared.changes
             draft = Draft(number, shared.limits.max_step_tokens, shared.batch.no_decodes)
             self._admission.unpark()
-            self._make_room(draft, now_ns)
+            self._make_room(draft)
             self._admission.make_way(draft)
-            self._plan_decodes(draft, now_ns)
-            self._plan_prompts(draft, now_ns)
+            self._plan_decodes(draft)
+            self._plan_prompts(draft)
             # Without a step under way no report would ever bring us here again: go on as long as
             # somebody gives way or ends, or has found that he lacks blocks.
             has_more = changes != shared.changes or self._lacks_blocks or self._lacks_quota
             if not draft.is_empty or shared.flights or not has_more:
                 return draft
 
-    def _make_room(self, draft: Draft, now_ns: int) -> None:
+    def _make_room(self, draft: Draft) -> None:
         """Help the prompts that found no blocks in the step before."""
         lacks_quota, lacks_blocks = self._lacks_quota, self._lacks_blocks
         self._lacks_quota = self._lacks_blocks = None
         if lacks_quota is not None and lacks_quota.place is Place.SLOT:
-            self._relief.from_owner(lacks_quota, draft, now_ns)
+            self._relief.from_owner(lacks_quota, draft)
         elif lacks_blocks is not None and lacks_blocks.place is Place.SLOT:
             self._relief.from_pool(lacks_blocks, draft)
 
-    def _plan_decodes(self, draft: Draft, now_ns: int) -> None:
+    def _plan_decodes(self, draft: Draft) -> None:
         shared = self._shared
         paused: set[int] = set()
         while len(decodes := shared.batch.decodes(paused)):
@@ -65,7 +65,7 @@ class StepPlanner:
                 planned = shared.cache.plan_many(decodes.handles, decodes.ones)
             except QuotaExceededError as error:
                 refused: Task = decodes.tasks[error.index]
-                if not self._relief.from_owner(refused, draft, now_ns):
+                if not self._relief.from_owner(refused, draft):
                     paused.add(refused.slot)
             except OutOfBlocksError as error:
                 refused = decodes.tasks[error.index]
@@ -83,7 +83,7 @@ class StepPlanner:
         lowest: Task = max(growing, key=lambda task: task.rank)
         return lowest
 
-    def _plan_prompts(self, draft: Draft, now_ns: int) -> None:
+    def _plan_prompts(self, draft: Draft) -> None:
         shared = self._shared
         running = sorted(shared.batch.prefilling.values(), key=lambda task: task.rank)[::-1]
         aside = 0
@@ -98,7 +98,7 @@ class StepPlanner:
                 if not running:
                     break
                 continue
-            verdict = self._admission.admit(waiting, draft, now_ns)
+            verdict = self._admission.admit(waiting, draft)
             aside += verdict is Verdict.ASIDE
             is_open = verdict is not Verdict.BLOCKED and aside < MAX_ASIDE
 

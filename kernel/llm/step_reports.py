@@ -23,7 +23,7 @@ class StepReports:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
-    def take(self, report: Report, now_ns: int) -> StepResult:
+    def take(self, report: Report) -> StepResult:
         """Apply the report of the oldest plan that is out.
 
         Raises:
@@ -39,7 +39,7 @@ class StepReports:
             )
         checked = check_report(report, flight, shared.limits.vocab_size, self._at_limit(flight))
         shared.flights.popleft()
-        return self._apply(flight, checked, report, now_ns)
+        return self._apply(flight, checked, report)
 
     def _at_limit(self, flight: Flight) -> NDArray[np.bool_]:
         """Return which rows give their request the last token it may have."""
@@ -51,9 +51,7 @@ class StepReports:
                 limits[row] = request.num_emitted + 1 >= request.max_tokens
         return limits
 
-    def _apply(
-        self, flight: Flight, checked: CheckedReport, report: Report, now_ns: int
-    ) -> StepResult:
+    def _apply(self, flight: Flight, checked: CheckedReport, report: Report) -> StepResult:
         shared = self._shared
         tokens, handles, requests = checked.tokens, flight.handles, flight.requests
         if checked.kept is not None:
@@ -62,12 +60,12 @@ class StepReports:
         shared.cache.append_many(handles, tokens)
         self._mark(flight, checked)
         shared.complete(flight.number)
-        self._store(flight, checked, now_ns)
+        self._store(flight, checked)
         shared.generated += len(tokens)
         for task, text in checked.texts:
             task.request.sent_chars += len(text)
         for task, _ in [*checked.ended, *checked.failed]:
-            shared.end(task, now_ns)
+            shared.end(task)
         ends, shared.ends = shared.ends, []
         return StepResult(
             requests=requests.tolist(),
@@ -90,7 +88,7 @@ class StepReports:
             handles, counts = handles[keep], counts[keep]
         self._shared.cache.mark_computed_many(handles, counts)
 
-    def _store(self, flight: Flight, checked: CheckedReport, now_ns: int) -> None:
+    def _store(self, flight: Flight, checked: CheckedReport) -> None:
         """Give each request its token: into its row while it has one."""
         batch = self._shared.batch
         slots, tokens = flight.slots, checked.tokens
@@ -98,12 +96,14 @@ class StepReports:
         for row in range(flight.num_decodes, len(slots)):
             request = flight.requests[row]
             if not request.first_token_ns and (kept is None or kept[row]):
-                request.first_token_ns = now_ns
+                request.first_token_ns = self._shared.now_ns
         if kept is not None:
             left = flight.left[slots]
             for row in (left & kept).nonzero()[0].tolist():
-                flight.requests[row].append(int(tokens[row]), now_ns)
+                flight.requests[row].append(int(tokens[row]), self._shared.now_ns)
             kept = kept & ~left
             slots, tokens = slots[kept], tokens[kept]
         if len(slots):
-            batch.take_tokens(slots, tokens, now_ns)
+            for task in batch.full_tasks():
+                self._shared.tell_service(task)
+            batch.take_tokens(slots, tokens, self._shared.now_ns)

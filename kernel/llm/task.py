@@ -27,6 +27,7 @@ class Task:
     order: unique, by arrival.  handle: of its block table in the KV cache.
     known, planned, num_blocks: tokens and blocks while its prompt is computed; not kept up later.
     last_plan: no plan after this one has it; counts only outside a slot.
+    told: tokens its policy was told of, cached ones included.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Task:
         "planned",
         "request",
         "slot",
+        "told",
     )
 
     def __init__(self, request: Request, account: OwnerAccount, handle: int, order: int) -> None:
@@ -59,6 +61,7 @@ class Task:
         self.num_blocks = 0
         self.last_plan = 0
         self.is_on_host = False
+        self.told = 0
 
     @property
     def rank(self) -> tuple[float, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ipc.errors import BadFrameError, BadPromptError, LlmQueueFullError, PromptTooLongError
-from kernel.llm.policies import fcfs
+from kernel.llm.policies import KeyPolicy, fcfs
 from kernel.llm.request import Request
 from tests.kernel.llm.storm import Storm
 from tests.kernel.llm.world import World, ints
@@ -598,6 +598,82 @@ def test_a_removed_owner_leaves_nothing_behind() -> None:
 
     assert list(world.ends) == [stays.id]
     assert 1 not in world.scheduler.owner_statistics()
+    world.check_results()
+
+
+class Learning(KeyPolicy):
+    """Notes what it is told; its keys turn round when it is asked to."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda job: float(job.id) * self.sign)
+        self.sign = 1
+        self.told: list[tuple[str, int, int]] = []
+        self.changed: list[int] = []
+
+    def rekey(self, now_ns: int) -> list[int]:
+        changed, self.changed = self.changed, []
+        return changed
+
+    def on_arrival(self, job: Request, now_ns: int) -> None:
+        self.told.append(("arrival", job.id, 0))
+
+    def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
+        self.told.append(("service", job.id, tokens))
+
+    def on_done(self, job: Request, now_ns: int) -> None:
+        self.told.append(("done", job.id, 0))
+
+
+def test_a_policy_is_told_of_each_token_once_and_not_at_each_step() -> None:
+    policy = Learning()
+    world = World(policy=policy)
+    world.add(prompt(25), max_tokens=150)
+
+    world.run()
+
+    services = [tokens for what, _, tokens in policy.told if what == "service"]
+    assert sum(services) == 25 + 150
+    assert len(services) <= 4
+    assert [policy.told[0][0], policy.told[-1][0]] == ["arrival", "done"]
+
+
+def test_what_is_computed_again_is_not_told_again() -> None:
+    policy = Learning()
+    world = World(policy=policy, num_blocks=20, max_step_tokens=100)
+    requests = [world.add(prompt(20, seed), max_tokens=40) for seed in range(3)]
+
+    world.run()
+
+    assert world.scheduler.statistics().preemptions > 0
+    for request in requests:
+        told = [n for what, of, n in policy.told if (what, of) == ("service", request.id)]
+        assert sum(told) == 60
+
+
+def test_a_policy_that_changes_its_mind_changes_who_runs() -> None:
+    policy = Learning()
+    world = World(policy=policy, max_running=1)
+    first, second, third = (world.add(prompt(5, seed), max_tokens=20) for seed in range(3))
+    world.step()
+
+    policy.sign = -1
+    policy.changed = [first.id, second.id, third.id]
+    world.run()
+
+    assert list(world.ends) == [third.id, second.id, first.id]
+    assert first.preemptions == 1
+    world.check_results()
+
+
+def test_branches_of_a_long_context_compute_it_once() -> None:
+    world = World(block_size=16, num_blocks=300, max_context=4000, max_running=8)
+    context = prompt(2000)
+
+    branches = [world.add([*context, branch], max_tokens=4) for branch in range(8)]
+    world.run()
+
+    assert world.engine.computed_tokens == 2000 + 8 + 8 * 3
+    assert sum(request.cached_tokens for request in branches) == 7 * 2000
     world.check_results()
 
 
