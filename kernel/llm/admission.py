@@ -23,6 +23,7 @@ from kernel.llm.draft import WIRE, Draft
 from kernel.llm.relief import Relief
 from kernel.llm.shared import Shared
 from kernel.llm.task import Place, Task
+from kernel.llm.waiting_line import WaitingLine
 
 MAX_URGENT = 8  # requests that others give way to in one plan
 
@@ -77,7 +78,9 @@ class Admission:
         cached, computing = self._look_up(task)
         if computing:
             # A step under way computes what this task would have to compute next.
-            self._put_aside(task, shared.parked)
+            shared.line.remove(task)
+            task.place = Place.PARKED
+            shared.parked.append(task)
             return Verdict.ASIDE
         needed = self._needed(task, cached)
         if not shared.owners.has_room(task.account, needed):
@@ -106,12 +109,11 @@ class Admission:
 
     def _unpark_owner(self, owner: int) -> None:
         shared = self._shared
-        waiting = [task for task in shared.by_quota[owner] if task.place is Place.PARKED]
-        shared.by_quota[owner] = waiting
-        if not waiting:
+        waiting = shared.by_quota[owner]
+        task = waiting.head()
+        if task is None:
             del shared.by_quota[owner]
             return
-        task = min(waiting, key=lambda task: task.rank)
         needed = self._needed(task, self._look_up(task)[0])
         if self._is_alone(task) or shared.owners.has_room(task.account, needed):
             waiting.remove(task)
@@ -125,17 +127,14 @@ class Admission:
         """Return how many of its tokens are cached, and how many more a step under way computes."""
         return (0, 0) if task.is_on_host else self._shared.cache.lookup(task.handle)
 
-    def _put_aside(self, task: Task, where: list[Task]) -> None:
-        self._shared.line.remove(task)
-        task.place = Place.PARKED
-        where.append(task)
-
     def _at_quota(self, task: Task) -> Verdict:
         shared = self._shared
         if self._is_alone(task):
             shared.end_by_kernel(task, "quota")
         else:
-            self._put_aside(task, shared.by_quota.setdefault(task.account.owner, []))
+            shared.line.remove(task)
+            waiting = shared.by_quota.setdefault(task.account.owner, WaitingLine())
+            waiting.put_back(task, Place.AT_QUOTA)
         return Verdict.ASIDE
 
     def _is_alone(self, task: Task) -> bool:

@@ -257,6 +257,9 @@ class Scheduler:
         if task.place in (Place.FRESH, Place.RETURNED):
             self._shared.line.set_key(task, key)
             return
+        if task.place is Place.AT_QUOTA:
+            self._shared.by_quota[task.account.owner].set_key(task, key)
+            return
         task.key = key
         if task.place is Place.SLOT:
             self._shared.batch.keys[task.slot] = key

@@ -34,7 +34,7 @@ class Shared:
 
     now_ns: when the call that is being served came.
     dropped: slots left since the last plan, which the next one tells.
-    parked: tasks that wait for the next report; by_quota: for their owner's quota.
+    parked: tasks that wait for the next report; by_quota: by owner, for that one's quota.
     ends: ends nobody has been told yet.
     changes: counts who left a slot or ended, to see whether anything did.
     """
@@ -55,7 +55,7 @@ class Shared:
         self.now_ns = 0
         self.dropped: list[int] = []
         self.parked: list[Task] = []
-        self.by_quota: dict[int, list[Task]] = {}
+        self.by_quota: dict[int, WaitingLine] = {}
         self.ends: list[tuple[Request, Ended]] = []
         self.changes = 0
         self.generated = 0
@@ -103,6 +103,8 @@ class Shared:
             self._retire(task)
         elif task.place in (Place.FRESH, Place.RETURNED):
             self.line.remove(task)
+        elif task.place is Place.AT_QUOTA:
+            self.by_quota[task.account.owner].remove(task)
         self.policy.on_done(task.request, self.now_ns)
         self.cache.free(task.handle, last_step=self.newest)
         task.place = Place.DONE

@@ -16,7 +16,8 @@ class Place(Enum):
 
     FRESH = auto()  # in the waiting line, never taken from it
     RETURNED = auto()  # in the waiting line again
-    PARKED = auto()  # out of the line until something it waits for has happened
+    PARKED = auto()  # out of the line until the next report
+    AT_QUOTA = auto()  # in the line of its owner, until that may hold more
     SLOT = auto()  # the engine knows it
     DONE = auto()
 

@@ -1,4 +1,4 @@
-"""Who waits for a slot, in the order of the policy: smallest key first, then first come.
+"""Who waits for a slot, or for a quota, by the policy: smallest key first, then first come.
 
 New tasks stand in the ready queue, which orders equal keys by arrival. A task that comes back
 (preempted, or parked for a while) keeps the place its arrival gave it, which a queue that stamps
@@ -34,9 +34,9 @@ class WaitingLine:
         task.line_handle = self._fresh.push(task.key, task.order)
         self._by_handle[task.line_handle] = task
 
-    def put_back(self, task: Task) -> None:
+    def put_back(self, task: Task, place: Place = Place.RETURNED) -> None:
         """Let a task stand where its key and its arrival put it."""
-        task.place = Place.RETURNED
+        task.place = place
         insort(self._returned, (task.key, task.order, task))
 
     def remove(self, task: Task) -> None:

@@ -1,0 +1,83 @@
+"""A request's tokens, at home and in a scheduler's rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kernel.llm.request import Request
+from kernel.llm.token_rows import ROW_TOKENS, TokenRows
+
+
+def new_request(num_prompt: int = 5) -> Request:
+    return Request(1, 1, range(num_prompt), sampling={"max_tokens": 500, "seed": 1})
+
+
+def test_tokens_are_appended_after_the_prompt() -> None:
+    request = new_request()
+
+    for token in range(300):
+        request.append(token)
+
+    assert request.num_prompt == 5
+    assert request.num_emitted == 300
+    assert request.emitted.tolist() == list(range(300))
+
+
+def test_ids_seen_before_stay_as_they_were() -> None:
+    request = new_request()
+    seen = request.ids
+
+    request.extend(np.arange(100, dtype=np.int32))
+
+    assert seen.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_tokens_in_a_row_are_the_requests() -> None:
+    rows, request = TokenRows(3), new_request()
+    request.enter_row(rows, 2)
+
+    rows.push(np.array([2]), np.array([7], np.int32), 40)
+    rows.push(np.array([0, 2]), np.array([1, 8], np.int32), 50)
+
+    assert request.num_emitted == 2
+    assert request.last_token_ns == 50
+    assert request.emitted.tolist() == [7, 8]
+    assert request.num_emitted == 2
+
+
+def test_who_leaves_a_row_takes_its_tokens_along() -> None:
+    rows, request, next_one = TokenRows(1), new_request(), new_request()
+    request.enter_row(rows, 0)
+    rows.push(np.array([0]), np.array([7], np.int32), 40)
+
+    request.leave_row()
+    next_one.enter_row(rows, 0)
+    rows.push(np.array([0]), np.array([9], np.int32), 60)
+
+    assert (request.emitted.tolist(), request.last_token_ns) == ([7], 40)
+    assert (next_one.emitted.tolist(), next_one.last_token_ns) == ([9], 60)
+
+
+def test_rows_say_when_they_are_full() -> None:
+    rows, request = TokenRows(2), new_request()
+    request.enter_row(rows, 1)
+    for token in range(ROW_TOKENS):
+        assert rows.full_rows() == []
+        rows.push(np.array([1]), np.array([token], np.int32), 1)
+
+    assert rows.full_rows() == [1]
+    request.empty_row()
+    rows.count_room()
+
+    assert rows.room == ROW_TOKENS
+    assert request.emitted.tolist() == list(range(ROW_TOKENS))
+
+
+@pytest.mark.parametrize("known", [0, 3])
+def test_what_was_emitted_elsewhere_counts(known: int) -> None:
+    request = Request(
+        1, 1, list(range(5 + known)), num_prompt=5, sampling={"max_tokens": 9, "seed": 1}
+    )
+
+    assert (request.num_prompt, request.num_emitted) == (5, known)
