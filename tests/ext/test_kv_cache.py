@@ -359,3 +359,15 @@ def test_statistics_count_what_happened() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         statistics.hit_tokens = 0  # type: ignore[misc]
     assert visible_state(cache, []) == visible_state(cache, [])
+
+
+def test_available_blocks_are_those_free_or_evictable() -> None:
+    cache = new_cache()
+    owner = cache.add_owner()
+    request = computed(cache, owner, prompt(10))
+
+    held = cache.available(), cache.available(Tier.HOST)
+    cache.free(request)
+
+    assert held == (13, 8)
+    assert cache.available() == 16

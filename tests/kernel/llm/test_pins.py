@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ipc.errors import LimitError, PromptTooLongError
-from tests.kernel.llm.test_scheduler import prompt
-from tests.kernel.llm.world import World
+from tests.kernel.llm.world import World, prompt
 
 
 def used_pool(num_blocks: int = 20) -> tuple[World, np.ndarray]:

@@ -182,3 +182,12 @@ def ints(plan: Plan, name: str, width: int = 1) -> list[Any]:
     """A field of a plan as numbers, or as rows of numbers."""
     values = np.frombuffer(plan.get(name, b""), "<i4")
     return values.tolist() if width == 1 else values.reshape(-1, width).tolist()
+
+
+def prompt(length: int, seed: int = 0) -> list[int]:
+    return [(7 * seed + i) % 50 for i in range(length)]
+
+
+def added(plan: Plan) -> list[int]:
+    """The requests that take a slot in a plan."""
+    return [new["request"] for new in plan.get("add", [])]
