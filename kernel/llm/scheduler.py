@@ -104,6 +104,7 @@ class Scheduler:
         shared = self._shared
         shared.now_ns = now_ns
         self.check(request)
+        assert request.id not in shared.live, f"request {request.id} is here already"
         if len(shared.live) >= self._max_live:
             raise LlmQueueFullError(value=len(shared.live), limit=self._max_live, model=self._model)
         request.leave_row()  # of the scheduler it was in before
@@ -181,9 +182,8 @@ class Scheduler:
         """Bound the blocks an owner may hold; what it has above stays until let go."""
         self._shared.owners.set_quota(self._shared.owners.open(owner), blocks)
 
-    def remove_owner(self, owner: int, now_ns: int) -> None:
+    def remove_owner(self, owner: int) -> None:
         """Cancel what an owner has here, and release its pins."""
-        self._shared.now_ns = now_ns
         account = self._shared.owners.find(owner)
         if account is None:
             return

@@ -134,5 +134,5 @@ class Storm:
         for request in self.world.scheduler.live():
             if request.owner == owner:
                 self.world.cancelled.add(request.id)
-        self.world.scheduler.remove_owner(owner, self.world.tick())
+        self.world.scheduler.remove_owner(owner)
         self.world.quotas.pop(owner, None)

@@ -13,6 +13,11 @@ from kernel.llm.shared import Shared
 from tests.kernel.llm.storm import Storm
 
 
+def run_histories() -> None:
+    for seed in range(20):
+        Storm(seed).run(250)
+
+
 def nothing(*_: Any, **__: Any) -> None:
     pass
 
@@ -36,5 +41,4 @@ def test_a_planted_bug_is_found(
     monkeypatch.setattr(where, name, planted)
 
     with pytest.raises(Exception):  # noqa: B017, PT011  # whatever notices first
-        for seed in range(20):
-            Storm(seed).run(250)
+        run_histories()

@@ -91,7 +91,7 @@ def test_pins_go_with_their_owner() -> None:
     world, ids = used_pool()
     pin = world.scheduler.pin(7, ids, 0, 10**9)
 
-    world.scheduler.remove_owner(7, world.tick())
+    world.scheduler.remove_owner(7)
 
     assert world.scheduler.statistics().used == 0
     world.scheduler.unpin(pin)

@@ -284,7 +284,7 @@ def test_a_removed_owner_leaves_nothing_behind() -> None:
     world.step()
 
     world.cancelled |= {request.id for request in gone}
-    world.scheduler.remove_owner(1, world.tick())
+    world.scheduler.remove_owner(1)
     world.run()
 
     assert list(world.ends) == [stays.id]

@@ -146,7 +146,7 @@ class Histories(RuleBasedStateMachine):
         for request in self.world.scheduler.live():
             if request.owner == owner:
                 self.world.cancelled.add(request.id)
-        self.world.scheduler.remove_owner(owner, self.world.tick())
+        self.world.scheduler.remove_owner(owner)
         self.world.quotas.pop(owner, None)
 
     @rule(choice=st.integers(0, 100), owner=OWNERS, ttl=st.integers(0, 200))
