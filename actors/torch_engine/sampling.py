@@ -46,20 +46,30 @@ class Sampler:
         self._model = model
         self._grammars = grammars
 
-    def sample(self, logits: torch.Tensor, requests: Sequence[Request], plain: Any) -> Sampled:
-        """Choose a token for each row. plain: one bool a row, ``Options.is_plain``.
+    def sample(
+        self,
+        logits: torch.Tensor,
+        requests: Sequence[Request],
+        plain: NDArray[np.bool_],
+        positions: NDArray[np.int64],
+    ) -> Sampled:
+        """Choose a token for each row.
 
-        The request's known tokens are ``tokens[:position]`` with position in its ``memory``.
+        plain: ``Options.is_plain`` of each row. positions: of the token that is to be chosen;
+        ``tokens[:position]`` of the request are known.
         """
         peak, best = logits.max(dim=-1)
         # NaN and plus infinity are passed on by max; minus infinity is there if all are.
         finite = torch.isfinite(peak).numpy(force=True)
         result = Sampled(best.numpy(force=True))
         for row in np.flatnonzero(~finite).tolist():
-            position = requests[row].memory["position"]
-            result.failed[row] = NonFiniteLogitsError(model=self._model, position=position)
+            result.failed[row] = NonFiniteLogitsError(
+                model=self._model, position=int(positions[row])
+            )
         special = np.flatnonzero(~plain & finite)
         if len(special):
+            for row in special.tolist():
+                requests[row].memory["position"] = int(positions[row])
             self._sample_special(logits, requests, special, result)
         if result.failed:
             result.tokens[list(result.failed)] = -1

@@ -145,11 +145,8 @@ class Runner:
         which = packed.slots[packed.sampled]
         rows = [row for row, request in enumerate(result.requests) if request is not None]
         requests: list[Request] = [request for request in result.requests if request is not None]
-        plain = self.slots.is_plain[which]
-        if not plain.all():
-            for request, length in zip(requests, self.slots.length[which].tolist(), strict=True):
-                request.memory["position"] = length
-        sampled = self._sampler.sample(logits, requests, plain)
+        plain, positions = self.slots.is_plain[which], self.slots.length[which]
+        sampled = self._sampler.sample(logits, requests, plain, positions)
         self._settle(which, np.array(rows), requests, sampled, result)
 
     def forward(self, packed: Packed, rows: NDArray[np.int64]) -> torch.Tensor:

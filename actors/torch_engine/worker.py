@@ -8,6 +8,7 @@ Every piece of work bears the epoch it was given in; the listener drops what is 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -20,6 +21,9 @@ from ipc.errors import LLMOSError, PeerError
 if TYPE_CHECKING:
     from actors.torch_engine.assembly import Assembled
 
+# Threads of OpenMP that wait for the next loop burn the cores that agents need: by default for
+# milliseconds, and with busy cores that made a step ten times slower. So some 50 us, then sleep.
+BRIEF_SPIN = ("GOMP_SPINCOUNT", "1000")
 MISSING = "torch or transformers is missing: pip install 'llmos[engine]'"
 
 
@@ -84,6 +88,7 @@ class Worker:
             self._listener.broken(PeerError(reason=f"a step failed: {error!r}"))
 
     def _assemble(self) -> Assembled:
+        os.environ.setdefault(*BRIEF_SPIN)
         try:
             # Heavy and optional: the zygote and the kernel never load torch.
             from actors.torch_engine.assembly import assemble
