@@ -237,6 +237,32 @@ class ModelInUseError(UsageError):
 
     code = 124
     template = "model {model!r} is in use by {users}; close or wait for these first"
+class BadLoadError(UsageError):
+    """A load that is to be planned for is no load. Nothing was computed."""
+
+    code = 130
+    template = "{what} {value}: it must be {needs}"
+
+
+class UnstableQueueError(UsageError):
+    """The servers cannot keep up: there is no steady state to describe."""
+
+    code = 131
+    template = (
+        "no steady state: {arrival_per_s} arrive a second and {servers} server(s) take "
+        "{capacity_per_s}; the queue grows by {growth_per_s} a second, to about "
+        "{waiting_after_60s} after a minute: {min_servers} or more keep up"
+    )
+
+
+class UnreachableGoalError(UsageError):
+    """No number of servers reaches the goal."""
+
+    code = 132
+    template = (
+        "the goal {goal} <= {limit_s} s cannot be reached: {reason}; "
+        "service alone takes {floor_s} s"
+    )
 
 
 class DeniedError(LLMOSError):

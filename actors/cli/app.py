@@ -56,6 +56,7 @@ COMMANDS: dict[str, Entry] = {
     "chat": Entry(MODELS, "chat", "chat"),
     "doctor": Entry(MACHINE, "doctor", "doctor"),
     "demo": Entry(MACHINE, "demo", "demo"),
+    "plan": Entry(MACHINE, "plan", "plan"),
     "bench": Entry(MACHINE, "bench", "bench", PASS_ALL),
 }
 

@@ -1,0 +1,66 @@
+"""What `llmos plan` prints, and what it refuses."""
+
+import json
+
+import pytest
+
+from actors.cli.exits import Exit
+from tests.actors.cli.fake import Terminal
+
+ISSUE = ("plan", "--arrival", "1000/s", "--service", "500/s")
+
+
+def test_the_answer_stands_first_and_fewer_servers_beside_it(llmos: Terminal) -> None:
+    result = llmos(*ISSUE, "--p99", "20ms")
+    lines = result.stdout.splitlines()
+
+    assert lines[0].split() == ["needed", "3", "servers"]
+    assert "2.889 ms" in lines[2]
+    assert [line.split()[0] for line in lines if line.strip()[:1].isdigit()] == list("2345")
+    assert "not stable" in result.stdout
+
+
+def test_as_json_every_number_is_there(llmos: Terminal) -> None:
+    document = json.loads(llmos(*ISSUE, "--p99", "20ms", "--json").stdout)
+    unstable, answer, *_ = document["servers"]
+
+    assert document["needed"] == 3
+    assert (unstable["is_stable"], unstable["growth_per_s"]) == (False, 0)
+    assert answer["time_in_system_s"] == pytest.approx(2.889e-3, abs=5e-7)
+    assert answer["percentiles_s"]["p99"] == pytest.approx(11.78e-3, abs=5e-6)
+    assert answer["meets_goals"]
+
+
+def test_servers_that_cannot_keep_up_are_an_error(llmos: Terminal) -> None:
+    result = llmos(*ISSUE, "--servers", "1", "--json")
+    error = json.loads(result.stderr)
+
+    assert result.exit_code == Exit.USAGE
+    assert (error["error"], error["fields"]["growth_per_s"]) == ("UnstableQueueError", 500)
+
+
+def test_other_queues_have_options(llmos: Terminal) -> None:
+    bounded = json.loads(llmos(*ISSUE, "--servers", "2", "--room", "9", "--json").stdout)
+    constant = json.loads(
+        llmos("plan", "--arrival", "1/s", "--service", "0.5s", "--variation", "0", "--json").stdout
+    )
+
+    assert (bounded["model"], bounded["refusal_probability"] > 0) == ("M/M/c/K", True)
+    assert (constant["model"], constant["waiting_time_s"]) == ("M/G/1", 0.25)
+    assert "p50" not in llmos(*ISSUE, "--servers", "2", "--room", "9").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "--arrival", "many", "--service", "500/s"),
+        (*ISSUE, "--p99", "1ms"),
+        (*ISSUE, "--room", "9"),
+        (*ISSUE, "--variation", "0", "--servers", "2"),
+        (*ISSUE, "--servers", "0"),
+        (*ISSUE, "--servers", "3", "--room", "9", "--p99", "1ms"),
+        ("plan", "--arrival", "1/s"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(llmos: Terminal, words: tuple[str, ...]) -> None:
+    assert llmos(*words).exit_code == Exit.USAGE
