@@ -265,6 +265,20 @@ class UnreachableGoalError(UsageError):
     )
 
 
+class UnknownPolicyError(UsageError):
+    """No policy of this kind has the name. Nothing was changed."""
+
+    code = 133
+    template = "no {kind} policy {name!r}; there are: {known}"
+
+
+class BadPolicyError(UsageError):
+    """A setting of a policy, or what a job says of itself, is not possible. Nothing was changed."""
+
+    code = 134
+    template = "{policy}: {what} is {value}, it must be {needs}"
+
+
 class DeniedError(LLMOSError):
     """The caller lacks the authority. Another caller, or other access rules, are needed."""
 
