@@ -1,0 +1,54 @@
+"""Shortest first, on predicted length: of the whole job, or of what remains of it.
+
+Both give the least mean wait when guesses are right and promise no bound to a long job: it waits
+while shorter ones come. With one guess for all they are first come, first served.
+"""
+
+from __future__ import annotations
+
+from kernel.policy.policy import Job, Unchanging
+
+SRPT_QUANTUM = 16  # tokens after which a running job is compared again
+
+
+class ShortestJob(Unchanging):
+    """Shortest job first; who has begun is not asked again."""
+
+    __slots__ = ()
+
+    def key(self, job: Job, now_ns: int) -> float:
+        """See ``Policy``."""
+        return job.predicted_tokens
+
+
+class ShortestRemaining(Unchanging):
+    """Shortest remaining time first: a job nearly done goes before a new one of its length.
+
+    A job that has outlived its guess is taken for twice as long as guessed, then four times: the
+    longer it runs on, the longer it is expected to.
+    """
+
+    __slots__ = ("_served",)
+
+    def __init__(self) -> None:
+        self._served: dict[int, int] = {}
+
+    def key(self, job: Job, now_ns: int) -> float:
+        """See ``Policy``."""
+        served = self._served.get(job.id, 0)
+        guess = max(job.predicted_tokens, 1.0)
+        while guess <= served:
+            guess *= 2
+        return guess - served
+
+    def quantum_tokens(self, job: Job) -> int | None:
+        """See ``Policy``."""
+        return SRPT_QUANTUM
+
+    def on_service(self, job: Job, tokens: int, now_ns: int) -> None:
+        """See ``Policy``."""
+        self._served[job.id] = self._served.get(job.id, 0) + tokens
+
+    def on_done(self, job: Job, now_ns: int) -> None:
+        """See ``Policy``."""
+        self._served.pop(job.id, None)
