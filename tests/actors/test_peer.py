@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -27,6 +28,7 @@ class Owner:
     def __init__(self) -> None:
         self.taken: list[int] = []
         self.covered_: list[int] = []
+        self.refused: list[int] = []
         self.fresh: list[bool] = []
         self.rejections: list[LLMOSError] = []
 
@@ -50,7 +52,8 @@ class Owner:
         self.rejections.append(error)
 
     def handle(self, envelope: Envelope) -> None:
-        self.taken.append(envelope.index)
+        said = self.refused if envelope.kind == Kind.REFUSED else self.taken
+        said.append(envelope.index)
 
     def covered(self, envelopes: list[Envelope]) -> None:
         self.covered_ += [envelope.index for envelope in envelopes]
@@ -300,8 +303,13 @@ def test_envelopes_posted_while_others_are_ready_share_a_batch(rig: Rig) -> None
     assert len(batches) <= 2
 
 
+def is_refused(index: int) -> bool:
+    """Say whether the kernel refuses what has this index."""
+    return index % 2 == 1
+
+
 class LinkMachine(RuleBasedStateMachine):
-    """Both directions over connections that lose their tail, repeat, and restart the kernel."""
+    """Both directions over connections that lose and repeat; the kernel refuses, and restarts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -309,8 +317,8 @@ class LinkMachine(RuleBasedStateMachine):
         self.kernel = Channel(1 << 20, 1 << 40)
         self.epoch = 1
         self.journaled: list[int] = []
+        self.refused: dict[int, int] = {}  # index -> number, of those whose refusal is not heard
         self.sent = self.told = 0
-        self.first_of_epoch = 0
         self.connected = False
         self.in_flight: list[Envelope] = []
         self.reconnect()
@@ -325,25 +333,34 @@ class LinkMachine(RuleBasedStateMachine):
         hello = decode_plain(self.rig.out.pop().payload)
         resumed = hello["epoch"] == self.epoch
         if resumed:
-            self.kernel.acknowledge(hello["taken"])
+            self.hear(hello["taken"])
+        first_unheard = min(self.refused.values(), default=1 << 60)
         welcome = {
             "epoch": self.epoch,
             "generation": 1,
-            "taken": self.kernel.taken,
+            "taken": min(self.kernel.covered, first_unheard - 1),
             "resumed": resumed,
             "state": {},
             "limits": LIMITS,
         }
         self.rig.peer.receive([Envelope(Kind.WELCOME, payload=encode_plain(welcome))])
         self.connected = True
-        self.in_flight += [envelope.copy() for envelope in self.kernel.unacknowledged()]
+        if not resumed:
+            for index in self.refused:
+                self.kernel.number(Envelope(Kind.REFUSED, index=index)).acknowledged = 0
+        self.in_flight += [envelope.copy() for envelope in self.kernel.kept_as_sent()]
+
+    def hear(self, mark: int) -> None:
+        """The peer has taken what the kernel has sent up to here."""
+        for envelope in self.kernel.acknowledge(mark):
+            if envelope.kind == Kind.REFUSED:
+                del self.refused[envelope.index]
 
     @rule()
     def restart_kernel(self) -> None:
         taken = self.kernel.taken
         self.kernel = Channel(1 << 20, 1 << 40, taken=taken)
         self.epoch += 1
-        self.first_of_epoch = self.told
         self.in_flight.clear()
         self.connected = False
         self.rig.peer.disconnected()
@@ -365,6 +382,17 @@ class LinkMachine(RuleBasedStateMachine):
         self.in_flight = batch + self.in_flight[count:] if repeat else self.in_flight[count:]
         self.rig.peer.receive([envelope.copy() for envelope in batch])
 
+    @rule(kind=st.sampled_from([Kind.REFUSED, Kind.TELL, Kind.ACK]))
+    def lose(self, kind: Kind) -> None:
+        """Lose all of a kind that is on its way, in the midst of the connection."""
+        self.in_flight = [envelope for envelope in self.in_flight if envelope.kind != kind]
+
+    @rule()
+    def be_refused(self) -> None:
+        self.post()
+        self.post()
+        self.journal(lost=False)
+
     @rule(lost=st.booleans())
     def journal(self, lost: bool) -> None:
         for envelope in self.rig.run():
@@ -372,10 +400,16 @@ class LinkMachine(RuleBasedStateMachine):
                 continue
             if envelope.sequence and self.kernel.receive(envelope) is not None:
                 self.journaled.append(envelope.index)
-            self.kernel.acknowledge(envelope.acknowledged)
+                if is_refused(envelope.index):
+                    self.refused[envelope.index] = envelope.sequence
+                    refusal = Envelope(Kind.REFUSED, index=envelope.index)
+                    self.in_flight.append(self.kernel.number(refusal).copy())
+            self.hear(envelope.acknowledged)
         self.kernel.cover()
         if self.connected:
-            self.in_flight.append(Envelope(Kind.ACK, acknowledged=self.kernel.covered))
+            last = self.kernel.next_sequence - 1
+            ack = Envelope(Kind.ACK, acknowledged=self.kernel.covered, message=last)
+            self.in_flight.append(ack)
 
     @invariant()
     def nothing_is_lost_repeated_or_out_of_order(self) -> None:
@@ -385,6 +419,11 @@ class LinkMachine(RuleBasedStateMachine):
         done = self.rig.owner.covered_
         assert done == list(range(1, len(done) + 1))
         assert len(done) <= len(self.journaled)
+
+    @invariant()
+    def nothing_refused_is_taken_for_accepted(self) -> None:
+        owner = self.rig.owner
+        assert {index for index in owner.covered_ if is_refused(index)} <= set(owner.refused)
 
     def settle(self) -> None:
         self.reconnect()
@@ -400,13 +439,4 @@ class LinkMachine(RuleBasedStateMachine):
 
 
 TestLinkMachine = LinkMachine.TestCase
-
-
-def test_a_closed_peer_wakes_the_loop_no_more(rig: Rig) -> None:
-    rig.connect()
-    rig.peer.close()
-
-    rig.peer.post(Envelope(Kind.TELL))  # a driver's work that ended after its process was gone
-    rig.run()
-
-    assert [timer for timer in rig.loop._scheduled if not timer.cancelled()] == []
+TestLinkMachine.settings = settings(deadline=None)
