@@ -237,6 +237,8 @@ class ModelInUseError(UsageError):
 
     code = 124
     template = "model {model!r} is in use by {users}; close or wait for these first"
+
+
 class BadLoadError(UsageError):
     """A load that is to be planned for is no load. Nothing was computed."""
 
