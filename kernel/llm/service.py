@@ -263,7 +263,7 @@ class LlmService:
     def _forget_owner(self, owner: int) -> None:
         for engine in self.engines:
             if engine.scheduler is not None:
-                engine.scheduler.remove_owner(owner, self.state.now_ns)
+                engine.scheduler.remove_owner(owner)
 
     def plan(self) -> None:
         """Give engines their next steps, and endpoints their next calls."""
