@@ -146,16 +146,12 @@ class Batch:
         """Return all tasks that have a slot, by rank."""
         return sorted((task for task in self.tasks if task is not None), key=lambda t: t.rank)
 
-    def full_tasks(self) -> list[Task]:
-        """Return those whose row is full; taking tokens empties it."""
-        # A row whose task has left is empty: leaving took its tokens home.
-        return [self.tasks[slot] for slot in self.rows.full_rows()]
+    def tasks_in_turn(self) -> list[Task]:
+        """Return whose row is to be emptied before the next tokens are taken."""
+        turn = (self.tasks[slot] for slot in self.rows.take_turns())
+        return [task for task in turn if task is not None]
 
     def take_tokens(self, slots: NDArray[np.int64], tokens: NDArray[np.int32], now_ns: int) -> None:
         """Give each of these slots' requests its next token."""
-        if not self.rows.room:
-            for task in self.full_tasks():
-                task.request.empty_row()
-            self.rows.count_room()
         self.rows.push(slots, tokens, now_ns)
         self.unsampled[slots] -= 1

@@ -104,6 +104,7 @@ class StepReports:
             kept = kept & ~left
             slots, tokens = slots[kept], tokens[kept]
         if len(slots):
-            for task in batch.full_tasks():
+            for task in batch.tasks_in_turn():
                 self._shared.tell_service(task)
+                task.request.empty_row()
             batch.take_tokens(slots, tokens, self._shared.now_ns)

@@ -59,19 +59,20 @@ def test_who_leaves_a_row_takes_its_tokens_along() -> None:
     assert (next_one.emitted.tolist(), next_one.last_token_ns) == ([9], 60)
 
 
-def test_rows_say_when_they_are_full() -> None:
-    rows, request = TokenRows(2), new_request()
-    request.enter_row(rows, 1)
-    for token in range(ROW_TOKENS):
-        assert rows.full_rows() == []
-        rows.push(np.array([1]), np.array([token], np.int32), 1)
+@pytest.mark.parametrize("num_rows", [1, 2, ROW_TOKENS - 1, ROW_TOKENS, 3 * ROW_TOKENS + 1])
+def test_each_row_takes_its_turn_before_it_is_full(num_rows: int) -> None:
+    rows = TokenRows(num_rows)
+    requests = [new_request() for _ in range(num_rows)]
+    for row, request in enumerate(requests):
+        request.enter_row(rows, row)
+    all_rows = np.arange(num_rows)
 
-    assert rows.full_rows() == [1]
-    request.empty_row()
-    rows.count_room()
+    for token in range(3 * ROW_TOKENS):
+        for row in rows.take_turns():
+            requests[row].empty_row()
+        rows.push(all_rows, np.full(num_rows, token, np.int32), 1)
 
-    assert rows.room == ROW_TOKENS
-    assert request.emitted.tolist() == list(range(ROW_TOKENS))
+    assert all(request.emitted.tolist() == [*range(3 * ROW_TOKENS)] for request in requests)
 
 
 @pytest.mark.parametrize("known", [0, 3])

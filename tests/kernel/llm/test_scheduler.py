@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from ipc.errors import BadPromptError, LlmQueueFullError, PromptTooLongError
@@ -304,13 +306,18 @@ def test_branches_of_a_long_context_compute_it_once() -> None:
     world.check_results()
 
 
+@cache
+def history(seed: int) -> World:
+    return Storm(seed).run(250)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_no_history_changes_a_result_or_keeps_a_block(seed: int) -> None:
-    Storm(seed).run(250)
+    history(seed).check_results()
 
 
 def test_the_histories_reach_what_they_are_for() -> None:
-    worlds = [Storm(seed).run(250) for seed in range(25)]
+    worlds = [history(seed) for seed in range(25)]
 
     ends = {how for world in worlds for how, _ in world.ends.values()}
     requests = [request for world in worlds for request in world.requests.values()]
