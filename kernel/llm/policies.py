@@ -30,7 +30,7 @@ class Policy(Protocol):
         ...
 
     def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
-        """Learn that a request was given tokens, prompt included; told now and then, not at each step."""
+        """Learn that a request was given tokens, prompt included; told now and then."""
         ...
 
     def on_done(self, job: Request, now_ns: int) -> None:
