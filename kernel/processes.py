@@ -72,13 +72,13 @@ def sweep(deaths: Sequence[Death], spare: frozenset[int] = frozenset()) -> int:
 
     spare: pids never to be touched, whatever they look like.
     """
-    total = 0
+    killed: set[int] = set()  # on a busy machine one may take several passes to die
     for _ in range(_MAX_PASSES):
-        found = sum(_kill_leftover(pid, deaths) for pid in all_pids() if pid not in spare)
+        found = {pid for pid in all_pids() if pid not in spare and _kill_leftover(pid, deaths)}
         if not found:
             break
-        total += found
-    return total
+        killed |= found
+    return len(killed)
 
 
 def boot_ticks() -> int:
