@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 import structlog
 
 from actors.handlers import handler_name
+from actors.llm.llm import Llm
 from actors.port import FORWARD
 from actors.reference import ActorRef, Call
 from actors.spawning import Restart, make_spec
@@ -126,6 +127,11 @@ class Actor:
         """A structlog logger that knows whose it is."""
         port = self._open_port("log")
         return structlog.get_logger().bind(actor=port.name, actor_id=port.id)
+
+    @cached_property
+    def llm(self) -> Llm:
+        """Language models. In a turn each completion is a recorded call; see ``Llm``."""
+        return Llm(self._open_port("llm"))
 
     @overload
     async def lookup(self, name: str) -> ActorRef[Any]: ...

@@ -76,6 +76,7 @@ class PendingStream:
         "answer",
         "correlation",
         "credit",
+        "end",
         "kept",
         "lent",
         "on_end",
@@ -94,6 +95,7 @@ class PendingStream:
         self.lent = FIRST_CREDIT  # in all
         self.kept: list[Envelope] | None = None  # the items' envelopes, to be read again
         self.answer: Envelope | None = None
+        self.end: Envelope | None = None  # the REPLY after the last item
         self._items: deque[Any] = deque()
         self._is_ended = False
         self._error: BaseException | None = None
@@ -123,7 +125,9 @@ class PendingStream:
         """Take the end."""
         if self.kept is not None:
             self.answer = envelope
-        if envelope.kind != Kind.REPLY:
+        if envelope.kind == Kind.REPLY:
+            self.end = envelope
+        else:
             self.fail(from_wire(decode_plain(envelope.payload)))
         self._is_ended = True
         self._wake()
@@ -185,6 +189,11 @@ class Items(AsyncIterator[Any]):
     async def aclose(self) -> None:
         """Leave early: the producer is told to stop."""
         self._leave()
+
+    def result(self) -> Any:
+        """Return what the producer said after its last item; None before the end."""
+        end = self._stream.end
+        return None if end is None else bodies.read(end, self._stream.table.make_ref)
 
     def _leave(self) -> None:
         stream = self._stream

@@ -12,15 +12,20 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from actors.reference import ActorRef, Call
+from actors.calls import Items
+from actors.reference import PLAIN, ActorRef, Call, Options
 from actors.session import AsyncClient
 from actors.whereabouts import Whereabouts
 from ipc.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from actors.llm.blocking import BlockingLlm
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -92,12 +97,21 @@ class Client:
         """Make a system call (ipc/syscalls.py) and return its answer."""
         return self._run(self._open_session().system(call, **arguments))
 
+    @cached_property
+    def llm(self) -> BlockingLlm:
+        """Language models; see ``BlockingLlm``."""
+        # Imported here: it costs a tenth of a short command's time.
+        from actors.llm.blocking import BlockingLlm
+        from actors.llm.llm import Llm
+
+        return BlockingLlm(Llm(self))
+
     # --- the Port of references -----------------------------------------------------------
 
     def invoke(self, call: Call) -> Any:
         """Send, and return the outcome."""
         call.is_sent = True
-        return iter(self._items(call)) if call.verb == "stream" else self._run(_await(call, self))
+        return iter(self._items(call)) if call.verb == "stream" else self._run(_outcome(call))
 
     def ask(self, call: Call) -> Awaitable[Any]:
         """Send an ask; for the session's thread."""
@@ -111,9 +125,29 @@ class Client:
         """Open a stream; for the session's thread."""
         return self._open_session().iterate(call)
 
-    def block(self, call: Call) -> Any:
+    def block(self, call: Awaitable[T]) -> T:
         """Send, and return the outcome."""
-        return self._run(_await(call, self))
+        return self._run(_outcome(call))
+
+    def ask_kernel(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options = PLAIN,
+        aside: Mapping[str, Any] | None = None,
+    ) -> Awaitable[Any]:
+        """Make a system call; for the session's thread."""
+        return self._open_session().ask_kernel(name, arguments, options, aside)
+
+    def iterate_kernel(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options = PLAIN,
+        aside: Mapping[str, Any] | None = None,
+    ) -> Items:
+        """Make a system call that answers with items; for the session's thread."""
+        return self._open_session().iterate_kernel(name, arguments, options, aside)
 
     # --- parts ----------------------------------------------------------------------------
 
@@ -164,9 +198,8 @@ class Client:
         self._thread.join()
 
 
-async def _await(call: Call, client: Client) -> Any:
-    call.is_sent = True
-    return await (client.tell(call) if call.verb == "tell" else client.ask(call))
+async def _outcome(call: Awaitable[T]) -> T:
+    return await call
 
 
 async def _open_stream(call: Call, client: Client) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from actors import bodies
 from actors.actor import Actor, ChildExit, Down
+from actors.driver import Driver
 from actors.eager import start_eagerly
 from actors.failure import to_error
 from actors.handlers import Handler, Style
@@ -73,6 +74,7 @@ class Execution:
         self._program = program
         self._handlers = program.handlers
         self._instance = instance
+        self.driver = instance if isinstance(instance, Driver) else None
 
     def run(self, turn: Turn, context: Context) -> None:
         """Start the turn; it may be over when this returns."""

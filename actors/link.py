@@ -93,7 +93,7 @@ class Link:
         self._watch(socket, self._readable)
         if self._selector is not None:
             self._selector.call_directly(self._descriptors[-1], self._readable)
-        self._peer.connected(self._transmit)
+        self._peer.connected(self._transmit, self._lost)
         # Both descriptors tell of news only after somebody has found nothing.
         self._drain_if_news()
         self._monitored()

@@ -57,7 +57,7 @@ class MemoryLink:
             self._retry = self._loop.call_later(_RETRY_S, self.open)
             self._on_lost()
         else:
-            self._peer.connected(self._transmit)
+            self._peer.connected(self._transmit, self.cut)
 
     def close(self) -> None:
         """Disconnect for good."""

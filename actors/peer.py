@@ -29,6 +29,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Hello, Kind, Welcome
 
 RESEND_S = 1.0  # without progress of the kernel's mark
+WELCOME_S = 15.0  # a kernel may take seconds to recover; beyond this the hello is taken for lost
 LAZY_ACK_S = 0.2  # an acknowledgement waits that long for an envelope to ride on
 _FIRST_WINDOW = 1024
 _RESEND_AT_ONCE = 256  # envelopes
@@ -89,9 +90,15 @@ class Peer:
         self._progress_seen = 0
         self._resend_timer: asyncio.TimerHandle | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
+        self._welcome_timer: asyncio.TimerHandle | None = None
 
-    def connected(self, transmit: Transmit) -> None:
-        """A connection is there: say hello on it."""
+    def connected(self, transmit: Transmit, give_up: Callable[[], None] | None = None) -> None:
+        """A connection is there: say hello on it.
+
+        give_up: called if the hello is not answered within ``WELCOME_S``; a connection says hello
+            once, so another one must be made.
+        """
+        self._expect_welcome(give_up)
         self.is_up = False
         self._outbox.clear()
         self._transmit = transmit
@@ -106,6 +113,7 @@ class Peer:
 
     def disconnected(self) -> None:
         """The connection is gone; what is posted from now on waits for the next."""
+        self._expect_welcome(None)
         self.is_up = False
         self._transmit = None
         self._outbox.clear()
@@ -137,18 +145,25 @@ class Peer:
         """Take one decoded batch from the connection."""
         channel = self.channel
         listener = self._listener
-        wants_ack = mark = 0
+        wants_ack = mark = 0  # the mark: of envelopes before which nothing is missing
         self._corks += 1
         try:
             for envelope in envelopes:
                 if envelope.sequence:
-                    if self.is_up and channel.receive(envelope) is not None:
+                    if not self.is_up:
+                        pass
+                    elif channel.receive(envelope) is None:
+                        self._note_dropped(envelope)
+                    else:
                         channel.cover()
                         wants_ack |= envelope.flags & _WANT_ACK
                         listener.handle(envelope)
+                        if envelope.acknowledged > mark:
+                            mark = envelope.acknowledged
                 else:
                     self._unnumbered(envelope)
-                mark = max(mark, envelope.acknowledged)
+                    if envelope.acknowledged > mark and envelope.message <= channel.taken:
+                        mark = envelope.acknowledged
             # After the whole batch: what it says of our envelopes (HELD, REFUSED) comes first.
             if mark > self._progress and self.is_up:
                 self._acknowledge(mark)
@@ -183,6 +198,11 @@ class Peer:
         self._send_ack()
 
     @property
+    def is_greeting(self) -> bool:
+        """Say whether the kernel has been told where we stand, and has not answered yet."""
+        return self._transmit is not None and not self.is_up
+
+    @property
     def is_drained(self) -> bool:
         """Say whether the kernel has everything we posted."""
         return not self.channel.num_kept and not self._overflow
@@ -211,7 +231,22 @@ class Peer:
         self._is_flush_due = False
         self.flush()
 
+    def _note_dropped(self, envelope: Envelope) -> None:
+        """A gap or a repeat; who sends again has not heard that we have it: tell it again."""
+        if envelope.sequence <= self.channel.taken:
+            self._told = min(self._told, envelope.sequence - 1)
+
+    def _expect_welcome(self, give_up: Callable[[], None] | None) -> None:
+        """Begin to wait for the answer to a hello; give_up=None: it has come, or cannot come."""
+        if self._welcome_timer is not None:
+            self._welcome_timer.cancel()
+            self._welcome_timer = None
+        if give_up is not None:
+            self._welcome_timer = self._loop.call_later(WELCOME_S, give_up)
+
     def _unnumbered(self, envelope: Envelope) -> None:
+        if envelope.kind in (Kind.WELCOME, Kind.REJECT):
+            self._expect_welcome(None)
         if envelope.kind == Kind.WELCOME:
             self._welcome(cast(Welcome, decode_plain(envelope.payload)))
         elif envelope.kind == Kind.REJECT:

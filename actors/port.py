@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from actors import bodies
-from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk, Rebuild
+from actors.calls import FIRST_CREDIT, CallTable, Items, Rebuild
 from actors.handlers import handler_table
 from actors.reference import PLAIN, ActorRef, Call, Options
 from actors.room import Room
@@ -103,7 +103,7 @@ class TurnPort:
         turn.told.add(receiver)
         turn.add_effect(envelope)
 
-    def block(self, call: Call) -> Any:
+    def block(self, call: Awaitable[Any]) -> Any:
         """Await the call from the thread of a ``def`` handler."""
         if self.loop_is_mine():
             raise UsageError(reason="here the call can be awaited: .result() is for threads")
@@ -128,21 +128,41 @@ class TurnPort:
 
     # --- system calls and effects ---------------------------------------------------------
 
-    def system(self, name: str, arguments: dict[str, Any]) -> PendingAsk | Awaitable[Any]:
+    def system(self, name: str, arguments: dict[str, Any]) -> Awaitable[Any]:
         """Make a system call (ipc/syscalls.py), recorded like any other call."""
+        return self.ask_kernel(name, arguments)
+
+    def ask_kernel(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options = PLAIN,
+        aside: Mapping[str, Any] | None = None,
+    ) -> Awaitable[Any]:
+        """Make a system call. aside: further arguments, by which a retry does not go."""
         turn = current_turn(self.name, f"the system call {name}")
-        envelope = Envelope(Kind.ASK, self.id, KERNEL_ID, encode_plain([name, [], arguments]))
-        envelope.turn = turn.id
-        envelope.trace = turn.trace
-        envelope.priority = turn.priority
-        envelope.deadline = turn.deadline_left(self.clock.monotonic_ns(), None, "the kernel")
-        envelope.digest = call_digest(KERNEL_ID, envelope.payload)
+        envelope = self._kernel_envelope(turn, name, arguments, options, aside)
         if turn.records and (recorded := turn.take_record(envelope.digest)) is not None:
             return self.calls.replay_ask(recorded, None)
-        envelope.correlation = self.calls.new_correlation()
         pending = self.calls.add_ask(envelope.correlation)
         self._send_call(turn, envelope, pending)
         return pending
+
+    def iterate_kernel(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options = PLAIN,
+        aside: Mapping[str, Any] | None = None,
+    ) -> Items:
+        """Make a system call that answers with items; see ``ask_kernel``."""
+        turn = current_turn(self.name, f"the system call {name}")
+        envelope = self._kernel_envelope(turn, name, arguments, options, aside, stream=True)
+        if turn.records and (recorded := turn.take_record(envelope.digest)) is not None:
+            return Items(self.calls.replay_stream(recorded, None))
+        pending = self.calls.add_stream(envelope.correlation)
+        self._send_call(turn, envelope, pending)
+        return Items(pending)
 
     def publish(self, topic: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Put a publish into the turn."""
@@ -214,12 +234,35 @@ class TurnPort:
         envelope = bodies.fill(Envelope(Kind.ASK, self.id, receiver), body)
         marks = None if options is PLAIN and not stream else _marks(options, stream)
         envelope.digest = call_digest(receiver, body.data, body.attachments, marks, refs=body.refs)
+        return self._as_call(turn, envelope, options, short(receiver), stream=stream)
+
+    def _kernel_envelope(
+        self,
+        turn: Turn,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options,
+        aside: Mapping[str, Any] | None,
+        *,
+        stream: bool = False,
+    ) -> Envelope:
+        body = encode_plain([name, [], arguments])
+        whole = encode_plain([name, [], {**arguments, **aside}]) if aside else body
+        envelope = Envelope(Kind.ASK, self.id, KERNEL_ID, whole)
+        marks = None if options is PLAIN and not stream else _marks(options, stream)
+        envelope.digest = call_digest(KERNEL_ID, body, options=marks)
+        return self._as_call(turn, envelope, options, "the kernel", stream=stream)
+
+    def _as_call(
+        self, turn: Turn, envelope: Envelope, options: Options, receiver: str, *, stream: bool
+    ) -> Envelope:
+        """Give the envelope what every call of a turn has."""
         envelope.turn = turn.id
         envelope.trace = turn.trace
         envelope.priority = turn.priority if options.priority is None else options.priority
         if turn.deadline_ns or options.deadline is not None:
             now = self.clock.monotonic_ns()
-            envelope.deadline = turn.deadline_left(now, options.deadline, short(receiver))
+            envelope.deadline = turn.deadline_left(now, options.deadline, receiver)
         if options.nowait:
             envelope.flags |= Flag.NOWAIT
         if stream:
@@ -241,12 +284,13 @@ class TurnPort:
         self.peer.post(envelope)
 
     async def _take_room(self, turn: Turn, receiver: int, size: int, options: Options) -> None:
+        epoch = self.room.epoch
         if not self.room.take_nowait(receiver, size):
-            await self.room.take(receiver, size, turn.id, nowait=options.nowait)
+            epoch = await self.room.take(receiver, size, turn.id, nowait=options.nowait)
             if not turn.is_open:
-                self.room.give_back({receiver: [1, size]}, turn.room_epoch)
+                self.room.give_back({receiver: [1, size]}, epoch)
                 current_turn(self.name, "a tell")
-        turn.note_tell(receiver, size)
+        turn.note_tell(receiver, size, epoch)
 
 
 def rebuilder(call: Call) -> Rebuild | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from actors.actor import Actor, Strategy, hooks_of
 from actors.bodies import from_stored
+from actors.driver import Driver
 from actors.failure import user_traceback
 from actors.handlers import Handler
 from actors.port import class_handlers
@@ -41,7 +42,7 @@ class Program:
     def declares(self) -> Declares:
         """Return what the class says of itself, for HELLO."""
         cls = self.actor_class
-        return Declares(
+        declares = Declares(
             hooks=hooks_of(cls),
             concurrency=cls.concurrency,
             lease_s=cls.lease_s,
@@ -55,6 +56,9 @@ class Program:
             intensity=cls.intensity,
             period_s=cls.period_s,
         )
+        if issubclass(cls, Driver):
+            declares["driver"] = cls.driver
+        return declares
 
     def instantiate(self, port: TurnPort) -> Actor:
         """Make the instance; the constructor's arguments are checked against its hints.

@@ -65,19 +65,19 @@ class Room:
         lent[1] -= size
         return True
 
-    async def take(self, receiver: int, size: int, turn: int, *, nowait: bool) -> None:
-        """Take room for one message, waiting for it.
+    async def take(self, receiver: int, size: int, turn: int, *, nowait: bool) -> int:
+        """Take room for one message, waiting for it; return the epoch in which it was taken.
 
         Raises:
             MailboxFullError: there is none, and ``nowait`` or a ring of waiters forbids waiting.
         """
         if self.take_nowait(receiver, size):
-            return
+            return self.epoch
         wait = _Wait(self._calls, receiver, size, turn, nowait)
         self._waiting.setdefault(receiver, deque()).append(wait)
         self._reserve(wait)
         try:
-            await wait
+            return int(await wait)
         finally:
             self._serve(receiver)
 
@@ -170,4 +170,4 @@ class Room:
         if not waits:
             del self._waiting[receiver]
         for wait in served:
-            wait.resolve(None)  # runs the handler, which may come back here: so at the end
+            wait.resolve(self.epoch)  # runs the handler, which may come back here: so at the end

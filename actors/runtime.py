@@ -11,7 +11,8 @@ Invariants:
   I1  at most ``concurrency`` handlers run, those of given-up turns included, until they end.
   I2  every granted message is answered by exactly one COMMIT, or was dropped for a reason the
       kernel knows: a refusal, a new epoch (unstarted ones), a stop.
-  I3  ``hello`` reports each turn begun whose commit the kernel may not have.
+  I3  ``hello`` reports each turn begun whose commit the kernel may not have; none begins
+      between it and the kernel's answer.
 
 Cost: see bench; about 25 us of CPU for an ask that does nothing, the socket included.
 """
@@ -23,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from actors.driver import Driver
 from actors.execution import Execution
 from actors.host import Host, Identity
 from actors.peer import Peer
@@ -126,6 +128,12 @@ class AgentRuntime:
             self.port.calls.lend_again()
             if self._awaits_state and not self.peer.keeps(Kind.RESUME):
                 self.peer.post(Envelope(Kind.RESUME, self.identity.actor))
+        if (is_first or is_fresh) and self._driver is not None:
+            self._driver.linked()
+
+    @property
+    def _driver(self) -> Driver | None:
+        return self._execution.driver if self._execution is not None else None
 
     def rejected(self, error: LLMOSError) -> None:
         """See actors.peer.Listener. A fenced agent must end at once."""
@@ -136,6 +144,8 @@ class AgentRuntime:
         action = self._actions.get(envelope.kind)
         if action is not None:
             action(envelope)
+        elif (driver := self._driver) is not None:
+            driver.take(envelope)
 
     def covered(self, envelopes: list[Envelope]) -> None:
         """See actors.peer.Listener."""
@@ -153,8 +163,8 @@ class AgentRuntime:
         started_ns = flushed_ns = num_started = 0
         try:
             while self._queue and self.num_running < self._concurrency:
-                if self._is_stopping or self._awaits_state:
-                    break
+                if self._is_stopping or self._awaits_state or self.peer.is_greeting:
+                    break  # I3: what begins after HELLO would be granted again, and run twice
                 self._start(self._queue.popleft())
                 num_started += 1
                 if self._queue and num_started % _LOOK_EVERY == 1:
@@ -185,6 +195,9 @@ class AgentRuntime:
             self._queue.append(envelope)
 
     def _on_cancel(self, envelope: Envelope) -> None:
+        if not envelope.turn and (driver := self._driver) is not None:
+            driver.take(envelope)  # of a call of the driver's, not of a turn
+            return
         turn = self._open.get(envelope.turn)
         if turn is not None:
             turn.cancel()
@@ -201,6 +214,10 @@ class AgentRuntime:
             turn.credit += envelope.index
             if turn.credit_waiter is not None:
                 turn.credit_waiter.resolve(None)
+            return
+        for queued in self._queue:
+            if queued.message == envelope.turn:
+                queued.index += envelope.index  # the turn begins with all that was lent
 
     def _on_recall(self, envelope: Envelope) -> None:
         self.port.room.recall(envelope.receiver)

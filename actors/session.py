@@ -13,16 +13,17 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from actors import bodies
-from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk
+from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk, Rebuild
 from actors.link import Link
-from actors.peer import Peer
+from actors.peer import WELCOME_S, Peer
 from actors.port import rebuilder
-from actors.reference import ActorRef, Call, Port
+from actors.reference import PLAIN, ActorRef, Call, Options, Port
 from actors.spawning import NameClass, make_spec, name_class
 from actors.waiter import Waiter
 from actors.whereabouts import Whereabouts
@@ -49,11 +50,13 @@ from ipc.protocol import (
     Welcome,
 )
 
+if TYPE_CHECKING:
+    from actors.llm.llm import Llm
+
 A = TypeVar("A")
 
 BEAT_S = 15.0  # an idle session says that it lives; the kernel forgets it after a minute
 FAREWELL_S = 1.0
-_SLOW_WELCOME_S = 15.0
 _TELL = int(Kind.TELL)
 
 
@@ -120,7 +123,7 @@ class AsyncClient:
         self._is_patient = patience_s is not None
         self._link = self._make_link(self)
         self._link.open()
-        wait_s = _SLOW_WELCOME_S if patience_s is None else patience_s
+        wait_s = WELCOME_S if patience_s is None else patience_s
         timer = self.loop.call_later(wait_s, self._ready.fail, self._unavailable())
         try:
             await self._ready
@@ -199,10 +202,15 @@ class AsyncClient:
 
     async def system(self, call: str, /, **arguments: Any) -> Any:
         """Make a system call (ipc/syscalls.py) and return its answer."""
-        payload = encode_plain([call, [], arguments])
-        envelope = Envelope(Kind.ASK, self.id, KERNEL_ID, payload)
-        envelope.correlation = self.calls.new_correlation()
-        return await self._send_ask(envelope, None)
+        return await self.ask_kernel(call, arguments)
+
+    @cached_property
+    def llm(self) -> Llm:
+        """Language models; see ``Llm``."""
+        # Imported here: it costs a tenth of a short command's time.
+        from actors.llm.llm import Llm
+
+        return Llm(self)
 
     async def tell_all(self, calls: Iterable[Call]) -> None:
         """Send tells together; return when all are accepted.
@@ -241,20 +249,37 @@ class AsyncClient:
 
     def iterate(self, call: Call) -> AsyncIterator[Any]:
         """Send an ask whose answer is items."""
-        envelope = self._envelope(Kind.ASK, call)
-        envelope.flags |= Flag.STREAM
-        envelope.index = FIRST_CREDIT
-        pending = self.calls.add_stream(envelope.correlation, rebuilder(call))
-        self._post(envelope)
-        return Items(pending)
+        return self._send_stream(self._envelope(Kind.ASK, call), rebuilder(call))
 
     def tell(self, call: Call) -> Awaitable[None]:
         """Send a tell; awaiting it returns when the kernel has accepted it."""
         return self._send_tell(call)
 
-    def block(self, call: Call) -> Any:
+    def block(self, call: Awaitable[Any]) -> Any:
         """Refuse: an async client's calls are awaited."""
         raise UsageError(reason="await the call, or use connect() where there is no event loop")
+
+    def ask_kernel(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options = PLAIN,
+        aside: Mapping[str, Any] | None = None,
+    ) -> Awaitable[Any]:
+        """Make a system call; awaiting it gives the answer. aside: further arguments."""
+        envelope = self._kernel_envelope(name, {**arguments, **(aside or {})}, options)
+        return self._send_ask(envelope, None)
+
+    def iterate_kernel(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        options: Options = PLAIN,
+        aside: Mapping[str, Any] | None = None,
+    ) -> Items:
+        """Make a system call that answers with items."""
+        envelope = self._kernel_envelope(name, {**arguments, **(aside or {})}, options)
+        return self._send_stream(envelope, None)
 
     # --- sending --------------------------------------------------------------------------
 
@@ -264,11 +289,7 @@ class AsyncClient:
             Envelope(kind, self.id, call.ref.id),
             bodies.encode([call.method, call.args, call.kwargs]),
         )
-        envelope.correlation = self.calls.new_correlation()
-        envelope.trace = self._trace + envelope.correlation.to_bytes(8, "little")
-        envelope.priority = DEFAULT_PRIORITY if options.priority is None else options.priority
-        if options.deadline is not None:
-            envelope.deadline = int(options.deadline * 1e9)
+        self._mark(envelope, options)
         if options.nowait:
             envelope.flags |= Flag.NOWAIT
         if options.key is not None:
@@ -276,6 +297,26 @@ class AsyncClient:
             text = f"{call.ref.id} {call.method} {options.key}".encode()
             envelope.digest = hashlib.blake2b(text, digest_size=16).digest()
         return envelope
+
+    def _kernel_envelope(self, name: str, arguments: dict[str, Any], options: Options) -> Envelope:
+        payload = encode_plain([name, [], arguments])
+        envelope = Envelope(Kind.ASK, self.id, KERNEL_ID, payload)
+        self._mark(envelope, options)
+        return envelope
+
+    def _mark(self, envelope: Envelope, options: Options) -> None:
+        envelope.correlation = self.calls.new_correlation()
+        envelope.trace = self._trace + envelope.correlation.to_bytes(8, "little")
+        envelope.priority = DEFAULT_PRIORITY if options.priority is None else options.priority
+        if options.deadline is not None:
+            envelope.deadline = int(options.deadline * 1e9)
+
+    def _send_stream(self, envelope: Envelope, rebuild: Rebuild | None) -> Items:
+        envelope.flags |= Flag.STREAM
+        envelope.index = FIRST_CREDIT
+        pending = self.calls.add_stream(envelope.correlation, rebuild)
+        self._post(envelope)
+        return Items(pending)
 
     def _send_ask(self, envelope: Envelope, call: Call | None) -> PendingAsk:
         pending = self.calls.add_ask(envelope.correlation, rebuilder(call) if call else None)
@@ -321,10 +362,18 @@ class AsyncClient:
         """The link is up."""
         if self._limits is not None and is_fresh:
             self.calls.lend_again()
+            self._accept_held()
         self._limits = welcome["limits"]
         if self._link is not None:
             self._link.alive()
         self._ready.resolve(None)
+
+    def _accept_held(self) -> None:
+        """Tells that waited for room are journaled; the new kernel says no more of them."""
+        held, self._held = self._held, set()
+        for correlation in sorted(held):
+            if wait := self._tells.pop(correlation, None):
+                wait.resolve(None)
 
     def rejected(self, error: LLMOSError) -> None:
         """The kernel will not have this session, or not any more."""
@@ -337,12 +386,12 @@ class AsyncClient:
     def handle(self, envelope: Envelope) -> None:
         """Take what the kernel sends."""
         if envelope.kind == Kind.HELD:
-            if envelope.correlation in self._tells:
-                self._held.add(envelope.correlation)
+            self._held.update(number for number in _numbers(envelope) if number in self._tells)
         elif envelope.kind == Kind.ACCEPTED:
-            self._held.discard(envelope.correlation)
-            if accepted := self._tells.pop(envelope.correlation, None):
-                accepted.resolve(None)
+            for number in _numbers(envelope):
+                self._held.discard(number)
+                if accepted := self._tells.pop(number, None):
+                    accepted.resolve(None)
         elif envelope.kind == Kind.REFUSED and envelope.correlation in self._tells:
             self._held.discard(envelope.correlation)
             refused = self._tells.pop(envelope.correlation)
@@ -397,6 +446,11 @@ class AsyncClient:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+
+def _numbers(envelope: Envelope) -> range:
+    """Return the tells that HELD or ACCEPTED speaks of."""
+    return range(envelope.correlation, envelope.correlation + envelope.message + 1)
 
 
 def _socket_link(client: AsyncClient) -> AnyLink:

@@ -9,6 +9,10 @@ and the clock are replaced. Time moves by itself to the next thing that is due w
 is awaited, and by ``advance``. Agents can be killed and the kernel restarted at any point.
 One seed gives one history, ``def`` handlers (threads) excepted.
 
+Language models answer what the test says: ``kernel.llm.reply("billing")``
+(actors/scripted_model.py). Whatever model is asked for, the kernel's own scheduler and block
+accounts run; only the engine is replaced.
+
 What it is not: a test of the process around an agent (imports, limits, signals). The one module
 of the SDK that imports the kernel (DESIGN 3).
 """
@@ -31,6 +35,8 @@ from actors.memory_agent import MemoryAgent
 from actors.memory_link import MemoryLink
 from actors.program import Program
 from actors.reference import ActorRef, Call
+from actors.scripted_engine import ScriptedEngine
+from actors.scripted_model import ScriptedModel
 from actors.session import AsyncClient
 from actors.virtual_loop import VirtualLoop
 from actors.whereabouts import Whereabouts
@@ -40,12 +46,14 @@ from ipc.errors import BadSpecError, LLMOSError, UsageError
 from ipc.protocol import SpawnSpec
 from kernel.config import KernelConfig
 from kernel.core import Core
+from kernel.llm.fleet import PROGRAMS
 from kernel.memory_journal import MemoryJournal
 from kernel.output import Command, KillProcess, Shutdown, StartProcess
 
 A = TypeVar("A")
 T = TypeVar("T")
 
+_ENGINES = {module for module, _ in PROGRAMS.values()}
 _LOCAL = "(given to TestKernel)"
 _TOKEN = "0" * 64
 
@@ -74,6 +82,8 @@ class TestKernel:
         self._num_threads = 0
         self._pool: ThreadPoolExecutor | None = None
         self._client: AsyncClient | None = None
+        self.llm = ScriptedModel()
+        self._engine = type("ScriptedEngine", (ScriptedEngine,), {"model": self.llm})
 
     def __enter__(self) -> TestKernel:
         self.start_kernel()
@@ -306,6 +316,8 @@ class TestKernel:
 
     def _load(self, spec: SpawnSpec) -> Program | LLMOSError:
         try:
+            if spec.get("module") in _ENGINES:
+                return make_program(self._engine, spec)
             if spec.get("module") == _LOCAL:
                 return make_program(self._classes[spec["qualname"]], spec)
             return load_program(spec)

@@ -113,8 +113,11 @@ class Turn:
                 what="bytes", value=self._size + size, limit=limits["turn_bytes"]
             )
 
-    def note_tell(self, receiver: int, size: int) -> None:
-        """Remember the room that a tell has taken."""
+    def note_tell(self, receiver: int, size: int, room_epoch: int) -> None:
+        """Remember the room that a tell has taken; what was taken in an epoch before is void."""
+        if room_epoch != self.room_epoch:
+            self.room_epoch = room_epoch
+            self.taken.clear()
         taken = self.taken.setdefault(receiver, [0, 0])
         taken[0] += 1
         taken[1] += size

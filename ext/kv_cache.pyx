@@ -40,7 +40,9 @@ from ext.kv_pins cimport NEVER, expire, make_pin
 from ext.kv_plan cimport (
     PlanRow, check_computed, check_rollback, find_batch, mark_row, plan_rows, refuse_at, roll_back,
 )
-from ext.kv_pool cimport DEVICE, HOST, NONE, NUM_TIERS, Pool, kv_blocks_for
+from ext.kv_pool cimport (
+    DEVICE, HOST, NONE, NUM_TIERS, Pool, kv_blocks_for, pool_available,
+)
 from ext.kv_prefix cimport prefix_digest, prefix_reserve
 from ext.kv_requests cimport (
     append_tokens, close_request, copy_tokens, drop_blocks, look_up, refuse_requests,
@@ -586,6 +588,10 @@ cdef class KVCache:
         reset_tier(&self.core, where)
 
     # Reports
+
+    def available(self, tier=Tier.DEVICE):
+        """Blocks that could be taken now: free, or cached and held by nobody. Floors not counted."""
+        return pool_available(&self.core.pools[<int>Tier(tier)])
 
     def account(self, int64_t owner, tier=Tier.DEVICE):
         """What an owner holds in a tier, exact now."""

@@ -213,11 +213,17 @@ cdef class Port:
         """Send one message; return 0, or the errno if nothing of it was taken.
 
         first: a bytes-like part. rest: further parts, or None. Each is copied.
-        Raises OSError if a later part is refused (libzmq takes messages whole).
+        Raises TypeError or BufferError for a part that is no buffer, nothing sent; OSError if a
+        later part is refused (libzmq takes messages whole).
         """
         cdef int error
+        cdef Py_buffer view
         if self.socket == NULL:
             return EAGAIN
+        if rest:
+            for part in rest:  # before the first is sent: half a message would begin the next
+                PyObject_GetBuffer(part, &view, PyBUF_SIMPLE)
+                PyBuffer_Release(&view)
         error = self._send_part(first, _DONTWAIT if not rest else _DONTWAIT | _SNDMORE)
         if error:
             return error

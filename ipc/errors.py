@@ -180,6 +180,65 @@ class WrongStateError(UsageError):
     template = "{actor} is {state}: {problem}"
 
 
+class UnknownModelError(UsageError):
+    """No such model, or no such version of it. Nothing was queued."""
+
+    code = 117
+    template = "there is no model {name!r}; known are: {known}"
+
+
+class BadPromptError(UsageError):
+    """The model's input cannot be used as it is. Nothing was queued."""
+
+    code = 118
+    template = "the input cannot be used: {problem}"
+
+
+class PromptTooLongError(UsageError):
+    """The input does not fit. limit: tokens; what: whose limit it is. Nothing was queued."""
+
+    code = 119
+    template = "the input has {value} tokens; {what} allows {limit}"
+
+
+class SamplingError(UsageError):
+    """Options of a completion contradict each other or are out of range. Nothing was queued."""
+
+    code = 120
+    template = "{option}: {problem}"
+
+
+class BadGrammarError(UsageError):
+    """The JSON schema or regular expression cannot be compiled. Nothing was queued."""
+
+    code = 121
+    template = "the {what} cannot be used: {problem}"
+
+
+class UnknownSessionError(UsageError):
+    """No such session, or it is not the caller's, or it was closed."""
+
+    code = 122
+    template = "there is no open session {session} of yours"
+
+
+class BadModelError(UsageError):
+    """A model cannot be used: a broken folder, an unknown architecture, too large for the machine.
+
+    Nothing else was disturbed; requests that waited for it get this error.
+    """
+
+    code = 123
+    template = "model {model!r} at {location}: {problem}"
+
+
+class ModelInUseError(UsageError):
+    """The model version has open sessions or requests."""
+
+    code = 124
+    template = "model {model!r} is in use by {users}; close or wait for these first"
+
+
 class DeniedError(LLMOSError):
     """The caller lacks the authority. Another caller, or other access rules, are needed."""
 
@@ -257,6 +316,14 @@ class LimitError(OverloadError):
 
     code = 203
     template = "{what}: {value} of {limit}"
+
+
+class LlmQueueFullError(OverloadError):
+    """As many requests wait for the model as may. Nothing was queued."""
+
+    code = 204
+    retryable = True
+    template = "{value} requests wait for model {model!r}; the limit is {limit}"
 
 
 class DeadlineError(LLMOSError):
@@ -344,6 +411,27 @@ class QuarantinedError(PeerError):
 
     code = 309
     template = "{actor} is quarantined after {restarts} restarts in {period} s"
+
+
+class NonFiniteLogitsError(PeerError):
+    """The model gave NaN or infinity at this position; the request ended, others went on."""
+
+    code = 310
+    template = "model {model!r} computed non-finite logits at position {position}"
+
+
+class EndpointError(PeerError):
+    """A remote endpoint failed or broke its protocol. status: of HTTP, 0 without an answer."""
+
+    code = 311
+    template = "endpoint {endpoint} (HTTP status {status}): {problem}"
+
+
+class EngineDownError(PeerError):
+    """No engine of the model can run; the operator must act. The request has ended."""
+
+    code = 312
+    template = "no engine of model {model!r} can run: {problem}"
 
 
 class CorruptionError(LLMOSError):

@@ -4,17 +4,23 @@ What it is not: the byte layout (ipc/envelope.py) or the numbering (ipc/channel.
 "Body" below is msgpack by ipc/payload.py. Kernel = actor id 0.
 
 Handshake, unnumbered
-    HELLO     peer to kernel, the first envelope of each connection. Body: Hello.
+    HELLO     peer to kernel, the first envelope of each connection. Body: Hello. Until WELCOME
+              an agent begins no turn: a new kernel epoch takes those in ``open`` for begun, and
+              grants all others again.
     WELCOME   kernel to peer. Body: Welcome. The peer then resends what is above ``taken``.
     REJECT    kernel to peer. Body: error. FencedError: the process must end itself.
-    ACK       either way; only ``acknowledged`` means something.
+    ACK       either way; ``acknowledged``, and from the kernel message = the number of the last
+              envelope it has sent before: who has not taken that one ignores the mark.
     TICK      an agent's watchdog thread, over a connection of its own, when the event loop
               has not moved. sender = actor, message = incarnation, turn = open turn,
               index = milliseconds the loop has been stuck, payload = token.
 
 ``acknowledged`` is cumulative, rides on every envelope, and is applied after the
-envelope's own content. The kernel acknowledges only what is journaled (or refused
-by number). WANT_ACK asks for an ACK at the end of this kernel loop turn instead of lazily.
+envelope's own content; that of a numbered envelope which is not taken, because one before it is
+missing, is not applied: a REFUSED or HELD may be on its way. A repeat is acknowledged again:
+the mark that was told before may have been lost. The kernel acknowledges only what
+is journaled (or refused by number). WANT_ACK asks for an ACK at the end of this kernel loop
+turn instead of lazily.
 
 Messages, numbered
     TELL      body: [method, args, kwargs]. Outside turns it is sent by itself; correlation =
@@ -34,8 +40,10 @@ Messages, numbered
     STREAM_CREDIT  asker to kernel: correlation = the call, index = further items it will take.
               Kernel to callee: turn = the turn, index likewise.
     HELD      kernel to client: correlation = a tell that waits for room; not yet accepted
-              although acknowledged (it is journaled and keeps its place).
-    ACCEPTED  kernel to client: correlation = a held tell that has room now.
+              although acknowledged (it is journaled and keeps its place). In a new kernel
+              epoch it is accepted: nobody stands in line for the client any more.
+    ACCEPTED  kernel to client: correlation = a held tell that has room now. Of HELD and ACCEPTED
+              one may speak of several: message = how many tells numbered after it are meant too.
     REFUSED   kernel to peer: correlation = what was refused, or turn = the commit that was.
               Body: error. Nothing of it was applied.
     BYE       peer to kernel: the farewell of a normal exit, the last numbered envelope. With
@@ -51,6 +59,7 @@ A turn's commit, numbered, agent to kernel
               TIMER (correlation = timer id, deadline = delay ns, payload = a TELL's payload to
               itself; CANCELLED: cancel it) · PUBLISH (body: [topic, payload bytes]) ·
               WATCH (body: [operation, ...], operations in ``WATCH_OPERATIONS``).
+    A PUBLISH's payload is that of a TELL: method "$event", args [topic, ...].
     After REFUSED with a turn the agent drops its turns and grants, sends RESUME, gets STATE
     (body: the whole {key: bytes}) and then its messages again. Commits sent before RESUME
     are refused too. With STATE, nothing is lent to the agent any more.
@@ -62,6 +71,9 @@ Room for tells made inside turns, numbered
               was asked). Unused credit stays lent after the turn.
     RECALL    kernel to agent: receiver; others wait for that room.
     RETURN    agent to kernel: receiver, body: [messages, bytes] given back.
+
+Engines (drivers that compute completions): ENGINE, PREPARE, PREPARED, PLAN, REPORT, CALL, PIECE,
+DONE; numbered; ipc/engine.py tells their bodies and their order.
 
 Credits, grants and kernel-to-agent numbers are void in a new kernel epoch. What a turn had
 reserved by then is admitted over the limit, and counted.
@@ -113,6 +125,15 @@ class Kind(IntEnum):
     CREDIT = 31
     RECALL = 32
     RETURN = 33
+
+    ENGINE = 40
+    PREPARE = 41
+    PREPARED = 42
+    PLAN = 43
+    REPORT = 44
+    CALL = 45
+    PIECE = 46
+    DONE = 47
 
 
 UNNUMBERED = frozenset({Kind.HELLO, Kind.WELCOME, Kind.REJECT, Kind.ACK, Kind.TICK})
@@ -182,6 +203,7 @@ class Declares(TypedDict, total=False):
     strategy: str  # one_for_one | one_for_all | rest_for_one
     intensity: int
     period_s: float
+    driver: str  # "engine": it computes completions (ipc/engine.py)
 
 
 class Welcome(TypedDict):

@@ -90,6 +90,11 @@ class CallTable:
         """Return the calls of a turn, in the order they were made."""
         return self._by_turn.get(turn, {}).values()
 
+    def restore_order(self) -> None:
+        """Put each turn's calls in the order they were made; they were read from two tables."""
+        for turn, calls in self._by_turn.items():
+            self._by_turn[turn] = dict(sorted(calls.items()))
+
     def num_of_turn(self, turn: int) -> int:
         """Return how many calls a turn has made."""
         return len(self._by_turn.get(turn, ()))

@@ -27,6 +27,8 @@ from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.handshake import Handshake
 from kernel.lifecycle import Lifecycle
+from kernel.llm.policies import priority
+from kernel.llm.service import LlmService
 from kernel.output import Output
 from kernel.peers import Session
 from kernel.records import Snapshot
@@ -37,7 +39,7 @@ from kernel.sending import Sending
 from kernel.slots import SlotLine
 from kernel.state import KernelState, Peer, signed
 from kernel.streams import Streams
-from kernel.syscalls import Syscalls
+from kernel.syscalls import DEFERRED, Syscalls
 from kernel.termination import Termination
 from kernel.timers import Due
 from kernel.turns import Turns
@@ -46,7 +48,7 @@ Take = Callable[[Any, Envelope], None]  # takes an envelope of an agent, or of a
 
 ACK_EVERY = 64  # envelopes taken from one peer before it is told without being asked
 ACK_DELAY_NS = 20_000_000
-SWEEP_NS = 1_000_000_000  # resend to peers without progress, expire sessions and keys
+SWEEP_NS = 1_000_000_000  # resend to peers without progress; expire sessions, keys, letters
 
 
 class Core:
@@ -92,7 +94,9 @@ class Core:
         self._parked: dict[int, None] = {}  # turns that waited at the last sweep
         recovery = Recovery(snapshot, self.delivery)
         recovery.load(self.effects, self.turns)
+        self.llm.load(snapshot)
         recovery.bring_up(self.lifecycle, self.syscalls)
+        self.llm.forget_unclaimed()
         self.state.timers.set(Due.SWEEP, 0, monotonic_ns + SWEEP_NS)
 
     def _compose(self, facts: Callable[[], dict[str, Any]]) -> None:
@@ -104,7 +108,9 @@ class Core:
         self.lifecycle = Lifecycle(self.delivery, self.turns)
         self.termination = Termination(self.delivery, self.turns, self.effects, self.lifecycle)
         self.handshake = Handshake(self.lifecycle, self.streams, self.effects)
-        self.syscalls = Syscalls(self.sending, self.termination, Reports(self.state, facts))
+        self.llm = LlmService(self.sending, self.lifecycle, priority(), DEFERRED)
+        reports = Reports(self.state, facts)
+        self.syscalls = Syscalls(self.sending, self.termination, reports, self.llm.calls())
         self._of_agent: dict[int, Take] = {
             Kind.COMMIT: self.turns.on_commit,
             Kind.ASK: self._agent_ask,
@@ -115,6 +121,11 @@ class Core:
             Kind.RETURN: self.sending.on_return,
             Kind.RESUME: self.turns.on_resume,
             Kind.BYE: self.lifecycle.on_bye,
+            Kind.ENGINE: self.llm.on_engine,
+            Kind.PREPARED: self.llm.on_engine,
+            Kind.REPORT: self.llm.on_engine,
+            Kind.PIECE: self.llm.on_engine,
+            Kind.DONE: self.llm.on_engine,
         }
         self._of_client: dict[int, Take] = {
             Kind.TELL: self._client_tell,
@@ -280,6 +291,10 @@ class Core:
     def _client_tell(self, session: Session, envelope: Envelope) -> None:
         self.sending.client_tell(session, envelope)
         if envelope.message in session.held:
+            last = self.delivery.last_unsent(session, Kind.HELD)
+            if last is not None and last.correlation + last.message + 1 == envelope.correlation:
+                last.message += 1
+                return
             held = Envelope(Kind.HELD, 0, session.id, correlation=envelope.correlation)
             held.index = envelope.sequence & 0xFFFFFFFF
             self.state.post(session, held)
@@ -316,15 +331,19 @@ class Core:
             self.lifecycle.on_stop_timeout(*key)
         elif kind is Due.ACK:
             self._send_late_acks()
+        elif kind is Due.REMOTE:
+            self.llm.on_due(key)
         elif kind is Due.SWEEP:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Once a second: resend where nothing moved, forget sessions and keys that are old."""
+        """Once a second: resend where nothing moved; forget what is too old."""
         state = self.state
         state.timers.set(Due.SWEEP, 0, state.now_ns + SWEEP_NS)
         self.handshake.expire_sessions()
+        self.delivery.letters.expire()
         self._break_old_rings()
+        self.llm.tick()
         progress: dict[int, tuple[int, int]] = {}
         peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
         for peer in peers:
@@ -359,7 +378,7 @@ class Core:
     def _settle(self) -> None:
         """Do what was left to do, until nothing is: terminations, crashes, grants, answers."""
         state = self.state
-        while state.doomed or state.crashed or state.dirty or self._line_moves():
+        while state.doomed or state.crashed or state.dirty or self._is_unsettled():
             while state.doomed:
                 actor, reason = next(iter(state.doomed.items()))
                 del state.doomed[actor]
@@ -371,9 +390,15 @@ class Core:
                 record = state.actors.get(actor)
                 if record is not None:
                     self.lifecycle.crash(record, reason)
+            if self.llm.is_unsettled:
+                self.llm.settle()
             self._pump_dirty()
+        self.llm.plan()
         if state.is_shutting_down:
             self.lifecycle.shut_down()
+
+    def _is_unsettled(self) -> bool:
+        return self.llm.is_unsettled or self._line_moves()
 
     def _pump_dirty(self) -> None:
         state = self.state
@@ -422,7 +447,9 @@ class Core:
     def _want_ack(self, peer: Peer) -> None:
         """Acknowledge at the end of this loop turn, whatever else is sent."""
         if peer.route is not None and peer.route not in self.state.outgoing:
-            self.state.post_unnumbered(peer.route, Envelope(Kind.ACK, 0, peer.id), peer)
+            last = peer.channel.next_sequence - 1 if peer.channel is not None else 0
+            ack = Envelope(Kind.ACK, 0, peer.id, message=last)  # a lost refusal stops its mark
+            self.state.post_unnumbered(peer.route, ack, peer)
 
     def _send_late_acks(self) -> None:
         later, self._ack_later = self._ack_later, {}

@@ -78,6 +78,7 @@ class Daemon:
         self._wants_shutdown = False
         self._next_tick_ns = 0
         self._num_bad_frames = 0
+        self._num_expired = 0
         self._group = GroupCommit(journal, self._emit)
 
     def request_shutdown(self) -> None:
@@ -163,12 +164,19 @@ class Daemon:
             if not self._journal.tend() or self._edge.has_input():
                 break
         self._log_bad_frames()
+        self._log_expired_letters()
 
     def _log_bad_frames(self) -> None:
         count = self._edge.counters["bad_frames"]
         if count != self._num_bad_frames:
             new, self._num_bad_frames = count - self._num_bad_frames, count
             log.warning("bad_frames", new=new, total=count, last=self._edge.last_problem)
+
+    def _log_expired_letters(self) -> None:
+        count = self._core.statistics().get("dead_letters_expired", 0)
+        if count != self._num_expired:
+            new, self._num_expired = count - self._num_expired, count
+            log.warning("dead_letters_expired", new=new, total=count)
 
 
 def free_bytes_of(directory: Path) -> int:

@@ -2,7 +2,7 @@
 
 Every accepted message ends in exactly one of: a committed turn (kernel/turns.py); for an
 ask, its asker told; a dead letter. Nothing here decides who runs next (kernel/slots.py) or
-what a turn's commit means.
+what a turn's commit means. Long because grants, answers and cancellation keep D1 to D3 together.
 
 Invariants:
   D1  a message in ``state.messages`` is in its receiver's queue, in its line of waiters,
@@ -197,8 +197,21 @@ class Delivery:
         session = self.state.peers.sessions.get(message.sender)
         if session is not None:
             correlation = session.held.pop(message.id, None)
-            if correlation is not None:
+            if correlation is None:
+                return
+            last = self.last_unsent(session, Kind.ACCEPTED)
+            if last is not None and last.correlation + last.message + 1 == correlation:
+                last.message += 1
+            else:
                 self.state.post(session, Envelope(Kind.ACCEPTED, 0, correlation=correlation))
+
+    def last_unsent(self, session: Session, kind: int) -> Envelope | None:
+        """Return what was posted last in this loop turn, if it is of a kind: it may say more."""
+        _, batch = self.state.outgoing.get(session.route or b"", (session, ()))
+        last = batch[-1] if batch else None
+        if last is None or last.kind != kind or last.sequence <= session.resent_to:
+            return None
+        return last
 
     def _admit_reservation(self, receiver: ActorRecord, wish: Reservation) -> None:
         borrower = self.state.actors.get(wish.sender)
@@ -326,6 +339,8 @@ class Delivery:
         if state.spawned:
             for child in state.spawned.pop(message.id, ()):
                 state.doomed[child] = "the turn that spawned it never committed"
+        if state.llm.made:
+            state.llm.undone += state.llm.made.pop(message.id, ())
         receiver = state.actors.get(message.receiver)
         if receiver is not None:
             if not message.held:
@@ -376,6 +391,7 @@ class Delivery:
         state.output.changes.put_new("answer", call.id, (envelope,))
         if call.receiver == 0:
             state.output.changes.delete("message", call.id)
+            self._end_request(call)
         if state.keys_of_calls:
             self._finish_key(call, envelope)
         owner = state.peer(call.owner)
@@ -441,13 +457,28 @@ class Delivery:
             changes.delete("answer", call.id)
         elif call.receiver == 0:
             changes.delete("message", call.id)
-        for number in range(len(call.items)):
+            self._end_request(call)
+        if call.receiver == 0 and call.items:
+            changes.delete("llm_stream", call.id)
+        for number in range(len(call.items) if call.receiver else 0):
             changes.delete("item", (call.id, number))
         digest = self.state.keys_of_calls.pop(call.id, None)
         if digest is not None:  # it was cancelled: who uses the key again shall not wait for it
             self.state.keyed.pop(digest, None)
             changes.delete("keyed", digest)
         self.state.calls.drop(call)
+
+    def _end_request(self, call: Call) -> None:
+        """A call to the kernel has its answer, or nobody waits for it any more."""
+        self.state.timers.cancel(Due.DEADLINE, call.id)
+        self.state.llm.ended_calls.append(call.id)
+
+    def save_request(self, call: Call) -> None:
+        """Journal a call to the kernel that is answered later."""
+        due_ns = self.state.timers.due_at(Due.DEADLINE, call.id)
+        due_wall_ns = self.state.to_wall(due_ns) if due_ns is not None else 0
+        row = (call.request, self.state.wall_ns, due_wall_ns)
+        self.state.output.changes.put("message", call.id, row)
 
     def is_followed(self, call: Call) -> bool:
         """Say whether others wait for the same answer, by its idempotency key."""
@@ -480,7 +511,7 @@ class Delivery:
         elif call.request is not None:
             call.request = call.request.copy()
             call.request.correlation = correlation
-            state.output.changes.put("message", call.id, (call.request, self.state.wall_ns, 0))
+            self.save_request(call)
 
     # --- cancellation -------------------------------------------------------------------
 

@@ -43,6 +43,10 @@ class CoreInputs(Protocol):
         """Close the loop turn and return what it produced."""
         ...
 
+    def statistics(self) -> dict[str, int]:
+        """Return the counters (asked about once a second, for the log)."""
+        ...
+
     def next_due_ns(self) -> int | None:
         """Return the monotonic time at which ``begin`` has something to do, or None."""
         ...

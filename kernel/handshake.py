@@ -119,7 +119,6 @@ class Handshake:
         if not is_new and record.channel is None:
             taken = self.state.marks.get(record.id, 0)
         record.channel = self.state.new_channel(taken)
-        record.told = taken
         record.resent_to = 0
         record.sent_before = 0 if is_new else hello.get("sent", 0)
         self._learn(record, hello)
@@ -225,7 +224,6 @@ class Handshake:
             return
         taken = session.channel.taken
         session.channel = state.new_channel(taken)
-        session.told = taken
         session.resent_to = 0
         self._send_welcome(route, session, state={}, is_resumed=False)
         for call in state.calls.of_owner(identifier):
@@ -263,6 +261,7 @@ class Handshake:
                 self.delivery.forget_call(call)
             elif not self.delivery.is_followed(call):
                 self.delivery.cancel_call(call)
+        state.llm.departed.append(session.id)
         state.counters.add("sessions_ended")
 
     def expire_sessions(self) -> None:
@@ -279,13 +278,14 @@ class Handshake:
     ) -> None:
         config = self.state.config
         assert peer.channel is not None
+        peer.told = self._safe_mark(peer, peer.channel.covered)  # the envelope itself tells it too
         welcome = Welcome(
             epoch=self.state.epoch,
             generation=self.state.generation,
             actor=peer.id,
             name=self.state.name_of(peer.id),
             incarnation=peer.incarnation if isinstance(peer, ActorRecord) else 0,
-            taken=self._safe_mark(peer, peer.channel.covered),
+            taken=peer.told,
             resumed=is_resumed,
             state=state,
             limits=Limits(

@@ -1,7 +1,7 @@
 """Open the journal's SQLite file: create it, or refuse what is damaged or newer.
 
     application_id   0x4C4C4D4F, b"LLMO"
-    user_version     FORMAT; a higher one is refused, a file is never overwritten
+    user_version     FORMAT; a higher one is refused, a lower one gets the tables it lacks
     tables           those of kernel.records.TABLES; ``meta`` holds format, generation, epoch
     journal_file     name TEXT -> value TEXT: boot_id, is_clean, durability of the last opening
 
@@ -24,7 +24,7 @@ from ipc.errors import JournalCorruptError, JournalVersionError, JournalWriteErr
 from kernel.journal_rows import TableCodec
 from kernel.records import TABLES
 
-FORMAT = 1
+FORMAT = 2  # 2: tables of models and LLM requests
 APPLICATION_ID = 0x4C4C4D4F
 PAGE_BYTES = 2048  # a commit of three small rows costs 26 us, with 4096 31, with 8192 39
 WAL_LIMIT_BYTES = 32 << 20  # the WAL file is cut to this when it begins anew
@@ -138,6 +138,19 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise JournalCorruptError(path=str(path), problem=str(answer))
+    if found < FORMAT:
+        _upgrade(connection)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Add the tables that a file of an earlier format has not; nothing stored changes."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection.execute("BEGIN IMMEDIATE")
+    for codec in CODECS.values():
+        if codec.name not in there:
+            connection.execute(codec.create_sql)
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+    connection.execute("COMMIT")
 
 
 def _configure(connection: sqlite3.Connection) -> None:

@@ -40,9 +40,13 @@ class Letters:
         state.letters.add(letter)
         state.output.changes.put_new("dead_letter", letter.number, letter.to_row())
         state.counters.add("dead_letters")
-        for number in state.letters.surplus(state.wall_ns):
+        self.expire()
+
+    def expire(self) -> None:
+        """Drop what is too many or too old, the oldest first; counted, and so logged."""
+        for number in self.state.letters.surplus(self.state.wall_ns):
             self.drop(number)
-            state.counters.add("dead_letters_expired")
+            self.state.counters.add("dead_letters_expired")
 
     def drop(self, number: int) -> Letter | None:
         """Forget a dead letter and return it, or None if there is none."""

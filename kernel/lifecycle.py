@@ -163,6 +163,7 @@ class Lifecycle:
         record.said_bye = True
         if envelope.flags & Flag.FAILED:
             error = error_from_wire(decode_plain(envelope.payload))
+            self.state.llm.not_loaded[record.id] = error
             record.status = Status.FAILED
             record.last_error = {"code": error.code, "fields": error.fields}
             record.failures += 1
@@ -207,6 +208,7 @@ class Lifecycle:
         record.crash_reason = None
         record.handled = 0
         state.touched.pop(record.id, None)
+        state.llm.lost_processes.append(record.id)
         state.output.changes.delete("mark", record.id)
         self.delivery.room.take_back_all(record)
 

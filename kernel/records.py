@@ -19,6 +19,12 @@ A row that was put and deleted within one set, and was never in the journal, lea
     handle        (actor id, target)   ()
     dead_letter   number               (Envelope, blob)
     keyed         digest               (expires wall ns, Envelope | None)
+    model         (name, version)      (blob)         kernel/llm/registry.py
+    llm_session   session id           (blob)         kernel/llm/sessions.py
+    llm_request   call id              (blob)         this and the next two: kernel/llm/token_log.py
+    llm_tokens    (call id, start)     (blob)
+    llm_step      number               (blob)
+    llm_stream    call id              (blob)         items of a finished streamed completion
 
 Cost: one dict write a record.
 """
@@ -41,6 +47,7 @@ class Table:
 
 
 _ID = (("id", "INTEGER"),)
+_BLOB = (("row", "BLOB"),)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -72,6 +79,12 @@ TABLES: dict[str, Table] = {
             (("expires", "INTEGER"), ("envelope", "BLOB")),
             (1,),
         ),
+        Table("model", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
+        Table("llm_session", _ID, _BLOB),
+        Table("llm_request", _ID, _BLOB),
+        Table("llm_tokens", (("call", "INTEGER"), ("start", "INTEGER")), _BLOB),
+        Table("llm_step", _ID, _BLOB),
+        Table("llm_stream", _ID, _BLOB),
     )
 }
 

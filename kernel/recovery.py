@@ -53,6 +53,7 @@ class Recovery:
         self._load_messages()
         self._load_answers()
         self._load_items()
+        self.state.calls.restore_order()
         for identifier in self.state.messages:
             self.state.calls.release_claims(identifier)  # until an adopted turn claims them
         self._load_retries(turns)
@@ -87,8 +88,11 @@ class Recovery:
         for identifier, row in sorted(self.rows.get("message", {}).items()):
             envelope, accepted_wall_ns, due_wall_ns = row
             if envelope.receiver == 0:
-                call = Call(envelope.message, envelope)
+                is_stream = bool(envelope.flags & Flag.STREAM)
+                call = Call(envelope.message, envelope, is_stream=is_stream)
                 state.calls.add(call)
+                if due_wall_ns:
+                    state.timers.set(Due.DEADLINE, call.id, state.to_monotonic(due_wall_ns))
                 self._unanswered.append((call, envelope))
                 continue
             record = state.actors.get(envelope.receiver)

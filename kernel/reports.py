@@ -11,9 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ipc.ids import short
+from ipc.plain import decode_plain
 from ipc.protocol import Kind
 from ipc.syscalls import ActorDetail, ActorInfo, KernelStatus
 from kernel.actor_record import ActorRecord, Status, Turn
+from kernel.calls import Call
 from kernel.state import KernelState
 
 SHOWN_QUEUE = 20
@@ -66,9 +68,15 @@ class Reports:
         for identifier in sorted(turn.outstanding):
             call = self.state.calls.get(identifier)
             if call is not None:
-                waits.append(f"ask {short(call.id)} {self.state.name_of(call.receiver)}")
+                waits.append(self._name_call(call))
         waits += [f"room at {self.state.name_of(receiver)}" for receiver in turn.reservations]
         return waits
+
+    def _name_call(self, call: Call) -> str:
+        if call.request is None:
+            return f"ask {short(call.id)} {self.state.name_of(call.receiver)}"
+        name = str(decode_plain(call.request.payload)[0])
+        return "llm" if name == "llm_generate" else name
 
     def detail(self, record: ActorRecord) -> ActorDetail:
         """Return everything about one actor."""

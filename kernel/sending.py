@@ -164,7 +164,8 @@ class Sending:
         """Send an ask made inside a turn, or raise to refuse it."""
         recorded = self.recorded_call(record, turn, envelope)
         if recorded is not None:
-            self._break_or_refuse(record, turn, recorded)  # the receiver may have come to wait
+            if not recorded.is_finished:  # its receiver may have come to wait
+                self._break_or_refuse(record, turn, recorded)
             return
         check_deadline(envelope.deadline)
         self.check_storage()

@@ -23,6 +23,7 @@ from kernel.actor_record import ActorRecord
 from kernel.calls import CallTable
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
+from kernel.llm.todo import LlmTodo
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
 from kernel.peers import Peers, Session
@@ -91,6 +92,7 @@ class KernelState:
     dirty: dict[int, None] = field(default_factory=dict)  # actors whose mailbox may move
     doomed: dict[int, str] = field(default_factory=dict)  # actors to terminate, with the reason
     crashed: dict[int, str] = field(default_factory=dict)  # processes to kill, with the reason
+    llm: LlmTodo = field(default_factory=LlmTodo)
     is_storage_low: bool = False
     free_bytes: int = 1 << 62
     is_shutting_down: bool = False

@@ -46,6 +46,12 @@ class Streams:
         self._record(call, number, envelope)
         self._send(call, envelope)
 
+    def show(self, call: Call, payload: bytes) -> None:
+        """Give the asker an item of the kernel's own; whoever makes it journals it."""
+        item = Envelope(Kind.ITEM, 0, call.owner, payload, index=len(call.items))
+        call.items.append(item)
+        self._send(call, item)
+
     def adopt(self, producer: ActorRecord, message: Message) -> None:
         """A producer goes on in a new kernel epoch: where it stands, and what it missed."""
         call = self.state.calls.get(message.id)

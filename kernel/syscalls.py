@@ -8,6 +8,7 @@ them is idempotent, so that does no harm.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ext.wire import Envelope
@@ -26,7 +27,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind, SpawnSpec
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.calls import Call
-from kernel.claims import read_spec
+from kernel.claims import check_deadline, read_spec
 from kernel.dead_letters import Letter
 from kernel.delivery import again
 from kernel.peers import Session
@@ -34,21 +35,34 @@ from kernel.reports import Reports
 from kernel.sending import FOLLOW, Sending
 from kernel.state import Peer
 from kernel.termination import Termination
+from kernel.timers import Due
 
 Handler = Callable[["Syscalls", Peer, Call, dict[str, Any]], Any]
+MoreHandler = Callable[[Peer, Call, dict[str, Any]], Any]
 DEFERRED = object()  # the call is answered later
 
 
 class Syscalls:
     """See the module head."""
 
-    def __init__(self, sending: Sending, termination: Termination, reports: Reports) -> None:
+    def __init__(
+        self,
+        sending: Sending,
+        termination: Termination,
+        reports: Reports,
+        more: dict[str, tuple[MoreHandler, bool]],
+    ) -> None:
+        """more: calls that another part of the core carries out, and whether agents may."""
         self.state = sending.state
         self.delivery = sending.delivery
         self.sending = sending
         self.termination = termination
         self.lifecycle = termination.lifecycle
         self.reports = reports
+        self.handlers: dict[str, tuple[MoreHandler, bool]] = {
+            name: (partial(function, self), for_agents)
+            for name, (function, for_agents) in CALLS.items()
+        } | more
 
     def on_call(self, peer: Peer, turn: Turn | None, envelope: Envelope) -> None:
         """Carry out a system call, or raise to refuse it."""
@@ -60,8 +74,12 @@ class Syscalls:
         else:
             envelope.sender, envelope.turn = peer.id, 0
         envelope.message = self.state.new_id()
-        call = Call(envelope.message, envelope)
+        check_deadline(envelope.deadline)
+        call = Call(envelope.message, envelope, is_stream=bool(envelope.flags & Flag.STREAM))
         self.state.calls.add(call)
+        if envelope.deadline:
+            due_ns = self.state.now_ns + envelope.deadline
+            self.state.timers.set(Due.DEADLINE, call.id, due_ns)
         if turn is not None and isinstance(peer, ActorRecord):
             turn.outstanding.add(call.id)
             self.delivery.count_slots(peer)
@@ -71,13 +89,13 @@ class Syscalls:
         """Run the call's function; also at recovery, for one that was not answered."""
         try:
             name, arguments = _read(envelope)
-            handler, for_agents = CALLS.get(name, (None, False))
+            handler, for_agents = self.handlers.get(name, (None, False))
             if handler is None:
-                known = ", ".join(sorted(CALLS))
+                known = ", ".join(sorted(self.handlers))
                 raise UnknownCallError(call=name, problem=f"there is none; there are {known}")
             if isinstance(peer, ActorRecord) and not for_agents:
                 raise UnknownCallError(call=name, problem="only an operator may make it")
-            answer = handler(self, peer, call, arguments)
+            answer = handler(peer, call, arguments)
         except LLMOSError as error:
             self.delivery.answer_error(call, error)
         except (TypeError, KeyError, ValueError, OverflowError) as error:
@@ -85,10 +103,10 @@ class Syscalls:
             problem = UnknownCallError(call="?", problem=f"its arguments do not fit: {error!r}")
             self.delivery.answer_error(call, problem)
         else:
-            if answer is DEFERRED:
-                self.state.output.changes.put("message", call.id, (envelope, self.state.wall_ns, 0))
-            else:
+            if answer is not DEFERRED:
                 self.delivery.answer(call, encode_plain(answer))
+            elif not call.is_finished:
+                self.delivery.save_request(call)
 
     def resume(self, peer: Peer, call: Call, envelope: Envelope) -> None:
         """Carry a call out again that the kernel before this one had not answered."""
@@ -306,7 +324,7 @@ class Syscalls:
         return {}
 
 
-CALLS: dict[str, tuple[Handler | None, bool]] = {  # name: (function, agents may call it)
+CALLS: dict[str, tuple[Handler, bool]] = {  # name: (function, agents may call it)
     "spawn": (Syscalls.spawn, True),
     "lookup": (Syscalls.lookup, True),
     "children": (Syscalls.children, True),

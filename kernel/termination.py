@@ -131,6 +131,7 @@ class Termination:
         state.doomed.pop(record.id, None)
         state.crashed.pop(record.id, None)
         del state.actors[record.id]
+        state.llm.departed.append(record.id)
         changes.delete("actor", record.id)
 
     def _tell_callers(self, record: ActorRecord, reason: str) -> None:

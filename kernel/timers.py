@@ -27,6 +27,7 @@ class Due(IntEnum):
     SESSION = 8  # key: session id
     ACK = 9
     SWEEP = 10
+    REMOTE = 11  # key: label of a remote model; a call may be let through
 
 
 class TimerHeap:

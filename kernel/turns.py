@@ -100,6 +100,8 @@ class Turns:
         if state.spawned:
             for child in state.spawned.pop(message.id, ()):
                 self._adopt_child(child)
+        if state.llm.made:
+            state.llm.kept += state.llm.made.pop(message.id, ())
         record.handled += 1
         state.counters.add("turns_committed")
         self._close(record, turn)

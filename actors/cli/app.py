@@ -32,6 +32,7 @@ COMPLETION_VARIABLE = "_LLMOS_COMPLETE"  # set by the shell's completion script
 # Options after `bench` are the bench's own, --help too.
 PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 KERNEL, AGENTS, MAIL, MACHINE = "The kernel", "Agents", "Messages", "This machine"
+MODELS = "Language models"
 
 COMMANDS: dict[str, Entry] = {
     "up": Entry(KERNEL, "lifecycle", "up"),
@@ -50,6 +51,9 @@ COMMANDS: dict[str, Entry] = {
     "ask": Entry(MAIL, "messages", "ask"),
     "tell": Entry(MAIL, "messages", "tell"),
     "dead-letters": Entry(MAIL, "dead_letters", "app"),
+    "model": Entry(MODELS, "model", "app"),
+    "complete": Entry(MODELS, "complete", "complete"),
+    "chat": Entry(MODELS, "chat", "chat"),
     "doctor": Entry(MACHINE, "doctor", "doctor"),
     "demo": Entry(MACHINE, "demo", "demo"),
     "bench": Entry(MACHINE, "bench", "bench", PASS_ALL),

@@ -51,7 +51,7 @@ def fail(error: LLMOSError, *, as_json: bool) -> NoReturn:
     if as_json:
         _print_json(error, code)
     else:
-        _print_text(error)
+        show_error(error)
     if os.environ.get("LLMOS_DEBUG"):
         traceback.print_exc()
     raise typer.Exit(code)
@@ -68,7 +68,8 @@ def summary(error: LLMOSError) -> str:
     return error.template.format(**error.fields)
 
 
-def _print_text(error: LLMOSError) -> None:
+def show_error(error: LLMOSError) -> None:
+    """Print the error with what can be done about it, on standard error."""
     trace, advice = user_traceback(error), advice_for(error)
     if trace:
         typer.secho(trace, err=True, dim=True)

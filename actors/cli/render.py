@@ -61,6 +61,13 @@ def print_value(value: Any, *, as_json: bool) -> None:
         typer.echo(value)
 
 
+def to_text(value: Any) -> str:
+    """Return what is shown of a value in running text: text as it is, the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, default=to_json, ensure_ascii=False)
+
+
 def print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
     """Print one line a row below the headings."""
     cells = [[dash(column.text(row)) for column in columns] for row in rows]

@@ -1,4 +1,4 @@
-"""The command `top`: the agents at work, live; rates are differences between two looks.
+"""The command `top`: agents and engines at work, live; rates are differences between two looks.
 
 Processor time and memory are read from the operating system by process id, not from the kernel.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import psutil
 import typer
@@ -21,6 +21,7 @@ from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
 from actors.cli.options import HomeOption, JsonOption, NameOption
 from actors.cli.render import Column, is_terminal, plain_lines, print_json, rich_table
+from actors.cli.top_llm import ENGINE_COLUMNS, OWNER_COLUMNS, LlmSampler
 from actors.cli.units import dash
 
 if TYPE_CHECKING:
@@ -37,24 +38,36 @@ COLUMNS = (
 )
 
 
+class Look(NamedTuple):
+    """What is shown at one time. llm: rows of ``engines`` and of ``owners``."""
+
+    kernel: Row
+    agents: list[Row]
+    llm: Row
+
+
 @dataclass(slots=True)
 class Sampler:
     """Takes looks at the kernel and remembers what the next one is compared with."""
 
     client: Client
+    _llm: LlmSampler = field(init=False)
     _at: float = 0.0
     _handled: dict[int, tuple[int, int]] = field(default_factory=dict)  # actor: incarnation, turns
     _processes: dict[int, psutil.Process] = field(default_factory=dict)
 
-    def look(self, now: float) -> tuple[Row, list[Row]]:
-        """Return the kernel's status and one row an agent, the busiest first."""
+    def __post_init__(self) -> None:
+        self._llm = LlmSampler(self.client)
+
+    def look(self, now: float) -> Look:
+        """Return the kernel's status, one row an agent, the busiest first, and the engines."""
         status, agents = self.client.system("status"), self.client.system("ps")
         elapsed = now - self._at if self._at else 0.0
         rows = [self._row(agent, elapsed) for agent in agents]
         self._at = now
         self._handled = {row["actor"]: (row["incarnation"], row["handled"]) for row in rows}
         rows.sort(key=lambda row: (-row["handled_per_s"], -row["cpu_percent"], row["actor"]))
-        return status, rows
+        return Look(status, rows, self._llm.look(elapsed))
 
     def _row(self, agent: Row, elapsed: float) -> Row:
         incarnation, handled = self._handled.get(agent["actor"], (0, 0))
@@ -85,7 +98,7 @@ def top(
     name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch the agents at work: rates, processor time, memory. Ctrl-C ends it.
+    """Watch agents and engines at work: rates, queues, processor, memory. Ctrl-C ends it.
 
     Example: llmos top -i 2
     """
@@ -94,14 +107,14 @@ def top(
         sampler.look(time.monotonic())  # rates need something to compare with
         for _ in range(count) if count else itertools.count():
             time.sleep(interval)
-            show(*sampler.look(time.monotonic()))
+            show(sampler.look(time.monotonic()))
 
 
 @contextmanager
-def _screen(*, as_json: bool) -> Iterator[Callable[[Row, list[Row]], None]]:
+def _screen(*, as_json: bool) -> Iterator[Callable[[Look], None]]:
     """Yield what shows a look: JSON, plain lines for a pipe, or a screen that is redrawn."""
     if as_json:
-        yield lambda status, rows: print_json({"kernel": status, "agents": rows})
+        yield lambda look: print_json(look._asdict())
     elif not is_terminal():
         yield _print_plain
     else:
@@ -110,18 +123,31 @@ def _screen(*, as_json: bool) -> Iterator[Callable[[Row, list[Row]], None]]:
         from rich.live import Live
 
         with Live(screen=True, auto_refresh=False) as live:
-            yield lambda status, rows: live.update(
-                Group(heading(status, rows), "", rich_table(COLUMNS, _cells(rows))), refresh=True
-            )
+            yield lambda look: live.update(Group(*_parts(look, rich_table)), refresh=True)
 
 
-def _print_plain(status: Row, rows: list[Row]) -> None:
-    for line in (heading(status, rows), *plain_lines(COLUMNS, _cells(rows)), ""):
-        typer.echo(line)
+def _print_plain(look: Look) -> None:
+    for part in _parts(look, plain_lines):
+        for line in [part] if isinstance(part, str) else part:
+            typer.echo(line)
+    typer.echo()
 
 
-def _cells(rows: list[Row]) -> list[list[str]]:
-    return [[dash(column.text(row)) for column in COLUMNS] for row in rows]
+def _parts(look: Look, table: Callable[[Any, Any], Any]) -> Iterator[Any]:
+    """Yield the heading and the tables that have rows; ``table`` makes one of its cells."""
+    yield heading(look.kernel, look.agents)
+    for columns, rows in (
+        (ENGINE_COLUMNS, look.llm["engines"]),
+        (OWNER_COLUMNS, look.llm["owners"]),
+        (COLUMNS, look.agents),
+    ):
+        if rows:
+            yield ""
+            yield table(columns, _cells(columns, rows))
+
+
+def _cells(columns: Sequence[Column], rows: list[Row]) -> list[list[str]]:
+    return [[dash(column.text(row)) for column in columns] for row in rows]
 
 
 def heading(status: Mapping[str, Any], rows: list[Row]) -> str:

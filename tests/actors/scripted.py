@@ -64,8 +64,16 @@ class ScriptedKernel:
 
     def connect(self, *, state: dict[str, bytes] | None = None, **changes: Any) -> None:
         """Connect the agent and welcome it."""
+        self.hear_hello()
+        self.welcome(state=state, **changes)
+
+    def hear_hello(self) -> None:
+        """Connect the agent, and do not answer yet."""
         self.runtime.peer.connected(self._take)
         self.hello = decode_plain(self.drain()[0].payload)
+
+    def welcome(self, *, state: dict[str, bytes] | None = None, **changes: Any) -> None:
+        """Answer the agent's hello."""
         welcome = {
             "epoch": self.epoch,
             "generation": 1,
@@ -82,10 +90,14 @@ class ScriptedKernel:
 
     def restart(self) -> None:
         """A new kernel epoch: our numbers begin at 1; the agent says hello again."""
+        self.die()
+        self.connect()
+
+    def die(self) -> None:
+        """The connection is lost; the next one is to a new kernel epoch."""
         self.runtime.peer.disconnected()
         self.epoch += 1
         self._sequence = 0
-        self.connect()
 
     def _take(self, envelopes: list[Envelope]) -> None:
         parts = [bytes(part) for part in wire.encode(envelopes)]
@@ -172,13 +184,17 @@ class ScriptedKernel:
     def _idle(self, timeout_s: float | None) -> None:
         now_ns = self.clock.monotonic_ns()
         due_ns = None if timeout_s is None else now_ns + int(timeout_s * 1e9) + 1
-        if self._threads:
+        if self._threads and not self._is_asked():
             self.loop.wait_for_threads()
         elif due_ns is not None and due_ns <= self._until_ns:
             self.clock.advance(due_ns - now_ns)
         else:
             self.clock.advance(max(0, self._until_ns - now_ns))
             self.loop.stop()
+
+    def _is_asked(self) -> bool:
+        """Say whether a call waits for the test's answer: a thread may be blocked in it."""
+        return any(envelope.kind == Kind.ASK for envelope in self.sent)
 
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
         self._threads += 1

@@ -1,23 +1,28 @@
 """Money moves between agents of the test kit while agents and the kernel are killed at random.
 
-Every step is one turn of the kernel's loop, so that the kills fall between a turn's commit and
-what follows from it; nothing waits. (With real processes: tests/chaos.)
+Smooth: every step is one turn of the kernel's loop, so that the kills fall between a turn's
+commit and what follows from it. Rough: links are slow, lose batches and break (rough.py), so
+that they fall between a hello and its answer too. Nothing waits. (With real processes:
+tests/chaos.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from actors import Actor, ActorRef, receive
+from actors import Actor, ActorRef, MailboxFullError, receive
 from actors.testing import TestKernel
+from tests.actors.rough import RoughKernel
 from tests.chaos.bank import OPENING_BALANCE, Account
 
 NUM_ACCOUNTS = 4
+SEEDS = 20
 STEPS = 60
 SETTINGS = {"restart_intensity": 10_000, "max_attempts": 10_000, "session_grace_s": 3600}
 
@@ -76,6 +81,29 @@ class Helper(Actor):
                 await asyncio.sleep(0.01)
 
 
+class Slow(Actor):
+    """Has little room, and takes its time."""
+
+    @receive
+    async def keep(self, number: int) -> None:
+        await asyncio.sleep(0.2)
+        self.state.setdefault("kept", []).append(number)
+
+
+class Clumsy(Actor):
+    """Passes on what it is told, and often stumbles after it has."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+
+    @receive
+    async def pass_on(self, number: int, slow: ActorRef[Any]) -> None:
+        await slow.tell.keep(number)
+        await asyncio.sleep(0.05)
+        if self.rng.random() < 0.5:
+            raise RuntimeError("stumbled")
+
+
 class Place:
     """Agents in a test kernel, and who shakes them."""
 
@@ -84,9 +112,15 @@ class Place:
         self.rng = random.Random(seed)
         self.number = 0
         self.asks: list[Any] = []
+        if isinstance(kernel, RoughKernel):
+            kernel.roughen()
 
     def step(self) -> None:
         what = self.rng.choice(["work", "work", "work", "work", "crash", "kernel", "wait"])
+        if isinstance(self.kernel, RoughKernel):
+            if self.rng.random() < 0.1:
+                self.kernel.break_link()
+            self.kernel.advance(self.rng.random() * 0.1)
         if what == "work":
             self.asks.append(self.kernel.loop.create_task(awaited(self.work())))
             self.number += 1
@@ -108,9 +142,26 @@ class Place:
 
     def settle(self) -> None:
         """Let everything come to its end: nothing has failed."""
+        if isinstance(self.kernel, RoughKernel):
+            self.kernel.calm()
         self.kernel.advance(600)
         for ask in self.asks:
             ask.result()
+        self.check_rest()
+
+    def check_rest(self) -> None:
+        """Nothing is left over, and no room is lent that nobody knows of."""
+        state = self.kernel.core.state
+        assert not state.messages
+        assert not len(state.calls)
+        assert state.slots.used == 0
+        for record in state.actors.values():
+            assert record.channel is not None
+            assert not record.channel.num_kept  # else it is sent again for ever
+            held = self.kernel._agents[record.id].runtime.port.room._lent
+            for target, (messages, size) in record.lent.items():
+                assert messages <= held.get(target, [0, 0])[0]
+                assert size <= held.get(target, [0, 0])[1]
 
 
 class Town(Place):
@@ -152,13 +203,46 @@ class Workshop(Place):
         return self.busy.later(self.number, self.rng.random() * 5)
 
 
+class Counter(Place):
+    """Somebody with little room, who is told things by a client that does not always wait."""
+
+    def __init__(self, kernel: TestKernel, seed: int) -> None:
+        super().__init__(kernel, seed)
+        self.slow = kernel.spawn(Slow, mailbox_messages=3)
+        self.clumsy = kernel.spawn(Clumsy, seed)
+        self.refused: list[int] = []
+
+    def work(self) -> Any:
+        if self.rng.random() < 0.3:
+            return self.clumsy.tell.pass_on(self.number, self.slow)
+        call = self.slow.options(nowait=self.rng.random() < 0.7).tell.keep(self.number)
+        return self.told(self.number, call)
+
+    async def told(self, number: int, call: Any) -> None:
+        try:
+            await call
+        except MailboxFullError:
+            self.refused.append(number)
+
+
 async def awaited(call: Any) -> Any:
     return await call
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_every_transfer_is_applied_exactly_once(seed: int) -> None:
-    with TestKernel(seed=seed, **SETTINGS) as kernel:
+def make_kernel(seed: int, kind: str) -> TestKernel:
+    """Return a kernel whose links are ideal ("smooth"), or slow and lossy ("rough")."""
+    if kind == "smooth":
+        return TestKernel(seed=seed, **SETTINGS)
+    return RoughKernel(seed=seed, loss=(0.0, 0.05, 0.2)[seed % 3], **SETTINGS)
+
+
+KINDS = ["smooth", "rough"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_every_transfer_is_applied_exactly_once(seed: int, kind: str) -> None:
+    with make_kernel(seed, kind) as kernel:
         town = Town(kernel, seed)
         for _ in range(STEPS):
             town.step()
@@ -171,9 +255,10 @@ def test_every_transfer_is_applied_exactly_once(seed: int) -> None:
         assert numbers == list(range(town.number))
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed: int) -> None:
-    with TestKernel(seed=seed, **SETTINGS) as kernel:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed: int, kind: str) -> None:
+    with make_kernel(seed, kind) as kernel:
         workshop = Workshop(kernel, seed)
         for _ in range(STEPS):
             workshop.step()
@@ -184,3 +269,24 @@ def test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed: int)
     assert sorted(state.get("remembered", [])) == workshop.done["later"]
     for number in workshop.done["add_up"]:
         assert state[f"sum of {number}"] == sum(range(number))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed: int, kind: str) -> None:
+    with make_kernel(seed, kind) as kernel:
+        counter = Counter(kernel, seed)
+        for _ in range(STEPS):
+            counter.step()
+        counter.settle()
+        kept = kernel.state(counter.slow).get("kept", [])
+
+    assert sorted(kept + counter.refused) == list(range(counter.number))
+
+
+@pytest.mark.soak
+def test_the_sdk_keeps_its_promises_in_very_many_histories() -> None:
+    for seed in range(SEEDS, SEEDS + int(os.environ.get("SEEDS", "10000")) // 20):
+        test_every_transfer_is_applied_exactly_once(seed, "rough")
+        test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed, "rough")
+        test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed, "rough")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from actors.peer import RESEND_S, Peer
+from actors.peer import RESEND_S, WELCOME_S, Peer
 from actors.virtual_loop import VirtualLoop
 from ext.wire import Envelope
 from ipc.channel import Channel
@@ -73,10 +73,13 @@ class Rig:
     def connect(self, **welcome: Any) -> dict[str, Any]:
         self.peer.connected(self._transmit)
         hello: dict[str, Any] = decode_plain(self.out.pop().payload)
+        self.welcome(**welcome)
+        return hello
+
+    def welcome(self, **welcome: Any) -> None:
         facts = {"epoch": 1, "generation": 3, "taken": 0, "resumed": False, "state": {}}
         body = {**facts, "limits": LIMITS, **welcome}
         self.peer.receive([Envelope(Kind.WELCOME, payload=encode_plain(body))])
-        return hello
 
     def _transmit(self, envelopes: list[Envelope]) -> None:
         self.out += [envelope.copy() for envelope in envelopes]
@@ -168,6 +171,31 @@ def test_no_progress_for_a_second_sends_again(rig: Rig) -> None:
     assert rig.run(RESEND_S * 3) == []
 
 
+def test_a_mark_behind_a_gap_is_not_believed(rig: Rig) -> None:
+    rig.connect()
+    for index in (1, 2):
+        rig.peer.post(tell(index))
+    rig.run()
+
+    rig.peer.receive([tell(8, sequence=2, acknowledged=2)])  # number 1 was lost: a refusal?
+    assert rig.owner.covered_ == []
+    rig.peer.receive([tell(7, sequence=1, acknowledged=1), tell(8, sequence=2, acknowledged=2)])
+
+    assert rig.owner.covered_ == [1, 2]
+
+
+def test_an_acknowledgement_sent_behind_something_lost_is_not_believed(rig: Rig) -> None:
+    rig.connect()
+    rig.peer.post(tell(1))
+    rig.run()
+
+    rig.peer.receive([Envelope(Kind.ACK, acknowledged=1, message=1)])
+    assert rig.owner.covered_ == []
+    rig.peer.receive([tell(7, sequence=1), Envelope(Kind.ACK, acknowledged=1, message=1)])
+
+    assert rig.owner.covered_ == [1]
+
+
 def test_a_wanted_acknowledgement_is_given_at_once_another_lazily(rig: Rig) -> None:
     rig.connect()
 
@@ -177,6 +205,17 @@ def test_a_wanted_acknowledgement_is_given_at_once_another_lazily(rig: Rig) -> N
 
     rig.peer.receive([tell(2, sequence=2, flags=Flag.WANT_ACK)])
     assert [e.acknowledged for e in rig.run()] == [2]
+
+
+def test_a_repeat_is_acknowledged_again(rig: Rig) -> None:
+    rig.connect()
+    rig.peer.receive([tell(1, sequence=1), tell(2, sequence=2)])
+    assert [e.acknowledged for e in rig.run(1)] == [2]  # and this is lost
+
+    rig.peer.receive([tell(1, sequence=1), tell(2, sequence=2)])
+
+    assert [e.acknowledged for e in rig.run(1)] == [2]
+    assert rig.owner.taken == [1, 2]
 
 
 def test_an_acknowledgement_rides_on_what_leaves_anyway(rig: Rig) -> None:
@@ -219,6 +258,27 @@ def test_a_mark_below_the_one_known_takes_nothing_back(rig: Rig) -> None:
     rig.connect(epoch=2, taken=0)
 
     assert [(e.index, e.sequence) for e in rig.run()] == [(3, 3)]
+
+
+def test_a_hello_that_is_not_answered_is_given_up(rig: Rig) -> None:
+    given_up: list[int] = []
+    rig.peer.connected(rig._transmit, lambda: given_up.append(1))
+
+    rig.run(WELCOME_S - 1)
+    assert given_up == []
+    rig.run(2)
+
+    assert given_up == [1]
+
+
+def test_a_hello_that_is_answered_is_not_given_up(rig: Rig) -> None:
+    given_up: list[int] = []
+    rig.peer.connected(rig._transmit, lambda: given_up.append(1))
+    rig.welcome()
+
+    rig.run(2 * WELCOME_S)
+
+    assert given_up == []
 
 
 def test_envelopes_posted_while_others_are_ready_share_a_batch(rig: Rig) -> None:

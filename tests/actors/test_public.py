@@ -7,12 +7,15 @@ import actors
 PUBLIC = set(
     """
     AccessRuleError Actor ActorDeadError ActorRef AskCancelledError AskTimeoutError AsyncClient
-    AttemptsExhaustedError BadSpecError ChannelBrokenError ChildExit Client DeadlineError
-    DeadlockError DeniedError Down InDoubtError KernelUnavailableError LLMOSError
-    MailboxFullError NameTakenError NoCapabilityError NoHandlerError NotEncodableError
-    OverloadError OvertakeError PayloadTooLargeError PeerError QuarantinedError RemoteError
-    SchemaError StorageFullError StreamDivergedError TurnClosedError TurnTooLargeError
-    UnknownActorError UsageError aconnect connect receive subscribe
+    AttemptsExhaustedError BadGrammarError BadModelError BadPromptError BadSpecError BlockingLlm
+    BlockingLlmSession ChannelBrokenError ChildExit Client Completion CompletionStream
+    DeadlineError DeadlockError DeniedError Down EndpointError EngineDownError InDoubtError
+    KernelUnavailableError LLMOSError Llm LlmQueueFullError LlmSession MailboxFullError
+    ModelInUseError NameTakenError NoCapabilityError NoHandlerError NonFiniteLogitsError
+    NotEncodableError OverloadError OvertakeError PayloadTooLargeError PeerError
+    PromptTooLongError QuarantinedError RemoteError SamplingError SchemaError StorageFullError
+    StreamDivergedError ToolCall TurnClosedError TurnTooLargeError UnknownActorError
+    UnknownModelError UnknownSessionError Usage UsageError aconnect connect receive subscribe
     """.split()  # noqa: SIM905
 )
 

@@ -86,6 +86,16 @@ def test_yield_waits_for_credit(kernel: ScriptedKernel) -> None:
     assert kinds(kernel.give(more.copy())) == ["ITEM", "COMMIT", "REPLY"]
 
 
+def test_credit_for_a_stream_that_has_not_begun_counts(kernel: ScriptedKernel) -> None:
+    kernel.ask("count", 2, flags=Flag.STREAM, index=1)
+    kernel.ask("count", 5, flags=Flag.STREAM, index=2)
+    kernel.give(Envelope(Kind.STREAM_CREDIT, turn=1002, index=2))
+
+    sent = kernel.give(Envelope(Kind.STREAM_CREDIT, turn=1001, index=1))
+
+    assert [e.index for e in sent if e.kind == Kind.ITEM and e.turn == 1002] == [0, 1, 2, 3]
+
+
 def test_a_cancelled_producer_is_closed(kernel: ScriptedKernel) -> None:
     kernel.ask("count", 5, flags=Flag.STREAM, index=1)
 

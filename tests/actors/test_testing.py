@@ -285,6 +285,24 @@ def test_a_full_mailbox_refuses_who_does_not_wait(kernel: TestKernel) -> None:
         kernel.tell(counter.options(nowait=True).tell.add())
 
 
+def test_a_tell_that_waits_for_room_is_accepted_by_the_next_kernel(kernel: TestKernel) -> None:
+    counter = kernel.spawn(Counter, mailbox_messages=1)
+    kernel.tell(counter.tell.slow(1000.0))
+
+    async def tell() -> None:
+        await counter.tell.add()
+
+    waiting = kernel.loop.create_task(tell())
+    kernel.advance(5)
+    assert not waiting.done()
+
+    kernel.restart_kernel()
+    kernel.advance(5)
+
+    assert waiting.done()
+    waiting.result()
+
+
 def test_def_handlers_run_in_threads_and_may_ask(kernel: TestKernel) -> None:
     one, other = kernel.spawn(Counter), kernel.spawn(Counter)
 

@@ -235,6 +235,20 @@ def test_room_of_a_failed_turn_is_free_again(kernel: ScriptedKernel) -> None:
     assert kinds(kernel.tell("tell_many", other, 1)) == ["COMMIT", "TELL"]
 
 
+def test_room_lent_by_the_next_kernel_to_a_turn_that_fails_is_free_again(
+    kernel: ScriptedKernel,
+) -> None:
+    other = kernel.port.make_ref(OTHER)
+    kernel.ask("overtake", other)
+    kernel.restart()
+    reserve = kernel.drain()[-1]
+
+    (commit,) = kernel.credit(reserve, 1, 1000)
+
+    assert (reserve.kind, commit.flags) == (Kind.RESERVE, Flag.FAILED)
+    assert kinds(kernel.tell("tell_many", other, 1)) == ["COMMIT", "TELL"]
+
+
 def test_refused_room_raises_in_the_handler(kernel: ScriptedKernel) -> None:
     (reserve,) = kernel.ask("tell_many", kernel.port.make_ref(OTHER), 1)
     full = MailboxFullError(receiver=OTHER, depth=1, limit=1, used_bytes=1, limit_bytes=1)
@@ -377,6 +391,33 @@ def test_in_a_new_epoch_open_turns_are_reported_and_grants_dropped(
     kernel.drain()
     sent = kernel.reply(ask, "answer")
     assert [e.turn for e in sent if e.kind == Kind.COMMIT] == [1002]
+
+
+def test_between_hello_and_welcome_no_turn_begins(kernel: ScriptedKernel) -> None:
+    kernel.ask("patient", 5.0)
+    granted = kernel.message(Kind.ASK, "add", 1)
+    kernel.give(granted.copy())
+    kernel.die()
+
+    kernel.hear_hello()
+    kernel.run(6)  # the open turn ends: there would be room for the next
+    kernel.welcome()
+    sent = kernel.give(granted.copy())
+
+    assert kernel.hello["open"] == [1001]
+    assert [e.turn for e in sent if e.kind == Kind.COMMIT] == [1001, 1002]
+
+
+def test_a_resumed_link_lets_granted_turns_begin(kernel: ScriptedKernel) -> None:
+    kernel.ask("patient", 5.0)
+    kernel.tell("echo", "granted")
+    kernel.runtime.peer.disconnected()
+
+    kernel.hear_hello()
+    kernel.run(6)
+    kernel.welcome(resumed=True)
+
+    assert [e.turn for e in kernel.drain() if e.kind == Kind.COMMIT] == [1001, 1002]
 
 
 def test_a_stop_finishes_the_open_turn_and_says_farewell(kernel: ScriptedKernel) -> None:

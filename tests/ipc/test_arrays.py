@@ -165,7 +165,10 @@ def test_tensors_arrive_as_they_were_sent() -> None:
         pytest.skip("no torch here")
 
     done = subprocess.run(
-        [sys.executable, "-c", _TENSORS], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore:torch.quantize", "-c", _TENSORS],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (done.stdout, done.stderr[-2000:]) == ("ok\n", "")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
 from ext.wire import Envelope
 from ipc.errors import BY_CODE, RemoteError
 from ipc.ids import new_session_id
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
-from kernel.output import WatchProcess
+from kernel.output import Output, WatchProcess
 from kernel.room import PREFETCHED_CREDIT
 from tests.kernel.world import SECOND, ScriptedAgent, ScriptedClient, World, body
 
@@ -49,6 +51,31 @@ def reserve(agent: ScriptedAgent, turn: int, receiver: int, size: int = 200) -> 
 
 def refused_turns(agent: ScriptedAgent) -> list[int]:
     return [e.turn for e in agent.got if e.kind == Kind.REFUSED and e.turn]
+
+
+def tells_to_a_full_mailbox(world: World, count: int) -> list[Envelope]:
+    """Return numbered tells that will be refused."""
+    worker = world.spawn("worker")
+    world.client.tell(worker.id, "first")
+    numbers = [world.client.next_correlation() for _ in range(count)]
+    tells = [
+        Envelope(Kind.TELL, world.client.id, worker.id, body("x"), correlation=n, flags=Flag.NOWAIT)
+        for n in numbers
+    ]
+    return [world.client.channel.number(tell) for tell in tells]
+
+
+def outputs_to(world: World, route: bytes) -> list[Envelope]:
+    """Return a list that fills with what the kernel sends on a connection."""
+    said: list[Envelope] = []
+    emit = world.emit
+
+    def listen(output: Output) -> None:
+        said.extend(e.copy() for where, batch in output.frames if where == route for e in batch)
+        emit(output)
+
+    world.emit = listen  # type: ignore[method-assign]
+    return said
 
 
 # --- marks: what a kernel may say that it has ------------------------------------------------
@@ -105,14 +132,7 @@ def test_a_failed_turn_is_not_taken_for_an_open_one_by_the_next_kernel() -> None
 
 def test_an_acknowledgement_does_not_outrun_the_refusal_behind_it() -> None:
     world = World(mailbox_messages=1)
-    worker = world.spawn("worker")
-    world.client.tell(worker.id, "first")
-    numbers = [world.client.next_correlation() for _ in range(2)]
-    tells = [
-        Envelope(Kind.TELL, world.client.id, worker.id, body("x"), correlation=n, flags=Flag.NOWAIT)
-        for n in numbers
-    ]
-    sent = [world.client.channel.number(tell) for tell in tells]
+    sent = tells_to_a_full_mailbox(world, 2)
     world.now_ns += 1000
     world.core.begin(world.now_ns, world.now_ns)
     world.core.receive(world.client.route, sent)
@@ -121,6 +141,41 @@ def test_an_acknowledgement_does_not_outrun_the_refusal_behind_it() -> None:
 
     assert [e.kind for e in batch] == [Kind.REFUSED, Kind.REFUSED]
     assert batch[0].acknowledged < sent[0].sequence <= batch[1].acknowledged
+
+
+def test_a_lone_acknowledgement_names_the_envelope_it_was_sent_behind() -> None:
+    world = World(mailbox_messages=1)
+    sent = tells_to_a_full_mailbox(world, 1)
+    said = outputs_to(world, world.client.route)
+    world.routes.pop(world.client.route)  # the refusal is lost in the midst of a connection
+    world.turn(world.client.route, sent)
+
+    world.turn(world.client.route, sent)  # sent again, for want of an answer
+
+    refusal, acknowledgement = said
+    assert (refusal.kind, acknowledgement.kind) == (Kind.REFUSED, Kind.ACK)
+    assert acknowledgement.acknowledged == sent[0].sequence
+    assert acknowledgement.message == refusal.sequence
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_welcome_tells_no_mark_beyond_a_refusal_that_was_lost(is_killed: bool) -> None:
+    world = World(mailbox_messages=1)
+    sent = tells_to_a_full_mailbox(world, 2)
+    world.routes.pop(world.client.route)  # both refusals are lost
+    world.turn(world.client.route, sent)
+    if is_killed:
+        world.kill_kernel()
+
+    route = world.client.route = world.new_route()
+    said = outputs_to(world, route)
+    world.turn(route, [world.client.hello()])
+
+    welcome, first, second = said
+    assert [first.kind, second.kind] == [Kind.REFUSED, Kind.REFUSED]
+    assert decode_plain(welcome.payload)["taken"] == sent[0].sequence - 1
+    assert first.acknowledged < sent[1].sequence
+    assert welcome.acknowledged < sent[0].sequence
 
 
 # --- hellos ----------------------------------------------------------------------------------
@@ -514,6 +569,25 @@ def test_a_ring_that_closes_when_another_answer_comes_is_broken() -> None:
     assert error_name(callee.answer(number)) == "DeadlockError"
 
 
+def test_a_recorded_answer_is_not_taken_for_an_ask_that_closes_a_ring() -> None:
+    world, asker, callee, turn = asking_pair(backoff_jitter=0)
+    third = world.spawn("third")
+    world.introduce(asker, third)
+    asker.ask(turn, callee.id, "sum")
+    callee.commit(callee.turn_of("sum"), reply=1)
+    asker.fail(turn, boom())
+    world.advance(0.2)  # the second attempt begins
+    asker.ask(turn, third.id, "slow")
+    asker.ask(turn, asker.id, "itself")  # a ring, as soon as the third has answered
+    third.commit(third.turn_of("slow"), reply=2)
+
+    number = asker.ask(turn, callee.id, "sum")
+
+    answers = [e.kind for e in asker.got if e.correlation == number and e.turn == turn]
+    assert answers == [Kind.REPLY]
+    assert asker.answer(number) == 1
+
+
 # --- ends ------------------------------------------------------------------------------------
 
 
@@ -694,6 +768,27 @@ def test_a_failed_actor_is_restarted_only_when_its_process_is_gone() -> None:
     assert world.agent(worker.id).incarnation == 3
 
 
+def test_calls_that_are_alike_keep_their_order_through_a_kernel_crash() -> None:
+    world = World()
+    asker, other = world.spawn("asker"), world.spawn("other", declares={"concurrency": 2})
+    world.introduce(asker, other)
+    world.client.ask(asker.id, "work")
+    turn = asker.turn_of("work")
+    same = b"d" * 16
+    asker.ask(turn, other.id, "first", digest=same)
+    asker.ask(turn, other.id, "second", digest=same)
+    other.commit(other.turn_of("first"), reply="one")  # finished: it is read from another table
+
+    world.kill_kernel()
+    world.client.connect()
+    world.advance(3)
+    asker = world.agent(asker.id)
+    turn = asker.turn_of("work")
+    again = asker.ask(turn, other.id, "first", digest=same)
+
+    assert asker.answer(again) == "one"
+
+
 def test_room_forgone_by_one_turn_leaves_the_wait_of_another_alone() -> None:
     world = World(mailbox_messages=1)
     worker, full = world.spawn("worker", declares={"concurrency": 2}), world.spawn("full")
@@ -738,3 +833,21 @@ def test_room_is_lent_without_waiting_for_the_journal() -> None:
     reserve(teller, teller.turn_of("go"), reader.id)
 
     assert seen == [True]
+
+
+def test_tells_held_or_let_in_by_one_loop_turn_are_told_of_together() -> None:
+    world = World(turn_quantum=1)
+    worker, client = world.spawn("worker", mailbox_messages=1), world.client
+    tells = [
+        Envelope(Kind.TELL, client.id, worker.id, body("m"), correlation=client.next_correlation())
+        for _ in range(4)
+    ]
+
+    client.send(*tells)
+    client.system("kill", actor=worker.id)
+
+    told = [e for e in client.got if e.kind in (Kind.HELD, Kind.ACCEPTED)]
+    assert [(e.kind, e.correlation, e.message) for e in told] == [
+        (Kind.HELD, tells[1].correlation, 2),
+        (Kind.ACCEPTED, tells[1].correlation, 2),
+    ]

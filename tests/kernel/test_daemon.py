@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import zmq
 
 from ext.wire import Envelope
@@ -29,6 +30,10 @@ class EchoCore:
         self.due_ns: int | None = None
         self.commands: list[Command] = []
         self.kills_on_receipt = False
+        self.counters: dict[str, int] = {}
+
+    def statistics(self) -> dict[str, int]:
+        return self.counters
 
     def begin(self, monotonic_ns: int, wall_ns: int) -> None:
         self.output = Output(commands=self.commands)
@@ -204,6 +209,17 @@ def test_the_core_is_woken_when_it_is_due_and_told_of_the_disk(stage: Stage) -> 
     stage.turn_until(lambda: "due" in stage.core.told)
 
     assert stage.core.told == [("storage", 123), "due"]
+
+
+def test_dead_letters_that_were_dropped_are_logged(stage: Stage) -> None:
+    with structlog.testing.capture_logs() as logs:
+        stage.daemon.turn()
+        stage.core.counters["dead_letters_expired"] = 3
+        stage.daemon._next_tick_ns = 0
+        stage.daemon.turn()
+
+    (line,) = [line for line in logs if line["event"] == "dead_letters_expired"]
+    assert (line["log_level"], line["new"], line["total"]) == ("warning", 3, 3)
 
 
 def test_a_descriptor_is_looked_at_while_the_socket_is_busy(stage: Stage) -> None:

@@ -16,6 +16,7 @@ from ipc.errors import (
     JournalWriteError,
 )
 from kernel.journal import SqliteJournal
+from kernel.journal_file import FORMAT
 from kernel.memory_journal import MemoryJournal
 from kernel.records import WriteSet
 
@@ -268,8 +269,25 @@ def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(JournalVersionError) as caught:
         open_journal(tmp_path)
 
-    assert (caught.value.found, caught.value.known) == (999, 1)
+    assert (caught.value.found, caught.value.known) == (999, FORMAT)
     assert (tmp_path / "journal.db").read_bytes() == before
+
+
+def test_a_journal_of_an_earlier_format_gets_the_tables_it_lacks(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    put(journal, ("state", (1, "x"), (b"kept",)))
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.execute("DROP TABLE llm_step")
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+
+    journal = open_journal(tmp_path)
+    put(journal, ("llm_step", 7, (b"new",)))
+
+    assert journal.load()["state"] == {(1, "x"): (b"kept",)}
+    assert journal.load()["llm_step"] == {7: (b"new",)}
+    journal.close()
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "page"])

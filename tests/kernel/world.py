@@ -25,7 +25,7 @@ SECOND = 1_000_000_000
 TOKEN = "operator"
 
 
-def body(method: str, *args: Any, **kwargs: Any) -> bytes:
+def body(method: str, /, *args: Any, **kwargs: Any) -> bytes:
     return encode_plain([method, list(args), kwargs])
 
 
@@ -131,11 +131,11 @@ class ScriptedClient(Peer):
         self.send(Envelope(Kind.ASK, self.id, receiver, payload, correlation=correlation, **fields))
         return correlation
 
-    def system(self, name: str, **arguments: Any) -> Any:
+    def system(self, name: str, /, **arguments: Any) -> Any:
         """Make a system call that is answered at once, and return its answer."""
         return self.answer(self.ask_system(name, **arguments))
 
-    def ask_system(self, name: str, **arguments: Any) -> int:
+    def ask_system(self, name: str, /, **arguments: Any) -> int:
         """Make a system call and return its correlation."""
         correlation = self.next_correlation()
         payload = body(name, **arguments)
@@ -203,7 +203,7 @@ class ScriptedAgent(Peer):
         )
         return correlation
 
-    def system(self, turn: int, name: str, **arguments: Any) -> int:
+    def system(self, turn: int, name: str, /, **arguments: Any) -> int:
         correlation = self.next_correlation()
         self.send(
             Envelope(

@@ -10,6 +10,8 @@ import traceback
 from tests.simulator.simulation import run_seed
 from tests.simulator.violation import Violation
 
+PROGRESS_EVERY = 1000  # seeds
+
 
 def main() -> int:
     """Run the seeds; return 1 if one of them found something."""
@@ -24,7 +26,9 @@ def main() -> int:
     seeds = range(options.first, options.first + options.seeds)
     chosen = [options.seed] if options.seed is not None else list(seeds)
     started, turns, events, findings = time.perf_counter(), 0, 0, 0
-    for seed in chosen:
+    for number, seed in enumerate(chosen):
+        if number and number % PROGRESS_EVERY == 0:
+            print(f"... {number} seeds, {findings} findings, {time.perf_counter() - started:.0f} s")
         try:
             result = run_seed(seed, scale=options.scale, verbose=options.verbose)
         except Violation as violation:

@@ -99,6 +99,7 @@ class VirtualAgent(VirtualPeer):
 
     def welcomed(self, welcome: dict[str, Any], *, is_fresh: bool) -> None:
         """See VirtualPeer."""
+        self.world.after(0, self._settle)
         if not is_fresh:
             return
         self.queue.clear()
@@ -186,8 +187,8 @@ class VirtualAgent(VirtualPeer):
 
     def _settle(self) -> None:
         """Start what may start."""
-        if not self.is_alive or self._awaits_state:
-            return
+        if not self.is_alive or self._awaits_state or not self.is_up:
+            return  # what begins after HELLO is not in its list of open turns
         while self.queue and len(self.open) < self.concurrency and not self._is_stopping:
             envelope = self.queue.popleft()
             attempt = self.simulation.attempts.get(envelope.message, 0) + 1

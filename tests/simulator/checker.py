@@ -302,8 +302,6 @@ class Checker:
             self._check_acceptances(client)
 
     def _check_acceptances(self, client: VirtualClient) -> None:
-        if not client.is_alive and self.simulation.plan.loss:
-            return  # a refusal was lost in the midst of a connection, and cannot come any more
         for correlation, uid in client.accepted:
             if uid.endswith("keyed") or self.simulation.plan.config.dead_letters < 10:
                 continue  # it may stand for another, or be a letter that was dropped at once

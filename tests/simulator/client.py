@@ -15,6 +15,7 @@ from tests.simulator.peer import VirtualPeer
 from tests.simulator.plan import MS, S
 from tests.simulator.script import Script, refs_of
 from tests.simulator.turn import FIRST_CREDIT, VirtualCall
+from tests.simulator.violation import demand
 
 if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
@@ -146,12 +147,15 @@ class VirtualClient(VirtualPeer):
         """See VirtualPeer."""
         correlation = envelope.correlation
         match envelope.kind:
-            case Kind.HELD if correlation in self.tells:
-                self.held[correlation] = self.tells.pop(correlation)
+            case Kind.HELD:
+                for number in range(correlation, correlation + envelope.message + 1):
+                    if number in self.tells:
+                        self.held[number] = self.tells.pop(number)
             case Kind.ACCEPTED:
-                uid = self.held.pop(correlation, None) or self.tells.pop(correlation, None)
-                if uid is not None:
-                    self.accepted.append((correlation, uid))
+                for number in range(correlation, correlation + envelope.message + 1):
+                    uid = self.held.pop(number, None) or self.tells.pop(number, None)
+                    if uid is not None:
+                        self.accepted.append((number, uid))
             case Kind.REFUSED:
                 self._on_refused(envelope)
             case Kind.ITEM if correlation in self.calls:
@@ -161,10 +165,10 @@ class VirtualClient(VirtualPeer):
 
     def _on_refused(self, envelope: Envelope) -> None:
         uid = self.tells.pop(envelope.correlation, None)
-        uid = uid or next((u for c, u in self.accepted if c == envelope.correlation), None)
         if uid is not None:
-            self.accepted = [pair for pair in self.accepted if pair[0] != envelope.correlation]
             self.refused.append((envelope.correlation, uid))
+        accepted = next((u for c, u in self.accepted if c == envelope.correlation), None)
+        demand(accepted is None, "at least once", f"{accepted} is refused, and was accepted")
         call = self.calls.pop(envelope.correlation, None)
         if call is not None:
             call.fail(from_wire(decode_plain(envelope.payload)))

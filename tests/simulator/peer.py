@@ -158,11 +158,15 @@ class VirtualPeer:
             return
         elif envelope.sequence:
             if self.channel.receive(envelope) is None:
+                if envelope.sequence <= self.channel.taken:  # our mark was lost: tell it again
+                    self._told = min(self._told, envelope.sequence - 1)
                 return  # a gap or a repeat: its mark may cover what we have not read yet
             self.channel.cover()
             self.handle(envelope)
             if envelope.flags & Flag.WANT_ACK:
                 self._send_ack()
+        elif envelope.kind == Kind.ACK and envelope.message > self.channel.taken:
+            return  # likewise
         self._acknowledge(envelope.acknowledged)
 
     def _welcome(self, link: Link, welcome: dict[str, Any]) -> None:

@@ -305,8 +305,10 @@ class VirtualTurn:
         self.add_effect(envelope)
 
     def note_taken(self, receiver: int, size: int) -> None:
-        """Room was taken for a tell of this turn."""
-        self.room_epoch = self.agent.epoch
+        """Room was taken for a tell of this turn; what it took in an epoch before is void."""
+        if self.room_epoch != self.agent.epoch:
+            self.room_epoch = self.agent.epoch
+            self.taken.clear()
         taken = self.taken.setdefault(receiver, [0, 0])
         taken[0] += 1
         taken[1] += size

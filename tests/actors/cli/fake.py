@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,11 @@ from typer.testing import CliRunner, Result
 
 from actors.cli import connection
 from actors.cli.app import COMMANDS, build_app
+from actors.llm.blocking import BlockingLlm
+from actors.llm.llm import Llm
 from actors.reference import ActorRef, Call
 from ipc.errors import LLMOSError, UnknownActorError
+from tests.actors.llm.wire import completion
 
 Answer = Any  # a value, an error to raise, or a function of the arguments
 
@@ -21,12 +25,16 @@ class FakeClient:
     """Stands where the SDK's client stands; it is also the port of its references."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {"ps": [agent(12, "hits"), agent(13, "billing")]}
+        self.answers: dict[str, Answer] = {
+            "ps": [agent(12, "hits"), agent(13, "billing")],
+            "llm_status": {"engines": [], "owners": []},
+        }
         self.handlers: dict[str, Answer] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.messages: list[Call] = []
+        self.llm = BlockingLlm(Llm(FakeLlmPort(self)))
 
-    def system(self, name: str, **arguments: Any) -> Any:
+    def system(self, name: str, /, **arguments: Any) -> Any:
         self.calls.append((name, arguments))
         return give(self.answers[name], **arguments)
 
@@ -49,7 +57,46 @@ class FakeClient:
     ask = tell = iterate = block = invoke
 
 
-def give(answer: Answer, **arguments: Any) -> Any:
+class FakeItems:
+    """Items of a streamed call, and its end."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = iter(texts)
+        self._all = "".join(texts)
+
+    async def __anext__(self) -> dict[str, Any]:
+        try:
+            return {"text": next(self._texts), "tokens": 1}
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        pass
+
+    def result(self) -> dict[str, Any]:
+        return completion(self._all)
+
+
+class FakeLlmPort:
+    """The port of the client's LLM calls: system calls from the client's table."""
+
+    def __init__(self, client: FakeClient) -> None:
+        self._client = client
+
+    async def ask_kernel(self, name: str, arguments: Any, options: Any, aside: Any = None) -> Any:
+        return self._client.system(name, **arguments)
+
+    def iterate_kernel(self, name: str, arguments: Any, options: Any, aside: Any = None) -> Any:
+        return FakeItems(self._client.system(name, **arguments))
+
+    def block(self, call: Any) -> Any:
+        async def outcome() -> Any:
+            return await call
+
+        return asyncio.run(outcome())
+
+
+def give(answer: Answer, /, **arguments: Any) -> Any:
     """Return the answer, raise it, or compute it."""
     if isinstance(answer, LLMOSError):
         raise answer

@@ -9,10 +9,11 @@ from actors.cli import app
 from actors.cli.exits import MEANINGS
 from tests.actors.cli.fake import Terminal
 
-# dead-letters has its examples on its own commands; bench hands --help to the bench.
+# dead-letters and model have their examples on their own commands; bench hands --help to the bench.
 LEAVES = [
-    *([name] for name in app.COMMANDS if name not in {"dead-letters", "bench"}),
+    *([name] for name in app.COMMANDS if name not in {"dead-letters", "model", "bench"}),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
+    *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
 ]
 
 

@@ -1,0 +1,90 @@
+"""The command `complete`: one completion by a language model, on standard output as it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from actors.cli.connection import Where, open_client
+from actors.cli.guard import guarded
+from actors.cli.llm_options import (
+    MaxTokensOption,
+    ModelOption,
+    SeedOption,
+    StopOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+    given,
+)
+from actors.cli.options import HomeOption, JsonOption, NameOption
+from actors.cli.render import print_json
+
+if TYPE_CHECKING:
+    from actors.llm.completion import Completion, Usage
+
+
+@guarded
+def complete(
+    prompt: Annotated[str, typer.Argument(help="The text to go on from; - reads standard input.")],
+    model: ModelOption = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    top_k: TopKOption = None,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", min=0, help="Deadline for the whole text.")
+    ] = None,
+    usage: Annotated[
+        bool, typer.Option("--usage", help="Say on standard error what it took.")
+    ] = False,
+    home: HomeOption = None,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a language model go on from a text; what it writes is printed as it comes.
+
+    Example: llmos complete "The three laws of robotics are" --max-tokens 64
+    """
+    options = given(
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=stop,
+        deadline=timeout,
+    )
+    text = sys.stdin.read() if prompt == "-" else prompt
+    with open_client(Where(home, name)) as client:
+        if as_json:
+            print_json(document(client.llm.complete(text, **options)))
+            return
+        stream = client.llm.stream(text, **options)
+        for piece in stream:
+            typer.echo(piece, nl=False)
+            sys.stdout.flush()
+        typer.echo()
+    if usage:
+        typer.echo(usage_line(stream.completion.usage), err=True)
+
+
+def document(completion: Completion[Any]) -> dict[str, Any]:
+    """Return a completion as JSON shows it."""
+    return {key: value for key, value in dataclasses.asdict(completion).items() if value != []}
+
+
+def usage_line(usage: Usage) -> str:
+    """Return in one line what a completion took."""
+    rate = usage.completion_tokens / usage.decode_s if usage.decode_s else 0.0
+    return (
+        f"{usage.model}@{usage.version}: {usage.prompt_tokens} tokens read "
+        f"({usage.cached_tokens} cached), {usage.completion_tokens} written, "
+        f"first after {usage.first_token_s:.2f} s, then {rate:.0f} tokens/s"
+    )

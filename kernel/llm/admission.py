@@ -1,0 +1,232 @@
+"""Who of those that wait gets a slot: strictly in the policy's order, as far as memory allows.
+
+Who does not fit holds up all behind it, so that the large are not starved by the small. Some wait
+aside, and hold up nobody: those whose next prefix block is being computed by another (they will
+find it cached after that step), and those that wait for their owner's quota.
+
+Room is kept for growth: what admitted prompts will still take, half a block for each running
+request, and a hundredth of the pool. Alone, a request may take everything; pins yield to it.
+
+Cost: a few microseconds for each request looked at; at most 32 are put aside in one plan.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import numpy as np
+
+from ext.kv_errors import BlocksError, OutOfBlocksError, QuotaExceededError
+from ipc.engine import NewRequest
+from ipc.llm import Sampling
+from kernel.llm.draft import WIRE, Draft
+from kernel.llm.relief import Relief
+from kernel.llm.request import Request
+from kernel.llm.shared import Shared
+from kernel.llm.task import Place, Task
+
+MAX_URGENT = 8  # requests that others give way to in one plan
+
+
+class Verdict(Enum):
+    """What became of the first in line."""
+
+    ADMITTED = auto()
+    ASIDE = auto()  # look again: at the next one, or at this one if pins have yielded to it
+    BLOCKED = auto()  # no room: look no further
+
+
+class Admission:
+    """See the module head."""
+
+    def __init__(self, shared: Shared, relief: Relief) -> None:
+        self._shared = shared
+        self._relief = relief
+
+    def make_way(self, draft: Draft) -> None:
+        """Let lower ones give way to those that wait with a smaller key and would not fit."""
+        shared = self._shared
+        head = shared.line.head()
+        if head is None or head.key >= shared.batch.keys.max():
+            return
+        slots = shared.batch.num_free
+        room = self._room() - self._growth()
+        lower = self._relief.candidates()
+        for task in shared.line.first(MAX_URGENT):
+            if self._waits_for_step(task):
+                continue
+            needed = self._needed(task)
+            chosen = gained = 0
+            while slots + chosen < 1 or room + gained < needed:
+                if chosen == len(lower) or lower[-1 - chosen].key <= task.key:
+                    return
+                chosen += 1
+                gained += shared.cache.state(lower[-chosen].handle).num_blocks
+            for _ in range(chosen):
+                self._relief.preempt(lower.pop(), draft)
+            slots += chosen - 1
+            room += gained - needed
+
+    def admit(self, task: Task, draft: Draft, now_ns: int) -> Verdict:
+        """Give the first in line a slot and its first stretch, if there is room."""
+        shared = self._shared
+        if self._waits_for_step(task):
+            self._put_aside(task, shared.parked)
+            return Verdict.ASIDE
+        needed = self._needed(task)
+        if not shared.owners.has_room(task.account, needed):
+            return self._at_quota(task, now_ns)
+        if not self._fits(needed):
+            return Verdict.BLOCKED
+        try:
+            start, count = self._take_blocks(task, draft)
+        except QuotaExceededError:
+            return self._at_quota(task, now_ns)
+        except OutOfBlocksError:
+            # Cached blocks that nobody held were thought to be there for others as well.
+            return Verdict.ASIDE if self._pin_yields() else Verdict.BLOCKED
+        self._enter(task, draft, start, count, now_ns)
+        return Verdict.ADMITTED
+
+    def unpark(self) -> None:
+        """Let those that waited for a step, or for a quota with room now, stand in line again."""
+        shared = self._shared
+        for task in shared.parked:
+            if task.place is Place.PARKED:
+                shared.line.put_back(task)
+        shared.parked.clear()
+        for owner in list(shared.by_quota):
+            self._unpark_owner(owner)
+
+    def _unpark_owner(self, owner: int) -> None:
+        shared = self._shared
+        waiting = [task for task in shared.by_quota[owner] if task.place is Place.PARKED]
+        shared.by_quota[owner] = waiting
+        if not waiting:
+            del shared.by_quota[owner]
+            return
+        task = min(waiting, key=lambda task: task.rank)
+        if self._is_alone(task) or shared.owners.has_room(task.account, self._needed(task)):
+            waiting.remove(task)
+            shared.line.put_back(task)
+
+    def _waits_for_step(self, task: Task) -> bool:
+        """Say whether the report of a step decides what of the task there is to compute."""
+        if task.last_plan > self._shared.reported:
+            return True
+        if task.is_on_host:
+            return False
+        return self._shared.cache.lookup(task.handle).computing_tokens > 0
+
+    def _put_aside(self, task: Task, where: list[Task]) -> None:
+        self._shared.line.remove(task)
+        task.place = Place.PARKED
+        where.append(task)
+
+    def _at_quota(self, task: Task, now_ns: int) -> Verdict:
+        shared = self._shared
+        if self._is_alone(task):
+            shared.end_by_kernel(task, "quota", now_ns)
+        else:
+            self._put_aside(task, shared.by_quota.setdefault(task.account.owner, []))
+        return Verdict.ASIDE
+
+    def _is_alone(self, task: Task) -> bool:
+        """Say whether nothing its owner has at the engine will ever make room for the task."""
+        return task.account.running == 0 and not self._shared.is_retiring(task.account)
+
+    def _needed(self, task: Task) -> int:
+        """Blocks that must be free for all known tokens of a task; cached ones need not be."""
+        shared = self._shared
+        if task.is_on_host:
+            return shared.limits.blocks_for(task.request.num_tokens)
+        cached = shared.cache.lookup(task.handle).cached_tokens
+        blocks = shared.limits.blocks_for(task.request.num_tokens)
+        return blocks - cached // shared.limits.block_size
+
+    def _room(self) -> int:
+        shared = self._shared
+        promised = sum(
+            shared.limits.blocks_for(task.known) - task.num_blocks
+            for task in shared.batch.prefilling.values()
+        )
+        kept = shared.batch.num_taken // 2 + shared.limits.num_blocks // 100
+        return shared.cache.available() - promised - kept
+
+    def _growth(self) -> int:
+        """Blocks that the decodes of this step will take."""
+        handles = self._shared.batch.decodes().handles
+        computed, computing = self._shared.cache.lookup_many(handles)
+        return int(np.count_nonzero((computed + computing) % self._shared.limits.block_size == 0))
+
+    def _fits(self, needed: int) -> bool:
+        shared = self._shared
+        if shared.batch.num_taken:
+            return self._room() >= needed
+        while shared.cache.available() < needed:
+            if not self._pin_yields():
+                return False
+        return True
+
+    def _pin_yields(self) -> bool:
+        """Release a pin, if nothing else could make room for who is first in line."""
+        shared = self._shared
+        if shared.batch.num_taken or shared.is_retiring():
+            return False
+        return shared.pins.yield_one()
+
+    def _take_blocks(self, task: Task, draft: Draft) -> tuple[int, int]:
+        """Take the blocks of the first stretch; returns its start and its tokens."""
+        cache = self._shared.cache
+        if not task.is_on_host:
+            return cache.plan(task.handle, draft.budget)
+        draft.copy_in(cache.swap_in(task.handle, step=draft.number))
+        task.is_on_host = False
+        try:
+            return cache.plan(task.handle, draft.budget)
+        except BlocksError:
+            return cache.state(task.handle).planned, 0  # it is in, and goes on when there is room
+
+    def _enter(self, task: Task, draft: Draft, start: int, count: int, now_ns: int) -> None:
+        shared = self._shared
+        request = task.request
+        shared.line.remove(task)
+        shared.batch.enter(task)
+        table = shared.cache.block_table(task.handle)
+        task.known = request.num_tokens
+        task.planned = start + count
+        task.num_blocks = len(table)
+        draft.add(new_request(task, table.astype(WIRE).tobytes(), start))
+        self._account(request, start, now_ns)
+        if count:
+            draft.prefill(task, start, count)
+        if task.planned == task.known:
+            draft.sample(task)
+            shared.batch.end_prefill(task)
+
+    def _account(self, request: Request, cached: int, now_ns: int) -> None:
+        if request.first_planned_ns:
+            return
+        request.first_planned_ns = now_ns
+        request.cached_tokens = min(cached, request.num_prompt)
+        self._shared.prompt += request.num_prompt
+        self._shared.cached_tokens += request.cached_tokens
+
+
+def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:
+    """Return what an engine must know of a request that takes a slot."""
+    request = task.request
+    sampling: Sampling = request.sampling
+    if sampling["max_tokens"] != request.max_tokens:
+        sampling = {**sampling, "max_tokens": request.max_tokens}
+    return {
+        "slot": task.slot,
+        "request": request.id,
+        "ids": request.ids.astype(WIRE).tobytes(),
+        "num_prompt": request.num_prompt,
+        "sampling": sampling,
+        "stream": request.stream,
+        "sent_chars": request.sent_chars,
+        "blocks": blocks,
+        "computed": computed,
+    }

@@ -1,0 +1,131 @@
+"""A plan being made: what the engine has to do, in the order of ipc/engine.py Plan.
+
+Mechanism only: it collects what the planner has decided and writes it as arrays.
+Cost: a few microseconds, plus what has changed since the plan before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ext.kv_types import PlannedBatch
+from ipc.engine import NewRequest, Plan
+from kernel.llm.batch import Decodes
+from kernel.llm.task import Task
+
+Pairs = NDArray[np.int32]
+WIRE = np.dtype("<i4")
+
+
+class DecodingSet:
+    """Which slots decode as far as the engine knows, and how the next plan changes that."""
+
+    __slots__ = ("_known", "_mask")
+
+    def __init__(self, num_slots: int) -> None:
+        self._mask = np.zeros(num_slots, np.bool_)
+        self._known: NDArray[np.int64] | None = None
+
+    def drop(self, slot: int) -> None:
+        """A dropped slot decodes no more, without being switched off."""
+        self._mask[slot] = False
+        self._known = None
+
+    def change_to(self, slots: NDArray[np.int64]) -> tuple[bytes, bytes]:
+        """Return the slots to switch off and on."""
+        if slots is self._known:
+            return b"", b""
+        wanted = np.zeros_like(self._mask)
+        wanted[slots] = True
+        off = (self._mask & ~wanted).nonzero()[0]
+        on = (wanted & ~self._mask).nonzero()[0]
+        self._mask = wanted
+        self._known = slots
+        return off.astype(WIRE).tobytes(), on.astype(WIRE).tobytes()
+
+
+class Draft:
+    """One plan. budget: tokens that may still be planned in it."""
+
+    def __init__(self, number: int, budget: int, no_decodes: Decodes) -> None:
+        self.number = number
+        self.budget = budget
+        self.decodes = no_decodes
+        self.stretches: list[tuple[Task, int]] = []  # prefill: task, number of tokens
+        self.sampled: list[Task] = []  # of these, those that come to their last known token
+        self._decode_blocks = b""
+        self._blocks: list[tuple[int, int]] = []
+        self._prefill: list[tuple[int, int, int]] = []
+        self._add: list[NewRequest] = []
+        self._copies_out: list[Pairs] = []
+        self._copies_in: list[Pairs] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing that the engine has to do in a step."""
+        is_step = len(self.decodes) or self.stretches or self._add
+        return not (is_step or self._copies_out or self._copies_in)
+
+    def decode(self, decodes: Decodes, planned: PlannedBatch, tables: NDArray[np.int32]) -> None:
+        """Let these slots decode; blocks they have taken go into the plan."""
+        self.decodes = decodes
+        self.budget -= len(decodes)
+        grown = planned.num_new.nonzero()[0]
+        if len(grown):
+            pairs = np.empty((len(grown), 2), WIRE)
+            pairs[:, 0] = decodes.slots[grown]
+            pairs[:, 1] = tables[planned.rows[grown], planned.num_blocks[grown] - 1]
+            self._decode_blocks = pairs.tobytes()
+
+    def prefill(self, task: Task, start: int, count: int) -> None:
+        """Compute tokens [start, start + count) of a task."""
+        self._prefill.append((task.slot, start, count))
+        self.stretches.append((task, count))
+        self.budget -= count
+
+    def sample(self, task: Task) -> None:
+        """The task's stretch ends with its last known token."""
+        self.sampled.append(task)
+
+    def add(self, new: NewRequest) -> None:
+        """Give a task its slot."""
+        self._add.append(new)
+
+    def append_blocks(self, slot: int, blocks: NDArray[np.int32]) -> None:
+        """Lengthen a slot's block table."""
+        self._blocks += [(slot, block) for block in blocks.tolist()]
+
+    def copy_out(self, pairs: Pairs) -> None:
+        """Copy device blocks to host blocks."""
+        if len(pairs):
+            self._copies_out.append(pairs)
+
+    def copy_in(self, pairs: Pairs) -> None:
+        """Copy host blocks to device blocks."""
+        if len(pairs):
+            self._copies_in.append(pairs)
+
+    def to_plan(self, drop: list[int], decoding: DecodingSet, *, reset: bool) -> Plan:
+        """Return the plan for the wire; empty fields are left out."""
+        plan: Plan = {"plan": self.number}
+        if reset:
+            plan["reset"] = True
+        if drop:
+            plan["drop"] = np.array(drop, WIRE).tobytes()
+        if self._copies_out:
+            plan["copy_out"] = np.concatenate(self._copies_out).astype(WIRE).tobytes()
+        if self._copies_in:
+            plan["copy_in"] = np.concatenate(self._copies_in).astype(WIRE).tobytes()
+        if self._add:
+            plan["add"] = self._add
+        if self._blocks or self._decode_blocks:
+            plan["blocks"] = self._decode_blocks + np.array(self._blocks, WIRE).tobytes()
+        if self._prefill:
+            plan["prefill"] = np.array(self._prefill, WIRE).tobytes()
+        off, on = decoding.change_to(self.decodes.slots)
+        if off:
+            plan["decode_off"] = off
+        if on:
+            plan["decode_on"] = on
+        return plan

@@ -1,0 +1,73 @@
+"""What one engine can hold, as it says itself when it is ready, checked once.
+
+Cost: nothing after construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ipc.engine import EngineFacts
+from ipc.errors import BadFrameError
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """The facts the scheduler plans by; see ipc/engine.py EngineFacts."""
+
+    block_size: int
+    num_blocks: int
+    max_context: int
+    max_step_tokens: int
+    max_running: int
+    vocab_size: int
+    num_host_blocks: int = 0
+    recompute_ns_per_token: float = 0.0
+    swap_ns_per_block: float = 0.0
+
+    def blocks_for(self, num_tokens: int) -> int:
+        """Return how many blocks hold so many tokens."""
+        return -(-num_tokens // self.block_size)
+
+    @property
+    def max_request_tokens(self) -> int:
+        """Prompt and completion of one request: the context, or all blocks there are.
+
+        The last token of a completion is never computed, so it needs no place in a block.
+        """
+        return min(self.max_context, self.num_blocks * self.block_size + 1)
+
+
+NEEDED = (
+    "block_size",
+    "num_blocks",
+    "max_context",
+    "max_step_tokens",
+    "max_running",
+    "vocab_size",
+)
+
+
+def limits_of(facts: EngineFacts) -> EngineLimits:
+    """Return the limits an engine states.
+
+    Raises:
+        BadFrameError: a fact is missing, or is no number that can be planned with.
+    """
+    needed: dict[str, Any] = {name: facts.get(name) for name in NEEDED}
+    for name, value in needed.items():
+        if type(value) is not int or value < 1:
+            raise BadFrameError(reason=f"an engine's {name} is {value!r}")
+    rates = facts.get("recompute_ns_per_token", 0.0), facts.get("swap_ns_per_block", 0.0)
+    host = facts.get("num_host_blocks", 0)
+    if type(host) is not int or host < 0 or not all(0.0 <= rate < 1e18 for rate in rates):
+        raise BadFrameError(reason="an engine's host blocks and rates are not negative")
+    # A step has at least one token for each request, so that each running one goes on in it.
+    needed["max_running"] = min(needed["max_running"], needed["max_step_tokens"])
+    return EngineLimits(
+        **needed,
+        num_host_blocks=host,
+        recompute_ns_per_token=float(rates[0]),
+        swap_ns_per_block=float(rates[1]),
+    )

@@ -1,0 +1,91 @@
+"""Cached blocks kept for sessions that will go on: pins, with an end.
+
+A pin holds the computed blocks of some tokens for its owner, whole, and counts to its quota. It is
+a wish: when a request could otherwise never run, pins yield, the one that ends first before others.
+Cost: O(blocks) to make or release one.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ext.kv_cache import KVCache
+from ext.kv_errors import KVExhaustedError, RequestTooLongError, UnknownPinError
+from ipc.errors import LimitError, PromptTooLongError
+from kernel.llm.owners import OwnerAccount
+
+
+class PinBook:
+    """The pins of one KV cache, by handle."""
+
+    __slots__ = ("_cache", "_until_ns")
+
+    def __init__(self, cache: KVCache) -> None:
+        self._cache = cache
+        self._until_ns: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._until_ns)
+
+    def add(
+        self, account: OwnerAccount, ids: NDArray[np.int32], *, extra_key: int, until_ns: int
+    ) -> int:
+        """Keep what is cached of these tokens; what is not computed yet is not kept.
+
+        Raises:
+            LimitError: the owner's quota or the pool has no room. Nothing was pinned.
+            PromptTooLongError: more tokens than a request may have.
+        """
+        # A lookup leaves the last token to be computed; one more lets the last block be found.
+        tokens = np.append(ids, np.int32(0)).astype(np.int32)
+        try:
+            request = self._cache.open(account.handle, tokens, extra_key=extra_key)
+        except RequestTooLongError as error:
+            raise PromptTooLongError(
+                value=len(ids), limit=error.limit - 1, what="the context"
+            ) from error
+        except KVExhaustedError as error:
+            raise LimitError(what="pins and requests", value=0, limit=0) from error
+        try:
+            pin = self._pin(request, until_ns)
+        except KVExhaustedError as error:
+            raise LimitError(
+                what="KV blocks for a pin",
+                value=getattr(error, "needed", 0),
+                limit=getattr(error, "available", 0),
+            ) from error
+        finally:
+            self._cache.free(request)
+        self._until_ns[pin] = until_ns
+        return pin
+
+    def _pin(self, request: int, until_ns: int) -> int:
+        if self._cache.lookup(request).cached_tokens:
+            self._cache.plan(request, 1)
+        return self._cache.pin(request, until_ns=until_ns)
+
+    def remove(self, pin: int) -> None:
+        """Release a pin; one that has ended by itself is not there any more, which is fine."""
+        if self._until_ns.pop(pin, None) is not None:
+            self._release(pin)
+
+    def expire(self, now_ns: int) -> int:
+        """Release the pins whose time has come; returns how many."""
+        ended = [pin for pin, until_ns in self._until_ns.items() if until_ns <= now_ns]
+        for pin in ended:
+            self.remove(pin)
+        return len(ended)
+
+    def yield_one(self) -> bool:
+        """Release the pin that ends first; False: there is none."""
+        if not self._until_ns:
+            return False
+        self.remove(min(self._until_ns, key=lambda pin: self._until_ns[pin]))
+        return True
+
+    def _release(self, pin: int) -> None:
+        with suppress(UnknownPinError):  # its owner was removed, and the pin with it
+            self._cache.unpin(pin)

@@ -1,0 +1,65 @@
+"""Who is served first: a key per request, the smallest first; equal keys by arrival.
+
+Pure choice: a policy holds no queue and no clock. The scheduler asks for a request's key when it
+is added or its priority changes, and again when the policy says that it has changed. A request is
+preempted to let another in only if its key is greater, so a policy that gives all requests one
+key preempts nobody but for lack of memory. More policies: kernel/policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from kernel.llm.request import Request
+
+
+class Policy(Protocol):
+    """What the scheduler asks."""
+
+    def key(self, job: Request, now_ns: int) -> float:
+        """Return where a request stands: smaller is served first."""
+        ...
+
+    def rekey(self, now_ns: int) -> Iterable[int]:
+        """Return the ids of requests whose key has changed since it was last asked."""
+        ...
+
+    def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
+        """Learn that tokens were computed for a request. Told now and then, not each step."""
+        ...
+
+    def on_done(self, job: Request, now_ns: int) -> None:
+        """Learn that a request has ended, however it did."""
+        ...
+
+
+class KeyPolicy:
+    """A policy whose keys depend on nothing but the request as it was accepted."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: Callable[[Request], float]) -> None:
+        self._key = key
+
+    def key(self, job: Request, now_ns: int) -> float:
+        return self._key(job)
+
+    def rekey(self, now_ns: int) -> Iterable[int]:
+        return ()
+
+    def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
+        pass
+
+    def on_done(self, job: Request, now_ns: int) -> None:
+        pass
+
+
+def fcfs() -> Policy:
+    """First come, first served; priorities do not count."""
+    return KeyPolicy(lambda _: 0.0)
+
+
+def priority() -> Policy:
+    """Strict priority, 0 first; first come, first served within one."""
+    return KeyPolicy(lambda job: float(job.priority))

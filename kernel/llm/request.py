@@ -1,0 +1,168 @@
+"""One completion to be computed: its tokens, its wishes and its account.
+
+What it is not: where it stands in a scheduler (kernel/llm/task.py). A request outlives engines:
+when one dies, the same object is added to the scheduler of the next and goes on from its tokens.
+
+While it runs, its newest tokens and the time of the last one stand in its scheduler's rows
+(kernel/llm/token_rows.py); every property here sees through that.
+Cost: a token is appended in amortised O(1); ``ids`` is a view, not a copy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ipc.llm import Sampling
+from ipc.protocol import DEFAULT_PRIORITY
+from kernel.llm.token_rows import TokenRows
+
+
+class Request:
+    """See the module head. Times are of the kernel's clock; 0: not yet, or none.
+
+    sampling: complete: max_tokens and seed are there.
+    max_tokens: of the completion; the scheduler lowers it to what its engine can hold.
+    extra_key: model version and trust domain; only equal ones share cached prefixes.
+    sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
+    """
+
+    __slots__ = (
+        "_ids",
+        "_last_token_ns",
+        "_length",
+        "_row",
+        "_rows",
+        "arrival_ns",
+        "cached_tokens",
+        "call_site",
+        "deadline_ns",
+        "extra_key",
+        "first_planned_ns",
+        "first_token_ns",
+        "id",
+        "max_tokens",
+        "num_prompt",
+        "owner",
+        "preemptions",
+        "priority",
+        "program",
+        "sampling",
+        "sent_chars",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        id: int,  # noqa: A002  # named as the attribute
+        owner: int,
+        ids: ArrayLike,
+        *,
+        sampling: Sampling,
+        num_prompt: int | None = None,
+        stream: bool = False,
+        priority: int = DEFAULT_PRIORITY,
+        arrival_ns: int = 0,
+        deadline_ns: int = 0,
+        extra_key: int = 0,
+        call_site: str = "",
+        program: int = 0,
+        sent_chars: int = 0,
+    ) -> None:
+        """ids: prompt, then what was emitted before; num_prompt: how many are the prompt."""
+        self._ids: NDArray[np.int32] = np.array(ids, np.int32)
+        self._length = len(self._ids)
+        self._rows: TokenRows | None = None
+        self._row = 0
+        self._last_token_ns = 0
+        self.id = id
+        self.owner = owner
+        self.num_prompt = self._length if num_prompt is None else num_prompt
+        self.sampling = sampling
+        self.max_tokens = sampling["max_tokens"]
+        self.stream = stream
+        self.priority = priority
+        self.arrival_ns = arrival_ns
+        self.deadline_ns = deadline_ns
+        self.extra_key = extra_key
+        self.call_site = call_site
+        self.program = program
+        self.sent_chars = sent_chars
+        self.first_planned_ns = 0
+        self.first_token_ns = 0
+        self.cached_tokens = 0
+        self.preemptions = 0
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """Prompt and completion so far; a view that later tokens do not change."""
+        self._absorb()
+        return self._ids[: self._length]
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and completion so far, counted."""
+        return self._length if self._rows is None else self._length + int(self._in_row())
+
+    @property
+    def num_emitted(self) -> int:
+        """Tokens of the completion so far."""
+        return self.num_tokens - self.num_prompt
+
+    @property
+    def emitted(self) -> NDArray[np.int32]:
+        """Tokens of the completion so far; a view."""
+        return self.ids[self.num_prompt :]
+
+    @property
+    def last_token_ns(self) -> int:
+        """When the last token came."""
+        if self._rows is not None and self._rows.last_ns[self._row]:
+            return int(self._rows.last_ns[self._row])
+        return self._last_token_ns
+
+    def append(self, token: int, now_ns: int = 0) -> None:
+        """Add one emitted token."""
+        self.extend(np.array([token], np.int32))
+        self._last_token_ns = now_ns or self._last_token_ns
+
+    def extend(self, tokens: NDArray[np.int32]) -> None:
+        """Add emitted tokens."""
+        self._absorb()
+        end = self._length + len(tokens)
+        if end > len(self._ids):
+            grown = np.empty(max(end, 2 * len(self._ids), 64), np.int32)
+            grown[: self._length] = self._ids[: self._length]
+            self._ids = grown
+        self._ids[self._length : end] = tokens
+        self._length = end
+
+    def enter_row(self, rows: TokenRows, row: int) -> None:
+        """From now on a scheduler puts new tokens into this row, which is empty."""
+        self.leave_row()
+        rows.counts[row] = 0
+        rows.last_ns[row] = 0
+        self._rows = rows
+        self._row = row
+
+    def leave_row(self) -> None:
+        """Take home what the row has."""
+        if self._rows is not None:
+            self._absorb()
+            self._last_token_ns = self.last_token_ns
+            self._rows = None
+
+    def empty_row(self) -> None:
+        """Make room in the row."""
+        self._absorb()
+
+    def _in_row(self) -> int:
+        assert self._rows is not None
+        return int(self._rows.counts[self._row])
+
+    def _absorb(self) -> None:
+        if self._rows is None or not (count := self._in_row()):
+            return
+        tokens = self._rows.recent[self._row, :count]
+        self._rows.counts[self._row] = 0
+        self.extend(tokens)

@@ -1,0 +1,255 @@
+"""The scheduler of one engine: which requests compute which tokens in its next step.
+
+What it is not: it does no I/O, keeps no time and writes no journal; the service that owns it does
+(and calls ``cancel`` when a deadline passes). It is for one engine incarnation: when the engine
+dies, drop the scheduler, make a new one and ``add`` its ``live()`` requests to it.
+
+    add -> waiting -> (plan) -> running -> (report) -> ended
+                  ^------------- preempted
+
+Call ``plan`` whenever something was added or reported, until it gives None, and then ``take_ends``:
+requests that the scheduler itself has ended. Send what ``plan`` gives, and bring each report.
+
+Invariants:
+  I1  no plan has a request after its ``cancel``; a token is given to a request exactly once.
+  I2  a request's tokens do not depend on the others: only when they come does.
+  I3  as long as plans are asked for and reported, each request of the smallest key is reached:
+      nobody overtakes in the line, who is preempted keeps the place of his arrival.
+  I4  blocks of a request that has ended come free when the last step that has it has reported.
+
+Cost: bench/llm_scheduler.py. Concurrency: one event loop owns it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ext.kv_cache import KVCache
+from ipc.engine import Ended, EngineFacts, Plan, Report
+from ipc.errors import BadPromptError, LlmQueueFullError, PromptTooLongError
+from kernel.llm.flight import Flight
+from kernel.llm.limits import limits_of
+from kernel.llm.owners import OwnerStatistics
+from kernel.llm.policies import Policy
+from kernel.llm.request import Request
+from kernel.llm.shared import Shared
+from kernel.llm.step_planner import StepPlanner
+from kernel.llm.step_reports import StepReports
+from kernel.llm.step_result import SchedulerStatistics, StepResult
+from kernel.llm.task import Place, Task
+
+MAX_FLIGHTS = 2  # the step that runs, and one ahead of it
+
+
+class Scheduler:
+    """See the module head.
+
+    hash_key: 16 secret bytes of this kernel.  instance: tells the blocks of engines apart.
+    max_waiting: requests that may wait beside those that run.  model: named in errors.
+    """
+
+    def __init__(
+        self,
+        facts: EngineFacts,
+        *,
+        hash_key: bytes,
+        policy: Policy,
+        instance: int = 0,
+        max_waiting: int = 4096,
+        model: str = "",
+    ) -> None:
+        limits = limits_of(facts)
+        self._max_live = max_waiting + limits.max_running
+        cache = KVCache(
+            block_size=limits.block_size,
+            num_device_blocks=limits.num_blocks,
+            hash_key=hash_key,
+            num_host_blocks=limits.num_host_blocks,
+            max_requests=self._max_live + 1,  # one more to make a pin
+            max_tokens_per_request=limits.max_context + 1,
+            instance=instance,
+        )
+        self.limits = limits
+        self._model = model
+        self._shared = Shared(limits, cache, policy)
+        self._planner = StepPlanner(self._shared)
+        self._reports = StepReports(self._shared)
+        self._orders = 0
+
+    # Requests
+
+    def check(self, request: Request) -> None:
+        """Say whether the request can ever run here.
+
+        Raises:
+            BadPromptError: it has no tokens.
+            PromptTooLongError: the context or all blocks together cannot hold its prompt.
+        """
+        if not request.num_prompt:
+            raise BadPromptError(problem="it has no tokens")
+        limit = self.limits.max_request_tokens - 1  # at least one token comes after it
+        if request.num_prompt > limit:
+            is_context = self.limits.max_context <= self.limits.max_request_tokens
+            what = "the model's context" if is_context else "the engine's memory"
+            raise PromptTooLongError(value=request.num_prompt, limit=limit, what=what)
+
+    def add(self, request: Request, now_ns: int) -> None:
+        """Let a request wait for its turn, with what it has emitted elsewhere.
+
+        Raises:
+            LlmQueueFullError: as many are here as may be. Nothing was queued.
+            BadPromptError, PromptTooLongError: as ``check``.
+        """
+        shared = self._shared
+        self.check(request)
+        if len(shared.live) >= self._max_live:
+            raise LlmQueueFullError(value=len(shared.live), limit=self._max_live, model=self._model)
+        request.leave_row()  # of the scheduler it was in before
+        room = self.limits.max_request_tokens - request.num_prompt
+        request.max_tokens = min(request.sampling["max_tokens"], room)
+        account = shared.owners.open(request.owner)
+        handle = shared.cache.open(account.handle, request.ids, extra_key=request.extra_key)
+        self._orders += 1
+        task = Task(request, account, handle, self._orders)
+        task.key = shared.policy.key(request, now_ns)
+        account.live += 1
+        shared.live[request.id] = task
+        if request.num_emitted >= request.max_tokens:
+            shared.end_by_kernel(task, "length", now_ns)
+        else:
+            shared.line.add(task)
+
+    def cancel(self, request_id: int, now_ns: int) -> None:
+        """Plan nothing more for a request. One that has ended already is not there any more."""
+        task = self._shared.live.get(request_id)
+        if task is not None:
+            self._shared.end(task, now_ns)
+
+    def reprioritise(self, request_id: int, priority: int, now_ns: int) -> None:
+        """Change a request's priority, from now on."""
+        task = self._shared.live.get(request_id)
+        if task is not None:
+            task.request.priority = priority
+            self._set_key(task, self._shared.policy.key(task.request, now_ns))
+
+    def live(self) -> list[Request]:
+        """Return all requests it has, in the order of arrival."""
+        tasks = sorted(self._shared.live.values(), key=lambda task: task.order)
+        return [task.request for task in tasks]
+
+    # Steps
+
+    def plan(self, now_ns: int) -> Plan | None:
+        """Return the next step; None: there is nothing to do, or two plans are out."""
+        shared = self._shared
+        if len(shared.flights) >= MAX_FLIGHTS:
+            return None
+        self._rekey(now_ns)
+        number = shared.last_number + 1
+        draft = self._planner.plan(number, now_ns)
+        if draft.is_empty:
+            return None
+        plan = draft.to_plan(shared.dropped, shared.decoding, reset=number == 1)
+        shared.dropped = []
+        shared.last_number = number
+        shared.flights.append(Flight(draft, shared.batch))
+        return plan
+
+    def report(self, report: Report, now_ns: int) -> StepResult:
+        """Take the report of the oldest plan that is out.
+
+        Raises:
+            BadFrameError: it breaks the contract; nothing was changed. Replace the engine.
+        """
+        return self._reports.take(report, now_ns)
+
+    def take_ends(self) -> list[tuple[Request, Ended]]:
+        """Return requests that the scheduler itself has ended since the last report."""
+        ends, self._shared.ends = self._shared.ends, []
+        return ends
+
+    # Owners and pins
+
+    def set_quota(self, owner: int, blocks: int | None) -> None:
+        """Bound the blocks an owner may hold; what it has above stays until let go."""
+        self._shared.owners.set_quota(self._shared.owners.open(owner), blocks)
+
+    def remove_owner(self, owner: int, now_ns: int) -> None:
+        """Cancel what an owner has here, and release its pins."""
+        account = self._shared.owners.find(owner)
+        if account is None:
+            return
+        for task in [task for task in self._shared.live.values() if task.account is account]:
+            self._shared.end(task, now_ns)
+        self._shared.owners.remove(account)
+
+    def blocks_of(self, owner: int) -> int:
+        """Return the device blocks an owner holds, each once."""
+        account = self._shared.owners.find(owner)
+        return 0 if account is None else self._shared.owners.blocks(account)
+
+    def pin(self, owner: int, ids: NDArray[np.int32], extra_key: int, until_ns: int) -> int:
+        """Keep the cached blocks of a session's tokens; returns the pin.
+
+        Raises:
+            LimitError: the owner's quota or the pool has no room. Nothing was pinned.
+            PromptTooLongError: more tokens than the context.
+        """
+        account = self._shared.owners.open(owner)
+        return self._shared.pins.add(account, ids, extra_key=extra_key, until_ns=until_ns)
+
+    def unpin(self, pin: int) -> None:
+        """Release a pin; one that has ended by itself is not there any more."""
+        self._shared.pins.remove(pin)
+
+    def expire(self, now_ns: int) -> int:
+        """Release the pins whose time has come; returns how many."""
+        return self._shared.pins.expire(now_ns)
+
+    # Reports
+
+    def statistics(self) -> SchedulerStatistics:
+        """Return counters and occupancy."""
+        shared = self._shared
+        device = shared.cache.statistics().device
+        return SchedulerStatistics(
+            waiting=len(shared.live) - shared.batch.num_taken,
+            running=shared.batch.num_taken,
+            blocks=device.capacity,
+            used=device.held,
+            cached=device.cached,
+            generated=shared.generated,
+            prompt=shared.prompt,
+            cached_tokens=shared.cached_tokens,
+            steps=shared.reported,
+            preemptions=shared.preemptions,
+        )
+
+    def owner_statistics(self) -> dict[int, OwnerStatistics]:
+        """Return what each owner has here. Cost: O(owners)."""
+        book = self._shared.owners
+        return {
+            account.owner: OwnerStatistics(
+                account.live - account.running, account.running, book.blocks(account)
+            )
+            for account in book
+        }
+
+    def check_integrity(self) -> None:
+        """Recount the block table; raises ext.kv_errors.IntegrityError. For tests."""
+        self._shared.cache.check_integrity()
+
+    def _rekey(self, now_ns: int) -> None:
+        for request_id in self._shared.policy.rekey(now_ns):
+            task = self._shared.live.get(request_id)
+            if task is not None:
+                self._set_key(task, self._shared.policy.key(task.request, now_ns))
+
+    def _set_key(self, task: Task, key: float) -> None:
+        if task.place in (Place.FRESH, Place.RETURNED):
+            self._shared.line.set_key(task, key)
+            return
+        task.key = key
+        if task.place is Place.SLOT:
+            self._shared.batch.keys[task.slot] = key

@@ -1,0 +1,130 @@
+"""What the parts of a scheduler share: one engine's requests, blocks and steps.
+
+Data, and the few changes that several parts make: a task leaves its slot, a task ends, blocks are
+let go. Order of the parts, each may use those before it:
+shared < relief < admission < step_planner | step_reports < scheduler.
+
+Invariants:
+  I1  a task is in ``live`` until it is DONE; it is in exactly the one place it names.
+  I2  at most two flights; numbers are those of the plans, without gaps.
+  I3  a task that left its slot is not given one again before every step that has it has reported.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ext.kv_cache import KVCache
+from ipc.engine import Ended
+from ipc.llm import FinishReason
+from kernel.llm.batch import Batch
+from kernel.llm.draft import DecodingSet
+from kernel.llm.flight import Flight
+from kernel.llm.limits import EngineLimits
+from kernel.llm.owners import OwnerAccount, OwnerBook
+from kernel.llm.pins import PinBook
+from kernel.llm.policies import Policy
+from kernel.llm.request import Request
+from kernel.llm.task import Place, Task
+from kernel.llm.waiting_line import WaitingLine
+
+
+class Shared:
+    """See the module head.
+
+    dropped: slots left since the last plan, which the next one tells.
+    parked: tasks that wait for the next report; by_quota: for their owner's quota.
+    ends: ends nobody has been told yet.
+    changes: counts who left a slot or ended, to see whether anything did.
+    """
+
+    def __init__(self, limits: EngineLimits, cache: KVCache, policy: Policy) -> None:
+        self.limits = limits
+        self.cache = cache
+        self.policy = policy
+        self.owners = OwnerBook(cache)
+        self.pins = PinBook(cache)
+        self.batch = Batch(limits.max_running)
+        self.decoding = DecodingSet(limits.max_running)
+        self.line = WaitingLine()
+        self.live: dict[int, Task] = {}
+        self.flights: deque[Flight] = deque()
+        self.last_number = 0
+        self.reported = 0
+        self.dropped: list[int] = []
+        self.parked: list[Task] = []
+        self.by_quota: dict[int, list[Task]] = {}
+        self.ends: list[tuple[Request, Ended]] = []
+        self.changes = 0
+        self.generated = 0
+        self.prompt = 0
+        self.cached_tokens = 0
+        self.preemptions = 0
+        self._retiring: dict[int, set[int]] = {}  # by step: owners with blocks it holds back
+
+    @property
+    def newest(self) -> int | None:
+        """Number of the last plan that has not reported, or None."""
+        return self.flights[-1].number if self.flights else None
+
+    def leave_slot(self, task: Task) -> None:
+        """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
+        self.changes += 1
+        slot = self.batch.leave(task)
+        self.dropped.append(slot)
+        self.decoding.drop(slot)
+        task.last_plan = self.last_number
+        for flight in self.flights:
+            flight.set_left(task)
+
+    def void_steps(self, task: Task) -> None:
+        """What the steps under way compute of a task will not be kept."""
+        for flight in self.flights:
+            flight.set_void(task)
+
+    def end(self, task: Task, now_ns: int) -> None:
+        """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
+        self.changes += 1
+        for flight in self.flights:
+            flight.set_gone(task)
+        if task.place is Place.SLOT:
+            self.leave_slot(task)
+            self._retire(task)
+        elif task.place in (Place.FRESH, Place.RETURNED):
+            self.line.remove(task)
+        if task.request.num_emitted or task.request.first_planned_ns:
+            self.policy.on_service(task.request, task.request.num_emitted, now_ns)
+        self.policy.on_done(task.request, now_ns)
+        self.cache.free(task.handle, last_step=self.newest)
+        task.place = Place.DONE
+        task.account.live -= 1
+        del self.live[task.request.id]
+
+    def end_by_kernel(self, task: Task, reason: FinishReason, now_ns: int) -> None:
+        """End a task for a reason that the engine does not know."""
+        ended: Ended = {
+            "slot": task.slot,
+            "reason": reason,
+            "text": "",
+            "tokens": task.request.num_emitted,
+        }
+        self.end(task, now_ns)
+        self.ends.append((task.request, ended))
+
+    def _retire(self, task: Task) -> None:
+        """Remember that blocks come free when the newest step has reported."""
+        if self.newest is not None:
+            self._retiring.setdefault(self.newest, set()).add(task.account.owner)
+
+    def complete(self, number: int) -> None:
+        """A step has reported: blocks that waited for it are free."""
+        self.reported = number
+        self.cache.complete(number)
+        for step in [step for step in self._retiring if step <= number]:
+            del self._retiring[step]
+
+    def is_retiring(self, account: OwnerAccount | None = None) -> bool:
+        """Say whether steps under way hold back blocks (of an owner) that will come free."""
+        if account is None:
+            return bool(self._retiring)
+        return any(account.owner in owners for owners in self._retiring.values())

@@ -1,0 +1,123 @@
+"""One step: the decodes first, then prompts by rank, those that run and those that wait merged.
+
+Order within a plan, which is what keeps it simple: who gives way does so before anything is
+planned; then all decodes are planned at once; what is left of the token budget goes to prompts. A
+prompt that finds no blocks then is left out of this step and is given way to in the next.
+
+Cost: bench/llm_scheduler.py; a steady step of decodes is one call of the KV cache and a few array
+operations, whatever the number of requests.
+"""
+
+from __future__ import annotations
+
+from ext.kv_errors import OutOfBlocksError, QuotaExceededError
+from kernel.llm.admission import Admission, Verdict
+from kernel.llm.batch import Decodes
+from kernel.llm.draft import Draft
+from kernel.llm.relief import Relief
+from kernel.llm.shared import Shared
+from kernel.llm.task import Place, Task
+
+MAX_ASIDE = 32  # waiting requests put aside in one plan
+
+
+class StepPlanner:
+    """See the module head."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._relief = Relief(shared)
+        self._admission = Admission(shared, self._relief)
+        self._lacks_blocks: Task | None = None
+        self._lacks_quota: Task | None = None
+
+    def plan(self, number: int, now_ns: int) -> Draft:
+        """Return the next step, which may be empty."""
+        shared = self._shared
+        while True:
+            changes = shared.changes
+            draft = Draft(number, shared.limits.max_step_tokens, shared.batch.no_decodes)
+            self._admission.unpark()
+            self._make_room(draft, now_ns)
+            self._admission.make_way(draft)
+            self._plan_decodes(draft, now_ns)
+            self._plan_prompts(draft, now_ns)
+            # Without a step under way no report would ever bring us here again: go on as long as
+            # somebody gives way or ends, or has found that he lacks blocks.
+            has_more = changes != shared.changes or self._lacks_blocks or self._lacks_quota
+            if not draft.is_empty or shared.flights or not has_more:
+                return draft
+
+    def _make_room(self, draft: Draft, now_ns: int) -> None:
+        """Help the prompts that found no blocks in the step before."""
+        lacks_quota, lacks_blocks = self._lacks_quota, self._lacks_blocks
+        self._lacks_quota = self._lacks_blocks = None
+        if lacks_quota is not None and lacks_quota.place is Place.SLOT:
+            self._relief.from_owner(lacks_quota, draft, now_ns)
+        elif lacks_blocks is not None and lacks_blocks.place is Place.SLOT:
+            self._relief.from_pool(lacks_blocks, draft)
+
+    def _plan_decodes(self, draft: Draft, now_ns: int) -> None:
+        shared = self._shared
+        paused: set[int] = set()
+        while len(decodes := shared.batch.decodes(paused)):
+            try:
+                planned = shared.cache.plan_many(decodes.handles, decodes.ones)
+            except QuotaExceededError as error:
+                refused: Task = decodes.tasks[error.index]
+                if not self._relief.from_owner(refused, draft, now_ns):
+                    paused.add(refused.slot)
+            except OutOfBlocksError as error:
+                refused = decodes.tasks[error.index]
+                if not self._relief.from_pool(refused, draft):
+                    paused.add(self._lowest_growing(decodes).slot)
+            else:
+                draft.decode(decodes, planned, shared.cache.block_tables)
+                shared.batch.count_planned(decodes)
+                return
+
+    def _lowest_growing(self, decodes: Decodes) -> Task:
+        """Return the last in rank of those that need a block for their next token."""
+        computed, computing = self._shared.cache.lookup_many(decodes.handles)
+        growing = decodes.tasks[(computed + computing) % self._shared.limits.block_size == 0]
+        lowest: Task = max(growing, key=lambda task: task.rank)
+        return lowest
+
+    def _plan_prompts(self, draft: Draft, now_ns: int) -> None:
+        shared = self._shared
+        running = sorted(shared.batch.prefilling.values(), key=lambda task: task.rank)[::-1]
+        aside = 0
+        is_open = True  # the line may still be looked at
+        while draft.budget > 0:
+            waiting = shared.line.head() if is_open else None
+            if running and (waiting is None or running[-1].key <= waiting.key):
+                self._go_on(running.pop(), draft)
+                continue
+            if waiting is None or not shared.batch.num_free:
+                is_open = False
+                if not running:
+                    break
+                continue
+            verdict = self._admission.admit(waiting, draft, now_ns)
+            aside += verdict is Verdict.ASIDE
+            is_open = verdict is not Verdict.BLOCKED and aside < MAX_ASIDE
+
+    def _go_on(self, task: Task, draft: Draft) -> None:
+        """Plan the next stretch of a prompt."""
+        cache = self._shared.cache
+        try:
+            start, count = cache.plan(task.handle, min(draft.budget, task.known - task.planned))
+        except QuotaExceededError:
+            self._lacks_quota = self._lacks_quota or task
+            return
+        except OutOfBlocksError:
+            self._lacks_blocks = self._lacks_blocks or task
+            return
+        table = cache.block_table(task.handle)
+        draft.append_blocks(task.slot, table[task.num_blocks :])
+        task.num_blocks = len(table)
+        task.planned = start + count
+        draft.prefill(task, start, count)
+        if task.planned == task.known:
+            draft.sample(task)
+            self._shared.batch.end_prefill(task)

@@ -1,0 +1,50 @@
+"""What a reported step gave, and what a scheduler has done so far: plain frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ipc.engine import Ended
+from kernel.llm.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One step. Requests that were cancelled meanwhile are in none of these.
+
+    requests, tokens: who was given which token, in row order; already in ``request.ids``.
+    texts: new text of streamed requests; already counted in ``request.sent_chars``.
+    ended: the scheduler has let go of them. ``Ended.reason`` may be "quota" or, for a request
+        whose tokens came from a larger engine, "length"; such an end is said by the scheduler,
+        the engine was not asked and ``text`` is empty.
+    failed: the engine could not go on with them; the error as it came, see ipc.errors.from_wire.
+    """
+
+    requests: list[Request]
+    tokens: NDArray[np.int32]
+    texts: list[tuple[Request, str]]
+    logprobs: list[tuple[Request, dict[str, Any]]]
+    ended: list[tuple[Request, Ended]]
+    failed: list[tuple[Request, dict[str, Any]]]
+    step_ns: int  # as the engine measured it
+    idle_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatistics:
+    """Counters since the engine is up, and occupancy now."""
+
+    waiting: int
+    running: int
+    blocks: int  # of the pool
+    used: int  # held by requests, pins and unreported steps
+    cached: int  # held by nobody, and found again if asked for
+    generated: int  # tokens
+    prompt: int  # tokens of the requests that have begun
+    cached_tokens: int  # of these, found in the cache
+    steps: int  # reported
+    preemptions: int

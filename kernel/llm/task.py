@@ -1,0 +1,66 @@
+"""A request while a scheduler has it: where it stands, and what of it is planned.
+
+Plain data; kernel/llm/batch.py, waiting_line.py and the planner change it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from kernel.llm.owners import OwnerAccount
+from kernel.llm.request import Request
+
+
+class Place(Enum):
+    """Where a task is; exactly one at a time."""
+
+    FRESH = auto()  # in the waiting line, never taken from it
+    RETURNED = auto()  # in the waiting line again
+    PARKED = auto()  # out of the line until something it waits for has happened
+    SLOT = auto()  # the engine knows it
+    DONE = auto()
+
+
+class Task:
+    """See the module head.
+
+    order: unique, by arrival.  handle: of its block table in the KV cache.
+    known, planned, num_blocks: tokens and blocks while its prompt is computed; not kept up later.
+    last_plan: no plan after this one has it; counts only outside a slot.
+    """
+
+    __slots__ = (
+        "account",
+        "handle",
+        "is_on_host",
+        "key",
+        "known",
+        "last_plan",
+        "line_handle",
+        "num_blocks",
+        "order",
+        "place",
+        "planned",
+        "request",
+        "slot",
+    )
+
+    def __init__(self, request: Request, account: OwnerAccount, handle: int, order: int) -> None:
+        self.request = request
+        self.account = account
+        self.handle = handle
+        self.order = order
+        self.key = 0.0
+        self.place = Place.PARKED
+        self.slot = 0
+        self.line_handle = 0
+        self.known = 0
+        self.planned = 0
+        self.num_blocks = 0
+        self.last_plan = 0
+        self.is_on_host = False
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Total order of service: the smallest goes first, the greatest is preempted first."""
+        return self.key, self.order
