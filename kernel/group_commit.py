@@ -77,12 +77,11 @@ class GroupCommit:
         """Emit the batches that may leave now; the others stay in the output."""
         early = output.early - self._held_routes if self._held_routes else output.early
         if len(early) == len(output.frames):
-            leaving, output.frames = output.frames, []
-        else:
-            leaving = [frame for frame in output.frames if frame[0] in early]
+            self._emit(output)
+            output.frames = []
+        elif early:
+            self._emit(Output(frames=[frame for frame in output.frames if frame[0] in early]))
             output.frames = [frame for frame in output.frames if frame[0] not in early]
-        if leaving:
-            self._emit(Output(frames=leaving))
 
     def _hold(self, output: Output, now_ns: int) -> None:
         if not self._held:
