@@ -3,12 +3,14 @@
 One of the three boundaries where every exception is caught: it becomes the COMMIT's error.
 SystemExit and KeyboardInterrupt are let through; they end the process, which is a crash.
 
-Cost: one task a message, whose first step runs at once (actors/eager.py).
+Cost: a handler without an ``await`` in it is run here and now. Any other is one task a message,
+whose first step runs at once (actors/eager.py): 4 us more.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +25,7 @@ from actors.host import Host
 from actors.port import EVENT, FORWARD, TurnPort
 from actors.program import Program
 from actors.state import StateStore
-from actors.turn import Turn
+from actors.turn import CURRENT, Turn
 from actors.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import (
@@ -80,7 +82,10 @@ class Execution:
         if envelope.deadline and not turn.deadline_ns:
             turn.deadline_ns = self._clock.monotonic_ns() + envelope.deadline
         turn.now_ns = _accepted_ns(envelope) or self._clock.wall_ns()
-        task = start_eagerly(self._loop, self._handle(turn), context)
+        rest = context.run(self._begin, turn)
+        if rest is None:
+            return
+        task = start_eagerly(self._loop, rest, context)
         if not task.done():
             turn.task = task
             if turn.is_cancelled or turn.is_abandoned:
@@ -88,15 +93,33 @@ class Execution:
         elif not task.cancelled() and (error := task.exception()) is not None:
             raise error
 
-    async def _handle(self, turn: Turn) -> None:
+    def _begin(self, turn: Turn) -> Coroutine[Any, Any, None] | None:
+        """Read the message and run a handler that never waits; return what needs a task."""
+        CURRENT.set(turn)
         method = "?"
         try:
             method, args, kwargs = _message(bodies.read(turn.envelope, self._port.make_ref))
             handler = self._handlers.get(method)
             if handler is None:
+                return self._handle(turn, None, method, args, kwargs)
+            args, kwargs = handler.signature.bind(args, kwargs)
+            if not handler.never_waits or turn.is_stream:
+                return self._handle(turn, handler, method, args, kwargs)
+            self._succeed(turn, handler, _run(handler.function(self._instance, *args, **kwargs)))
+        except asyncio.CancelledError:
+            self._end(turn, Envelope(Kind.COMMIT, turn=turn.id, flags=Flag.CANCELLED))
+        except Exception as error:
+            self._fail(turn, to_error(error, self._port.name, method))
+        self._keeper.ended(turn)
+        return None
+
+    async def _handle(
+        self, turn: Turn, handler: Handler | None, method: str, args: Any, kwargs: Any
+    ) -> None:
+        try:
+            if handler is None:
                 result = await self._special(turn, method, args, kwargs)
             else:
-                args, kwargs = handler.signature.bind(args, kwargs)
                 result = await self._invoke(turn, handler, args, kwargs)
             self._succeed(turn, handler, result)
         except asyncio.CancelledError:
@@ -228,6 +251,15 @@ class Execution:
             for correlation in list(turn.calls):
                 error = TurnClosedError(operation="a call", actor=turn.actor)
                 self._port.calls.abandon(correlation, error, tell_kernel=True)
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never waits and return its result."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError(f"{coroutine!r} has no await, and waits")
 
 
 def _message(body: Any) -> tuple[str, list[Any], dict[str, Any]]:

@@ -31,8 +31,8 @@ from ipc.errors import BadFrameError, ClosedError
 from ipc.port import POLLIN, Port, open_port, send_message
 
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)  # between attempts to connect; the last one repeats
-_DRAIN_MESSAGES = 128
-_BATCH = 256  # envelopes a message
+_DRAIN_MESSAGES = 16  # in one go; each brings up to as many envelopes as an agent is granted
+_BATCH = 64  # envelopes a message: the kernel takes turns between peers by messages
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _MONITORED = _LOST | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
@@ -168,32 +168,27 @@ class Link:
     # --- in -------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        """Take what waits, in one go, up to a bound."""
+        """Take what waits, message by message, up to a bound.
+
+        The last look comes after the last send, which may have taken the news away.
+        """
         port = self._port
         if port is None or self._is_draining:
             return
         self._is_draining = True
         try:
-            while self._port is port and (envelopes := self._take(port)):
-                self._peer.receive(envelopes)
-                if self._is_drain_due:
+            for _ in range(_DRAIN_MESSAGES):
+                parts = port.receive() if self._port is port else None
+                if parts is None:
                     return
+                self._peer.receive(decode(parts))
+            self._drain_later()  # let the loop do other things in between
         except BadFrameError:
             self._lost()
         except Exception as error:
             self._on_broken(error)
         finally:
             self._is_draining = False
-
-    def _take(self, port: Port) -> list[Envelope]:
-        envelopes: list[Envelope] = []
-        for _ in range(_DRAIN_MESSAGES):
-            parts = port.receive()
-            if parts is None:
-                return envelopes
-            envelopes += decode(parts)
-        self._drain_later()  # let the loop do other things in between
-        return envelopes
 
     # --- connections ----------------------------------------------------------------------
 

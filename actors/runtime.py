@@ -31,13 +31,14 @@ from actors.peer import Peer
 from actors.port import TurnPort
 from actors.program import Program
 from actors.state import StateStore, TurnState
-from actors.turn import CURRENT, Turn
+from actors.turn import Turn
 from ext.wire import Envelope
 from ipc.errors import BadSpecError, LLMOSError, TurnClosedError, from_wire, to_wire
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import PROTOCOL_VERSION, Flag, Hello, Kind, Limits, Welcome
 
 _FLUSH_AFTER_NS = 500_000  # finished turns do not wait longer than this for a batch to end
+_LOOK_EVERY = 4  # turns between two looks at the clock
 _YIELD_AFTER_NS = 5_000_000  # then other callbacks of the loop get their turn
 
 
@@ -159,13 +160,14 @@ class AgentRuntime:
         if self._execution is None or self._is_settling:
             return
         self._is_settling = True
-        started_ns = flushed_ns = 0
+        started_ns = flushed_ns = num_started = 0
         try:
             while self._queue and self.num_running < self._concurrency:
                 if self._is_stopping or self._awaits_state or self.peer.is_greeting:
                     break  # I3: what begins after HELLO would be granted again, and run twice
                 self._start(self._queue.popleft())
-                if self._queue:
+                num_started += 1
+                if self._queue and num_started % _LOOK_EVERY == 1:
                     now = self.host.clock.monotonic_ns()
                     started_ns, flushed_ns = started_ns or now, flushed_ns or now
                     if now - flushed_ns > _FLUSH_AFTER_NS:
@@ -277,9 +279,7 @@ class AgentRuntime:
         if turn.is_abandoned:
             self.ended(turn)
             return
-        context = self._context.copy()
-        context.run(CURRENT.set, turn)
-        self._execution.run(turn, context)
+        self._execution.run(turn, self._context.copy())
 
     def run_again(self, turn: Turn) -> None:
         """A concurrent turn has committed what this one read: run it anew, soon."""

@@ -57,6 +57,7 @@ A = TypeVar("A")
 
 BEAT_S = 15.0  # an idle session says that it lives; the kernel forgets it after a minute
 FAREWELL_S = 1.0
+_TELL = int(Kind.TELL)
 
 
 class AnyLink(Protocol):
@@ -73,16 +74,6 @@ class AnyLink(Protocol):
     def alive(self) -> None:
         """The kernel has welcomed us."""
         ...
-
-
-class _Acceptance(Waiter):
-    """A tell that has not been accepted yet."""
-
-    __slots__ = ("is_held",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.is_held = False
 
 
 class AsyncClient:
@@ -102,6 +93,7 @@ class AsyncClient:
         and other than by module and file (actors/testing.py).
         """
         self.id = new_session_id(random.SystemRandom())
+        self._trace = os.urandom(8)  # what the trace ids of this session begin with
         self.loop = asyncio.get_running_loop()
         self.where = where
         self._ref_port: Port = ref_port or self
@@ -111,7 +103,8 @@ class AsyncClient:
         self._name_class = name_class
         self._link: AnyLink | None = None
         self._limits: Limits | None = None
-        self._tells: dict[int, _Acceptance] = {}
+        self._tells: dict[int, Waiter] = {}  # by correlation, until they are accepted
+        self._held: set[int] = set()  # those of them that wait for room
         self._ready = Waiter(self.loop)
         self._drained: Waiter | None = None
         self._problem: LLMOSError | None = None
@@ -232,7 +225,9 @@ class AsyncClient:
         problem: LLMOSError | None = None
         for wait in waits:
             try:
-                await wait
+                if not wait.is_done:
+                    await wait
+                wait.result()
             except LLMOSError as error:
                 problem = problem or error
         if problem is not None:
@@ -311,7 +306,7 @@ class AsyncClient:
 
     def _mark(self, envelope: Envelope, options: Options) -> None:
         envelope.correlation = self.calls.new_correlation()
-        envelope.trace = os.urandom(16)
+        envelope.trace = self._trace + envelope.correlation.to_bytes(8, "little")
         envelope.priority = DEFAULT_PRIORITY if options.priority is None else options.priority
         if options.deadline is not None:
             envelope.deadline = int(options.deadline * 1e9)
@@ -328,11 +323,11 @@ class AsyncClient:
         self._post(envelope)
         return pending
 
-    def _send_tell(self, call: Call) -> _Acceptance:
+    def _send_tell(self, call: Call) -> Waiter:
         call.is_sent = True
         envelope = self._envelope(Kind.TELL, call)
         envelope.flags |= Flag.WANT_ACK
-        wait = self._tells[envelope.correlation] = _Acceptance(self.loop)
+        wait = self._tells[envelope.correlation] = Waiter(self.loop)
         self._post(envelope)
         return wait
 
@@ -375,9 +370,9 @@ class AsyncClient:
 
     def _accept_held(self) -> None:
         """Tells that waited for room are journaled; the new kernel says no more of them."""
-        for correlation, wait in list(self._tells.items()):
-            if wait.is_held:
-                del self._tells[correlation]
+        held, self._held = self._held, set()
+        for correlation in sorted(held):
+            if wait := self._tells.pop(correlation, None):
                 wait.resolve(None)
 
     def rejected(self, error: LLMOSError) -> None:
@@ -391,12 +386,14 @@ class AsyncClient:
     def handle(self, envelope: Envelope) -> None:
         """Take what the kernel sends."""
         if envelope.kind == Kind.HELD:
-            if held := self._tells.get(envelope.correlation):
-                held.is_held = True
+            self._held.update(number for number in _numbers(envelope) if number in self._tells)
         elif envelope.kind == Kind.ACCEPTED:
-            if accepted := self._tells.pop(envelope.correlation, None):
-                accepted.resolve(None)
+            for number in _numbers(envelope):
+                self._held.discard(number)
+                if accepted := self._tells.pop(number, None):
+                    accepted.resolve(None)
         elif envelope.kind == Kind.REFUSED and envelope.correlation in self._tells:
+            self._held.discard(envelope.correlation)
             refused = self._tells.pop(envelope.correlation)
             refused.fail(from_wire(decode_plain(envelope.payload)))
         else:
@@ -404,12 +401,11 @@ class AsyncClient:
 
     def covered(self, envelopes: list[Envelope]) -> None:
         """The kernel has these: tells among them are accepted, unless they wait for room."""
-        tells = self._tells
+        tells, held = self._tells, self._held
         for envelope in envelopes:
-            if envelope.kind == Kind.TELL:
-                wait = tells.get(envelope.correlation)
-                if wait is not None and not wait.is_held:
-                    del tells[envelope.correlation]
+            if envelope.kind == _TELL and (number := envelope.correlation) not in held:
+                wait = tells.pop(number, None)
+                if wait is not None:
                     wait.resolve(None)
         if self._drained is not None and self.peer.is_drained:
             self._drained.resolve(None)
@@ -438,6 +434,7 @@ class AsyncClient:
         for wait in self._tells.values():
             wait.fail(error)
         self._tells.clear()
+        self._held.clear()
 
     def _beat(self) -> None:
         self.peer.beat()
@@ -449,6 +446,11 @@ class AsyncClient:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+
+def _numbers(envelope: Envelope) -> range:
+    """Return the tells that HELD or ACCEPTED speaks of."""
+    return range(envelope.correlation, envelope.correlation + envelope.message + 1)
 
 
 def _socket_link(client: AsyncClient) -> AnyLink:

@@ -42,7 +42,8 @@ Messages, numbered
     HELD      kernel to client: correlation = a tell that waits for room; not yet accepted
               although acknowledged (it is journaled and keeps its place). In a new kernel
               epoch it is accepted: nobody stands in line for the client any more.
-    ACCEPTED  kernel to client: correlation = a held tell that has room now.
+    ACCEPTED  kernel to client: correlation = a held tell that has room now. Of HELD and ACCEPTED
+              one may speak of several: message = how many tells numbered after it are meant too.
     REFUSED   kernel to peer: correlation = what was refused, or turn = the commit that was.
               Body: error. Nothing of it was applied.
     BYE       peer to kernel: the farewell of a normal exit, the last numbered envelope. With

@@ -44,6 +44,8 @@ from kernel.termination import Termination
 from kernel.timers import Due
 from kernel.turns import Turns
 
+Take = Callable[[Any, Envelope], None]  # takes an envelope of an agent, or of a client
+
 ACK_EVERY = 64  # envelopes taken from one peer before it is told without being asked
 ACK_DELAY_NS = 20_000_000
 SWEEP_NS = 1_000_000_000  # resend to peers without progress; expire sessions, keys, letters
@@ -109,6 +111,29 @@ class Core:
         self.llm = LlmService(self.sending, self.lifecycle, priority(), DEFERRED)
         reports = Reports(self.state, facts)
         self.syscalls = Syscalls(self.sending, self.termination, reports, self.llm.calls())
+        self._of_agent: dict[int, Take] = {
+            Kind.COMMIT: self.turns.on_commit,
+            Kind.ASK: self._agent_ask,
+            Kind.ITEM: self._agent_item,
+            Kind.CANCEL: self.sending.on_cancel,
+            Kind.STREAM_CREDIT: self.streams.on_credit,
+            Kind.RESERVE: self._agent_reserve,
+            Kind.RETURN: self.sending.on_return,
+            Kind.RESUME: self.turns.on_resume,
+            Kind.BYE: self.lifecycle.on_bye,
+            Kind.ENGINE: self.llm.on_engine,
+            Kind.PREPARED: self.llm.on_engine,
+            Kind.REPORT: self.llm.on_engine,
+            Kind.PIECE: self.llm.on_engine,
+            Kind.DONE: self.llm.on_engine,
+        }
+        self._of_client: dict[int, Take] = {
+            Kind.TELL: self._client_tell,
+            Kind.ASK: self._client_ask,
+            Kind.CANCEL: self.sending.on_cancel,
+            Kind.STREAM_CREDIT: self.streams.on_credit,
+            Kind.BYE: self._client_bye,
+        }
 
     # --- the driver's door --------------------------------------------------------------
 
@@ -123,14 +148,14 @@ class Core:
         """Take one decoded batch from a connection."""
         peer = self._peer_at(route)
         for envelope in envelopes:
-            if envelope.sequence == 0:
+            if not envelope.sequence:
                 self._on_unnumbered(route, envelope)
                 peer = self._peer_at(route)
             elif peer is None or peer.channel is None:
                 self.state.counters.add("frames_of_strangers")
             else:
                 self._on_numbered(peer, envelope)
-                if envelope.kind == Kind.BYE:
+                if envelope.kind == _BYE:
                     peer = self._peer_at(route)
 
     def _peer_at(self, route: bytes) -> Peer | None:
@@ -165,23 +190,29 @@ class Core:
         self._settle()
         self._mark()
         output = state.output
-        output.is_deferrable = (
-            not output.commands
-            and "meta" not in output.changes.tables  # ids of a lost block would be given twice
-            and _all_grants(state.outgoing)
-        )
+        output.is_patient = True
         for route, (peer, batch) in state.outgoing.items():
-            for envelope in batch:
-                if not 0 < envelope.sequence <= peer.resent_to:
-                    envelope.acknowledged = peer.told  # it must not outrun a refusal further on
-            is_news = not 0 < batch[-1].sequence <= peer.resent_to
-            if peer.channel is not None and is_news and not output.is_deferrable:
-                batch[-1].acknowledged = peer.told = peer.channel.covered
-                self._ack_later.pop(peer.id, None)
+            is_early = self._close_batch(peer, batch)
+            if is_early:
+                output.early.add(route)
+            elif len(batch) > 1 or batch[0].kind != _ACK:
+                output.is_patient = False
             output.frames.append((route, batch))
         state.outgoing = {}
         state.output = Output()
         return output
+
+    def _close_batch(self, peer: Peer, batch: list[Envelope]) -> bool:
+        """Give the batch its mark; say whether it may leave early: then it tells nothing new."""
+        is_early = isinstance(peer, ActorRecord) and _all_grants(batch)
+        for envelope in batch:
+            if not 0 < envelope.sequence <= peer.resent_to:
+                envelope.acknowledged = peer.told  # it must not outrun a refusal further on
+        is_news = not 0 < batch[-1].sequence <= peer.resent_to
+        if peer.channel is not None and is_news and not is_early:
+            batch[-1].acknowledged = peer.told = peer.channel.covered
+            self._ack_later.pop(peer.id, None)
+        return is_early
 
     # --- inputs -------------------------------------------------------------------------
 
@@ -209,45 +240,28 @@ class Core:
             self._want_ack(peer)
             return
         self.state.touched[peer.id] = peer
-        if envelope.flags & Flag.WANT_ACK:
+        if envelope.flags & _WANT_ACK:
             self._want_ack(peer)
         if isinstance(peer, ActorRecord):
-            self._on_agent(peer, envelope)
+            if peer.commit:  # its effects follow directly
+                self.turns.on_effect(peer, envelope)
+                return
+            handler = self._of_agent.get(envelope.kind)
         else:
             peer.heard_ns = self.state.now_ns
-            self._on_client(peer, envelope)
+            handler = self._of_client.get(envelope.kind)
+        if handler is None:
+            self.state.counters.add("frames_unexpected")
+            return
+        try:
+            handler(peer, envelope)
+        except LLMOSError as error:
+            self.delivery.refuse(peer, envelope, error)
 
     def _on_acknowledged(self, peer: Peer, mark: int) -> None:
         if isinstance(peer, Session):
             peer.heard_ns = self.state.now_ns
         self.delivery.acknowledged(peer, mark)
-
-    def _on_agent(self, record: ActorRecord, envelope: Envelope) -> None:
-        """Take an agent's envelope: effects of a commit first, then by kind."""
-        if record.commit:
-            self.turns.on_effect(record, envelope)
-            return
-        handler = _AGENT.get(envelope.kind)
-        if handler is None:
-            self.state.counters.add("frames_unexpected")
-            return
-        try:
-            handler(self, record, envelope)
-        except LLMOSError as error:
-            self.delivery.refuse(record, envelope, error)
-
-    def _on_client(self, session: Session, envelope: Envelope) -> None:
-        handler = _CLIENT.get(envelope.kind)
-        if handler is None:
-            self.state.counters.add("frames_unexpected")
-            return
-        try:
-            handler(self, session, envelope)
-        except LLMOSError as error:
-            self.delivery.refuse(session, envelope, error)
-
-    def _agent_commit(self, record: ActorRecord, envelope: Envelope) -> None:
-        self.turns.on_commit(record, envelope)
 
     def _agent_ask(self, record: ActorRecord, envelope: Envelope) -> None:
         turn = self._turn_of(record, envelope)
@@ -270,25 +284,17 @@ class Core:
             return None
         return None if record.is_stale(turn, envelope.sequence) else turn
 
-    def _agent_resume(self, record: ActorRecord, envelope: Envelope) -> None:
-        self.turns.on_resume(record)
-
     def _agent_item(self, record: ActorRecord, envelope: Envelope) -> None:
         if self._turn_of(record, envelope) is not None:
             self.streams.on_item(record, envelope)
 
-    def _engine(self, record: ActorRecord, envelope: Envelope) -> None:
-        self.llm.on_engine(record, envelope)
-
-    def _agent_return(self, record: ActorRecord, envelope: Envelope) -> None:
-        self.sending.on_return(record, envelope)
-
-    def _agent_bye(self, record: ActorRecord, envelope: Envelope) -> None:
-        self.lifecycle.on_bye(record, envelope)
-
     def _client_tell(self, session: Session, envelope: Envelope) -> None:
         self.sending.client_tell(session, envelope)
         if envelope.message in session.held:
+            last = self.delivery.last_unsent(session, Kind.HELD)
+            if last is not None and last.correlation + last.message + 1 == envelope.correlation:
+                last.message += 1
+                return
             held = Envelope(Kind.HELD, 0, session.id, correlation=envelope.correlation)
             held.index = envelope.sequence & 0xFFFFFFFF
             self.state.post(session, held)
@@ -303,12 +309,6 @@ class Core:
         self.handshake.end_session(session)
         if session.channel is not None:
             session.channel.cover()  # the farewell's ACK tells so; nothing is left to resume
-
-    def _cancel(self, peer: Peer, envelope: Envelope) -> None:
-        self.sending.on_cancel(peer, envelope)
-
-    def _stream_credit(self, peer: Peer, envelope: Envelope) -> None:
-        self.streams.on_credit(peer, envelope)
 
     # --- time ---------------------------------------------------------------------------
 
@@ -412,6 +412,8 @@ class Core:
     def _line_moves(self) -> bool:
         """Let those in line for a slot go on; say whether any could."""
         slots, moved = self.state.slots, False
+        if not slots.is_contended:
+            return False
         while (call := slots.take_answer()) is not None:
             self.delivery.resume_next(call)
             moved = True
@@ -432,11 +434,11 @@ class Core:
             channel = peer.channel
             if channel is None:
                 continue
-            channel.covered = _safe_mark(peer, channel.taken)
-            put("mark", signed(identifier), (peer.incarnation, channel.covered))
-            if channel.covered - peer.told >= ACK_EVERY:
+            covered = channel.covered = _safe_mark(peer, channel.taken)
+            put("mark", signed(identifier), (peer.incarnation, covered))
+            if covered - peer.told >= ACK_EVERY:
                 self._want_ack(peer)
-            elif identifier not in self._ack_later:
+            if identifier not in self._ack_later:
                 if not self._ack_later:
                     state.timers.set(Due.ACK, 0, state.now_ns + ACK_DELAY_NS)
                 self._ack_later[identifier] = peer
@@ -474,43 +476,18 @@ def _safe_mark(peer: Peer, taken: int) -> int:
     return taken
 
 
-def _all_grants(outgoing: dict[bytes, tuple[Peer, list[Envelope]]]) -> bool:
-    """Say whether all that is to be sent are new messages for agents."""
-    for peer, batch in outgoing.values():
-        if not isinstance(peer, ActorRecord):
+def _all_grants(batch: list[Envelope]) -> bool:
+    """Say whether all that is to be sent to an agent are messages new to it, and room."""
+    for envelope in batch:
+        if envelope.kind not in _GRANTS or not envelope.sequence:
             return False
-        for envelope in batch:
-            if envelope.kind not in _GRANTS or not envelope.sequence:
-                return False
-            if envelope.flags & _REDELIVERED:
-                return False  # which calls the attempt before had made must be forgotten durably
+        if envelope.flags & _REDELIVERED:
+            return False  # which calls the attempt before had made must be forgotten durably
     return True
 
 
-_GRANTS = (int(Kind.ASK), int(Kind.TELL))
+_ACK = int(Kind.ACK)
+_BYE = int(Kind.BYE)
+_WANT_ACK = int(Flag.WANT_ACK)
+_GRANTS = (int(Kind.ASK), int(Kind.TELL), int(Kind.CREDIT))
 _REDELIVERED = int(Flag.REDELIVERED)
-
-_AGENT: dict[int, Callable[[Core, ActorRecord, Envelope], None]] = {
-    Kind.COMMIT: Core._agent_commit,
-    Kind.ASK: Core._agent_ask,
-    Kind.ITEM: Core._agent_item,
-    Kind.CANCEL: Core._cancel,
-    Kind.STREAM_CREDIT: Core._stream_credit,
-    Kind.RESERVE: Core._agent_reserve,
-    Kind.RETURN: Core._agent_return,
-    Kind.RESUME: Core._agent_resume,
-    Kind.BYE: Core._agent_bye,
-    Kind.ENGINE: Core._engine,
-    Kind.PREPARED: Core._engine,
-    Kind.REPORT: Core._engine,
-    Kind.PIECE: Core._engine,
-    Kind.DONE: Core._engine,
-}
-
-_CLIENT: dict[int, Callable[[Core, Session, Envelope], None]] = {
-    Kind.TELL: Core._client_tell,
-    Kind.ASK: Core._client_ask,
-    Kind.CANCEL: Core._cancel,
-    Kind.STREAM_CREDIT: Core._stream_credit,
-    Kind.BYE: Core._client_bye,
-}

@@ -116,7 +116,7 @@ class Daemon:
             core.request_shutdown()
         if has_input:
             self._edge.drain(core.receive)
-        self._group.add(core.finish(), now_ns, is_busy=self._edge.has_input())
+        self._group.add(core.finish(), now_ns, is_busy=self._edge.has_input)
 
     def _timeout_ms(self) -> int:
         if self._launcher.has_events or self._wants_shutdown:

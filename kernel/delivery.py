@@ -41,6 +41,9 @@ from kernel.state import KernelState, Keyed, Peer
 from kernel.timers import Due
 
 NOTHING = encode_plain(None)
+_HAS_REFS = int(Flag.HAS_REFS)
+_REDELIVERED = int(Flag.REDELIVERED)
+_STREAM = int(Flag.STREAM)
 
 
 class Delivery:
@@ -79,7 +82,7 @@ class Delivery:
         Raises:
             NoCapabilityError: the sender does not hold one of them; nothing was given.
         """
-        if not envelope.flags & Flag.HAS_REFS:
+        if not envelope.flags & _HAS_REFS:
             return
         refs, _ = split_refs(envelope)
         if isinstance(sender, ActorRecord):
@@ -103,24 +106,24 @@ class Delivery:
         reserved: it has room of its own (system messages, timers, self-sends).
         """
         state = self.state
-        message = Message(state.new_id(), receiver.id, envelope)
-        envelope.message = message.id
-        message.reserved = reserved or envelope.sender in (0, receiver.id)
+        identifier = envelope.message = state.new_id()
+        message = Message(identifier, receiver.id, envelope)
+        message.reserved = reserved or message.sender in (0, receiver.id)
         message.accepted_wall_ns = state.wall_ns
+        due_wall_ns = 0
         if envelope.deadline:
             message.due_ns = state.now_ns + envelope.deadline
-            state.timers.set(Due.DEADLINE, message.id, message.due_ns)
-        state.messages[message.id] = message
-        state.output.changes.put_new("message", message.id, self._row(message))
+            state.timers.set(Due.DEADLINE, identifier, message.due_ns)
+            due_wall_ns = state.to_wall(message.due_ns)
+        state.messages[identifier] = message
+        state.output.changes.put_new("message", identifier, (envelope, state.wall_ns, due_wall_ns))
         return message
-
-    def _row(self, message: Message) -> tuple[Envelope, int, int]:
-        due_wall_ns = self.state.to_wall(message.due_ns) if message.due_ns else 0
-        return message.envelope, message.accepted_wall_ns, due_wall_ns
 
     def save_message(self, message: Message) -> None:
         """Journal an accepted message whose envelope has changed."""
-        self.state.output.changes.put("message", message.id, self._row(message))
+        due_wall_ns = self.state.to_wall(message.due_ns) if message.due_ns else 0
+        row = (message.envelope, message.accepted_wall_ns, due_wall_ns)
+        self.state.output.changes.put("message", message.id, row)
 
     def enqueue(self, receiver: ActorRecord, message: Message) -> None:
         """Put an accepted message into the mailbox; its room is taken here."""
@@ -194,8 +197,21 @@ class Delivery:
         session = self.state.peers.sessions.get(message.sender)
         if session is not None:
             correlation = session.held.pop(message.id, None)
-            if correlation is not None:
+            if correlation is None:
+                return
+            last = self.last_unsent(session, Kind.ACCEPTED)
+            if last is not None and last.correlation + last.message + 1 == correlation:
+                last.message += 1
+            else:
                 self.state.post(session, Envelope(Kind.ACCEPTED, 0, correlation=correlation))
+
+    def last_unsent(self, session: Session, kind: int) -> Envelope | None:
+        """Return what was posted last in this loop turn, if it is of a kind: it may say more."""
+        _, batch = self.state.outgoing.get(session.route or b"", (session, ()))
+        last = batch[-1] if batch else None
+        if last is None or last.kind != kind or last.sequence <= session.resent_to:
+            return None
+        return last
 
     def _admit_reservation(self, receiver: ActorRecord, wish: Reservation) -> None:
         borrower = self.state.actors.get(wish.sender)
@@ -251,12 +267,12 @@ class Delivery:
         mailbox, slots = record.mailbox, self.state.slots
         if mailbox.waiting:
             self.admit_waiting(record)
-        if not len(mailbox):
+        if not mailbox.num_queued:
             return
         if record.status is not Status.RUNNING or record.is_refusing or record.channel is None:
             return
         may_hold = self._may_hold(record)
-        while len(mailbox) and len(record.open) < may_hold:
+        while mailbox.num_queued and len(record.open) < may_hold:
             if not record.slots and slots.used >= slots.limit:
                 slots.line_up(record.id)
                 return
@@ -291,13 +307,13 @@ class Delivery:
         envelope = message.envelope.copy()  # the message's own keeps the asker's numbers
         envelope.correlation = message.accepted_wall_ns
         if message.granted or message.attempts:
-            envelope.flags |= Flag.REDELIVERED
+            envelope.flags |= _REDELIVERED
             self.release_calls(message)
             state.counters.add("redelivered")
         message.granted = True
         if message.due_ns:
             envelope.deadline = max(1, message.due_ns - state.now_ns)
-        if envelope.flags & Flag.STREAM:
+        if envelope.flags & _STREAM:
             call = state.calls.get(message.id)
             if call is not None:
                 envelope.index = call.credit
@@ -320,14 +336,17 @@ class Delivery:
             changes.delete("retry", message.id)
         if message.due_ns:
             state.timers.cancel(Due.DEADLINE, message.id)
-        for child in state.spawned.pop(message.id, ()):
-            state.doomed[child] = "the turn that spawned it never committed"
-        state.llm.undone += state.llm.made.pop(message.id, ())
+        if state.spawned:
+            for child in state.spawned.pop(message.id, ()):
+                state.doomed[child] = "the turn that spawned it never committed"
+        if state.llm.made:
+            state.llm.undone += state.llm.made.pop(message.id, ())
         receiver = state.actors.get(message.receiver)
         if receiver is not None:
             if not message.held:
                 receiver.mailbox.discharge(message)
-            receiver.solo.discard(message.id)
+            if receiver.solo:
+                receiver.solo.discard(message.id)
             state.dirty[receiver.id] = None
 
     def unqueue(self, message: Message) -> None:
@@ -373,7 +392,8 @@ class Delivery:
         if call.receiver == 0:
             state.output.changes.delete("message", call.id)
             self._end_request(call)
-        self._finish_key(call, envelope)
+        if state.keys_of_calls:
+            self._finish_key(call, envelope)
         owner = state.peer(call.owner)
         if isinstance(owner, ActorRecord):
             self._resume(owner, call)
@@ -417,10 +437,7 @@ class Delivery:
             answer = call.answer = answer.copy()
             answer.flags |= Flag.RECORDED
         answer.correlation = call.correlation
-        if (
-            isinstance(self.state.actors.get(owner.id), ActorRecord)
-            and answer.flags & Flag.HAS_REFS
-        ):
+        if answer.flags & _HAS_REFS and owner.id in self.state.actors:
             self.pass_handles(None, owner, answer)
         self.state.post(owner, answer)
 

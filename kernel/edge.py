@@ -7,7 +7,7 @@ Invariants:
   I1  a message that is not a batch is counted and dropped; it never raises out of ``drain``.
   I2  nothing here waits. What cannot be sent is counted and dropped: whoever numbers the
       envelopes sends them again (ipc/channel.py).
-  I3  a ``drain`` takes a bounded number of messages and bytes.
+  I3  a ``drain`` takes a bounded number of envelopes and bytes, but always a whole message.
 
 Attachments are not copied: a received one is ZeroMQ's own buffer, and is sent as it is.
 
@@ -28,7 +28,7 @@ from ipc.port import POLLIN, open_port, send_message
 
 MAX_PART_BYTES = 1 << 30
 HIGH_WATER_MARK = 16384  # messages per peer; above the window of any peer
-DRAIN_MESSAGES = 256
+DRAIN_ENVELOPES = 64  # about half a millisecond of the core's time, and what an agent is granted
 FAREWELL_MS = 300
 DRAIN_BYTES = 16 << 20
 
@@ -71,8 +71,8 @@ class Edge:
 
     def drain(self, receive: Receive) -> int:
         """Hand over what waits, within I3; return the number of messages taken."""
-        taken = taken_bytes = 0
-        while taken < DRAIN_MESSAGES and taken_bytes < DRAIN_BYTES:
+        taken = taken_envelopes = taken_bytes = 0
+        while taken_envelopes < DRAIN_ENVELOPES and taken_bytes < DRAIN_BYTES:
             parts = self._port.receive()
             if parts is None:
                 break
@@ -83,7 +83,9 @@ class Edge:
                 envelopes = decode(parts, self._max_payload)
             except BadFrameError as error:
                 self._count_bad(str(error))
+                taken_envelopes += 1
                 continue
+            taken_envelopes += len(envelopes)
             for part in parts:
                 taken_bytes += len(part)
             receive(route, envelopes)

@@ -23,7 +23,7 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from ext.wire import Envelope
+from ext.wire import Envelope, pack
 from ipc.errors import JournalCorruptError, JournalWriteError
 from kernel.housekeeper import Housekeeper
 from kernel.journal_file import CODECS, connect, explain, mark_clean, open_file
@@ -208,7 +208,7 @@ class SqliteJournal:
 
     def _blob(self, table: str, key: Hashable, envelope: Envelope) -> bytes:
         if not is_large(envelope):
-            return inline_blob(envelope)
+            return inline_blob(envelope) if envelope.attachments else pack([envelope])
         known = self._spilled.get((table, key))
         if known is None:
             number = self._files.write(content_parts(envelope))

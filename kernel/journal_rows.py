@@ -157,6 +157,16 @@ class TableCodec:
                     if row is not None
                 ]
             return [(*self._key(key), *row) for key, row in rows.items() if row is not None]
+        if self._signed and at == 0:  # messages and answers: most of all that is stored
+            return [
+                (
+                    key if key < _SIGN else key - _WRAP,  # type: ignore[operator]
+                    encode(self.name, key, row[0]),
+                    *row[1:],
+                )
+                for key, row in rows.items()
+                if row is not None
+            ]
         return [
             (
                 *self._key(key),

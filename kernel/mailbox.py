@@ -77,11 +77,11 @@ class Mailbox:
     __slots__ = (
         "_blocked",
         "_lanes",
-        "_num_queued",
         "lent_bytes",
         "lent_messages",
         "limit_bytes",
         "limit_messages",
+        "num_queued",
         "used_bytes",
         "used_messages",
         "waiting",
@@ -97,16 +97,16 @@ class Mailbox:
         self.waiting: deque[Waiter] = deque()
         self._lanes: list[deque[Message]] = [deque() for _ in range(PRIORITIES)]
         self._blocked: dict[tuple[int, int], list[Message]] = {}
-        self._num_queued = 0
+        self.num_queued = 0  # neither granted nor waiting for room
 
     def __len__(self) -> int:
         """Return the number of messages queued (neither granted nor waiting for room)."""
-        return self._num_queued
+        return self.num_queued
 
     @property
     def is_blocked_only(self) -> bool:
         """Say whether all that is queued stands in lanes that are held back."""
-        return self._num_queued > 0 and not any(self._lanes)
+        return self.num_queued > 0 and not any(self._lanes)
 
     def has_room(self, messages: int, size: int) -> bool:
         """Say whether that much fits within the limits; an empty mailbox takes any one message."""
@@ -149,12 +149,12 @@ class Mailbox:
         ):
             self.put_back([message])
             return
-        self._num_queued += 1
+        self.num_queued += 1
         queue.append(message)
 
     def put_back(self, messages: list[Message]) -> None:
         """Return granted messages to their places (a crash, a refused commit)."""
-        self._num_queued += len(messages)
+        self.num_queued += len(messages)
         for message in sorted(messages, key=lambda item: item.order, reverse=True):
             lane = (message.sender, message.envelope.priority)
             if lane in self._blocked:
@@ -166,7 +166,7 @@ class Mailbox:
         """Remove and return the next message, or None when nothing may start."""
         for lane in self._lanes:
             if lane:
-                self._num_queued -= 1
+                self.num_queued -= 1
                 return lane.popleft()
         return None
 
@@ -210,7 +210,7 @@ class Mailbox:
             queue.remove(message)
         except ValueError:
             return False
-        self._num_queued -= 1
+        self.num_queued -= 1
         return True
 
     def queued(self) -> list[Message]:
@@ -236,5 +236,5 @@ class Mailbox:
             assert orders == sorted(orders), "I1/I2"
             assert not any((m.sender, m.envelope.priority) in self._blocked for m in lane), "I4"
         held = sum(len(messages) for messages in self._blocked.values())
-        assert self._num_queued == sum(map(len, self._lanes)) + held
+        assert self.num_queued == sum(map(len, self._lanes)) + held
         assert min(self.used_messages, self.used_bytes, self.lent_messages, self.lent_bytes) >= 0

@@ -1,12 +1,13 @@
 """What the core asks of the world: frames to send, and commands about processes.
 
 The output rule: the driver (kernel/daemon.py, the simulator, actors/testing.py) commits
-``changes`` before it sends a frame or runs a command. The one exception is an output that
-``is_deferrable``: all its frames grant messages to agents. What an agent does with a grant
-becomes visible only through a commit of its own, which cannot be durable without all that was
-changed before it; so such frames may leave first, and ``changes`` may be merged into the next
-set. If the kernel dies in between, the grant was never made: the sender, who has not been told
-of acceptance, sends again, and the next kernel stops the turn. One commit an ask is saved.
+``changes`` before it sends a frame or runs a command. The one exception are batches on the
+routes named in ``early``, which grant messages to agents, or lend them room, and do nothing
+else. What an agent does with it becomes visible only through a commit of its own, not durable
+without all that was changed before it; so such batches may leave first, and ``changes`` may be
+merged into the next set. If the kernel dies in between, the grant was never made: the sender,
+who has not been told of acceptance, sends again, and the next kernel stops the turn. One commit
+an ask is saved, and an agent works while what it was granted is being written.
 """
 
 from __future__ import annotations
@@ -68,4 +69,5 @@ class Output:
     changes: WriteSet = field(default_factory=WriteSet)
     frames: list[tuple[bytes, list[Envelope]]] = field(default_factory=list)  # (route, batch)
     commands: list[Command] = field(default_factory=list)
-    is_deferrable: bool = False
+    early: set[bytes] = field(default_factory=set)  # routes whose batch may leave before
+    is_patient: bool = False  # what is not early only acknowledges: nobody waits for an answer

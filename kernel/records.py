@@ -95,37 +95,62 @@ Snapshot = dict[str, Rows]  # table -> key -> row
 class WriteSet:
     """What one loop turn changes; see the module head."""
 
-    __slots__ = ("_new", "tables")
+    __slots__ = ("_new", "num_deleted", "tables")
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[Hashable, tuple[Any, ...] | None]] = {}
-        self._new: set[tuple[str, Hashable]] = set()
+        self._new: dict[str, set[Hashable]] = {}  # keys the journal has never had
+        self.num_deleted = 0  # rows, whether they were in the journal or not
 
     def __bool__(self) -> bool:
         return any(self.tables.values())
 
+    @property
+    def num_new(self) -> int:
+        """Return how many rows would be spared if they were deleted before the commit."""
+        return sum(map(len, self._new.values()))
+
+    @property
+    def opens_ids(self) -> bool:
+        """Say whether it reserves ids: if it is lost, the next kernel gives the same ones."""
+        return "meta" in self.tables
+
     def put(self, table: str, key: Hashable, row: tuple[Any, ...]) -> None:
         """Store the row; it replaces what the key had."""
-        self.tables.setdefault(table, {})[key] = row
+        rows = self.tables.get(table)
+        if rows is None:
+            rows = self.tables[table] = {}
+        rows[key] = row
 
     def put_new(self, table: str, key: Hashable, row: tuple[Any, ...]) -> None:
         """Store the row of a key that the journal has never had."""
-        self.tables.setdefault(table, {})[key] = row
-        self._new.add((table, key))
+        rows = self.tables.get(table)
+        if rows is None:
+            rows = self.tables[table] = {}
+        rows[key] = row
+        new = self._new.get(table)
+        if new is None:
+            new = self._new[table] = set()
+        new.add(key)
 
     def delete(self, table: str, key: Hashable) -> None:
         """Remove the key; no trace of it is left if it was new in this set."""
-        rows = self.tables.setdefault(table, {})
-        if (table, key) in self._new:
-            self._new.discard((table, key))
+        rows = self.tables.get(table)
+        if rows is None:
+            rows = self.tables[table] = {}
+        new = self._new.get(table)
+        if new is not None and key in new:
+            new.discard(key)
             rows.pop(key, None)
         else:
             rows[key] = None
+        self.num_deleted += 1
 
     def absorb(self, later: WriteSet) -> None:
         """Take over what a later set says; it is empty of meaning afterwards."""
         if not self.tables:
             self.tables, self._new = later.tables, later._new
+            self.num_deleted += later.num_deleted
             return
         for table, rows in later.tables.items():
             mine = self.tables.setdefault(table, {})
@@ -134,7 +159,12 @@ class WriteSet:
                     self.delete(table, key)
                 else:
                     mine[key] = row
-        self._new |= later._new
+        for table, keys in later._new.items():
+            new = self._new.get(table)
+            if new is None:
+                self._new[table] = keys
+            else:
+                new |= keys
 
 
 class Journal(Protocol):

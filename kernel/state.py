@@ -98,14 +98,16 @@ class KernelState:
     is_shutting_down: bool = False
     counter: int = 0
     reserved: int = 0
+    node_bits: int = 0  # of every id
 
     def new_id(self) -> int:
         """Return an id that was never used and never will be."""
         self.counter += 1
         if self.counter > self.reserved:
             self.reserved = self.counter + ID_BLOCK
+            self.node_bits = make_id(self.config.node, self.reserved) ^ self.reserved
             self.output.changes.put("meta", "counter", (self.reserved,))
-        return make_id(self.config.node, self.counter)
+        return self.node_bits | self.counter
 
     def new_mailbox(self, messages: int | None, size: int | None) -> Mailbox:
         """Return a mailbox with the given limits, or the kernel's."""

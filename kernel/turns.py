@@ -34,6 +34,8 @@ from kernel.mailbox import Message
 from kernel.supervisor import backoff_ns
 from kernel.timers import Due
 
+_NOT_COMMITTED = int(Flag.FAILED | Flag.CANCELLED)
+
 
 class Turns:
     """See the module head."""
@@ -70,7 +72,7 @@ class Turns:
             self._close(record, turn)
             if not commit.flags & Flag.CANCELLED:
                 self._refuse(record, commit, None)
-        elif commit.flags & (Flag.FAILED | Flag.CANCELLED):
+        elif commit.flags & _NOT_COMMITTED:
             self._fail(record, turn, _error_of(commit))
             if self._has_overtaken(record, turn.message):
                 self._refuse_after(record, commit)
@@ -88,19 +90,22 @@ class Turns:
                 self._fail(record, turn, error)
                 self._refuse(record, commit, error)
                 return
-        if self.state.calls.has_unclaimed(turn.message.id):
-            self.state.counters.add("turns_diverged")
-        reply = self.effects.apply(record, turn, effects)
-        call = self.state.calls.get(turn.message.id)
+        state, message = self.state, turn.message
+        if state.calls.has_unclaimed(message.id):
+            state.counters.add("turns_diverged")
+        reply = self.effects.apply(record, turn, effects) if effects else None
+        call = state.calls.get(message.id)
         if call is not None:
             self.delivery.finish_call(call, reply or Envelope(Kind.REPLY, payload=NOTHING))
-        for child in self.state.spawned.pop(turn.message.id, ()):
-            self._adopt_child(child)
-        self.state.llm.kept += self.state.llm.made.pop(turn.message.id, ())
+        if state.spawned:
+            for child in state.spawned.pop(message.id, ()):
+                self._adopt_child(child)
+        if state.llm.made:
+            state.llm.kept += state.llm.made.pop(message.id, ())
         record.handled += 1
-        self.state.counters.add("turns_committed")
+        state.counters.add("turns_committed")
         self._close(record, turn)
-        self.end_turn(turn.message)
+        self.end_turn(message)
 
     def _adopt_child(self, child: int) -> None:
         """The spawning turn has committed: the child no longer depends on it."""
@@ -123,13 +128,15 @@ class Turns:
         if turn.reservations:
             self.delivery.withdraw_waits([turn])
         record.open.pop(turn.message.id, None)
-        record.solo.discard(turn.message.id)
+        if record.solo:
+            record.solo.discard(turn.message.id)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
 
     def end_turn(self, message: Message) -> None:
         """Forget a message and the calls its turn has made; what is still under way stops."""
-        self.delivery.drop_calls(message)
+        if self.state.calls.num_of_turn(message.id):
+            self.delivery.drop_calls(message)
         self.delivery.end_message(message)
 
     # --- refusals -----------------------------------------------------------------------
@@ -172,8 +179,8 @@ class Turns:
         body = encode_plain({"code": reason.code, "fields": reason.fields})
         self.state.post(record, Envelope(Kind.REFUSED, 0, record.id, body, turn=commit.turn))
 
-    def on_resume(self, record: ActorRecord) -> None:
-        """The agent has dropped its turns and the room they took: all comes again.
+    def on_resume(self, record: ActorRecord, envelope: Envelope) -> None:
+        """Take RESUME. The agent has dropped its turns and the room they took: all comes again.
 
         The turns do not count as attempts.
         """

@@ -303,6 +303,23 @@ def test_a_tell_that_waits_for_room_is_accepted_by_the_next_kernel(kernel: TestK
     waiting.result()
 
 
+def test_tells_sent_together_to_a_small_mailbox_wait_for_room_and_are_all_accepted(
+    kernel: TestKernel,
+) -> None:
+    counter = kernel.spawn(Counter, mailbox_messages=2)
+    kernel.tell(counter.tell.slow(60.0))
+    together = kernel.client.tell_all([counter.tell.add() for _ in range(40)])
+
+    waiting = kernel.loop.create_task(together)
+    kernel.advance(5)
+    assert not waiting.done()
+    kernel.advance(60)
+
+    assert waiting.done()
+    waiting.result()
+    assert kernel.ask(counter.get())[0] == 40
+
+
 def test_def_handlers_run_in_threads_and_may_ask(kernel: TestKernel) -> None:
     one, other = kernel.spawn(Counter), kernel.spawn(Counter)
 

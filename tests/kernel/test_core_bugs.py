@@ -16,6 +16,7 @@ from ipc.ids import new_session_id
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.output import Output, WatchProcess
+from kernel.room import PREFETCHED_CREDIT
 from tests.kernel.world import SECOND, ScriptedAgent, ScriptedClient, World, body
 
 
@@ -712,10 +713,15 @@ def test_a_commit_of_a_dropped_attempt_is_not_taken_for_the_next_one() -> None:
 
 
 def outputs_of(world: World) -> list[Any]:
-    """Return the list into which all outputs of the core will go."""
+    """Return the list that will say of each output of the core whether it may leave early."""
     seen: list[Any] = []
     emit = world.emit
-    world.emit = lambda output: (seen.append(output.is_deferrable), emit(output))  # type: ignore
+
+    def look(output: Any) -> None:
+        seen.append(bool(output.early) and not output.changes.opens_ids)
+        emit(output)
+
+    world.emit = look  # type: ignore[method-assign]
     return seen
 
 
@@ -799,3 +805,49 @@ def test_room_forgone_by_one_turn_leaves_the_wait_of_another_alone() -> None:
     worker.send(Envelope(Kind.CANCEL, worker.id, correlation=numbers[1]))
 
     assert [record.open[turn].reservations for turn in turns] == [[full.id], []]
+
+
+def test_a_lender_with_plenty_of_room_lends_ahead_and_a_nearly_full_one_does_not() -> None:
+    world = World()
+    teller, plenty = world.spawn("teller"), world.spawn("plenty")
+    little = world.spawn("little", mailbox_messages=4)
+    world.introduce(teller, plenty, little)
+    world.client.ask(teller.id, "go")
+    turn = teller.turn_of("go")
+
+    lent = {}
+    for lender in (plenty, little):
+        reserve(teller, turn, lender.id)
+        lent[lender.id] = decode_plain(teller.last(Kind.CREDIT).payload)[0]
+
+    assert lent == {plenty.id: 1 + PREFETCHED_CREDIT, little.id: 1}
+
+
+def test_room_is_lent_without_waiting_for_the_journal() -> None:
+    world = World()
+    teller, reader = world.spawn("teller"), world.spawn("reader")
+    world.introduce(teller, reader)
+    world.client.ask(teller.id, "go")
+    seen = outputs_of(world)
+
+    reserve(teller, teller.turn_of("go"), reader.id)
+
+    assert seen == [True]
+
+
+def test_tells_held_or_let_in_by_one_loop_turn_are_told_of_together() -> None:
+    world = World(turn_quantum=1)
+    worker, client = world.spawn("worker", mailbox_messages=1), world.client
+    tells = [
+        Envelope(Kind.TELL, client.id, worker.id, body("m"), correlation=client.next_correlation())
+        for _ in range(4)
+    ]
+
+    client.send(*tells)
+    client.system("kill", actor=worker.id)
+
+    told = [e for e in client.got if e.kind in (Kind.HELD, Kind.ACCEPTED)]
+    assert [(e.kind, e.correlation, e.message) for e in told] == [
+        (Kind.HELD, tells[1].correlation, 2),
+        (Kind.ACCEPTED, tells[1].correlation, 2),
+    ]

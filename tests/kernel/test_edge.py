@@ -146,7 +146,7 @@ def test_large_attachments_pass_through_without_a_copy(stage: Stage) -> None:
 
 
 def test_a_drain_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel.edge.DRAIN_MESSAGES", 3)
+    monkeypatch.setattr("kernel.edge.DRAIN_ENVELOPES", 3)
     peer = stage.peer()
     for number in range(10):
         peer.send(envelope(number))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ipc.errors import JournalWriteError
-from kernel.group_commit import HOLD_NS, MAX_SETS, GroupCommit
+from kernel.group_commit import ACK_HOLD_NS, HOLD_NS, MAX_SETS, GroupCommit
 from kernel.memory_journal import MemoryJournal
 from kernel.output import Output, Shutdown
 from kernel.records import WriteSet
@@ -29,13 +29,23 @@ class Stage:
         self.history.append("commit")
 
     def emit(self, output: Output) -> None:
-        self.history.append(output.frames[0][0])
+        self.history += [route for route, _ in output.frames]
 
-    def add(self, name: bytes, now_ns: int = 0, *, grant: bool = False, busy: bool = False) -> None:
-        output = Output(is_deferrable=grant)
-        output.changes.put("mark", int.from_bytes(name, "big"), (1, 1))
-        output.frames.append((name, []))
-        self.group.add(output, now_ns, is_busy=busy)
+    def add(
+        self,
+        name: bytes,
+        now_ns: int = 0,
+        *,
+        grant: bytes = b"",
+        busy: bool = False,
+        patient: bool = False,
+    ) -> None:
+        """Add an output with a frame for a route, if it has a name, and a grant for another."""
+        output = Output(is_patient=patient)
+        output.changes.put("mark", int.from_bytes(name or grant, "big"), (1, 1))
+        output.frames += [(route, []) for route in (name, grant) if route]
+        output.early.update([grant] if grant else [])
+        self.group.add(output, now_ns, is_busy=lambda: busy)
 
 
 def test_a_lone_output_is_committed_before_it_leaves() -> None:
@@ -49,7 +59,7 @@ def test_a_lone_output_is_committed_before_it_leaves() -> None:
 def test_grants_leave_first_and_share_the_next_commit() -> None:
     stage = Stage()
 
-    stage.add(b"a", grant=True)
+    stage.add(b"", grant=b"a")
     assert stage.history == [b"a"]
     stage.add(b"b")
 
@@ -57,12 +67,59 @@ def test_grants_leave_first_and_share_the_next_commit() -> None:
     assert len(stage.journal.load()["mark"]) == 2
 
 
-def test_grants_never_overtake_what_is_held() -> None:
+def test_grants_leave_while_what_came_with_them_is_held() -> None:
+    stage = Stage()
+
+    stage.add(b"a", grant=b"b", busy=True)
+    stage.add(b"c", grant=b"d", busy=True)
+    assert stage.history == [b"b", b"d"]
+    stage.add(b"e")
+
+    assert stage.history == [b"b", b"d", "commit", b"a", b"c", b"e"]
+
+
+def test_grants_never_overtake_what_is_held_for_the_same_route() -> None:
     stage = Stage()
 
     stage.add(b"a", busy=True)
-    stage.add(b"b", grant=True, busy=True)
+    stage.add(b"b", grant=b"a", busy=True)
     stage.add(b"c")
+
+    assert stage.history == ["commit", b"a", b"b", b"a", b"c"]
+
+
+def test_grants_with_ids_of_a_new_block_wait_until_it_is_committed() -> None:
+    stage = Stage()
+    opening = Output(frames=[(b"a", [])], early={b"a"})
+    opening.changes.put("meta", "counter", (1,))
+
+    stage.group.add(opening, 0, is_busy=lambda: True)
+    stage.add(b"", grant=b"b", busy=True)
+    assert stage.history == []
+    stage.add(b"c")
+
+    assert stage.history == ["commit", b"a", b"b", b"c"]
+
+
+def test_acknowledgements_are_held_longer_than_answers_but_only_while_input_waits() -> None:
+    stage = Stage()
+
+    stage.add(b"a", 0, busy=True, patient=True)
+    stage.add(b"b", HOLD_NS, busy=True, patient=True)
+    assert stage.history == []
+    stage.add(b"c", ACK_HOLD_NS, busy=True, patient=True)
+    assert stage.history == ["commit", b"a", b"b", b"c"]
+    stage.add(b"d", ACK_HOLD_NS, patient=True)
+
+    assert stage.history[4:] == ["commit", b"d"]
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgements_before_it() -> None:
+    stage = Stage()
+
+    stage.add(b"a", 0, busy=True, patient=True)
+    stage.add(b"b", HOLD_NS, busy=True)
+    stage.add(b"c", 2 * HOLD_NS, busy=True, patient=True)
 
     assert stage.history == ["commit", b"a", b"b", b"c"]
 
@@ -84,7 +141,7 @@ def test_commands_are_not_held() -> None:
     output = Output(commands=[Shutdown()], frames=[(b"a", [])])
     output.changes.put("mark", 1, (1, 1))
 
-    stage.group.add(output, 0, is_busy=True)
+    stage.group.add(output, 0, is_busy=lambda: True)
 
     assert stage.history == ["commit", b"a"]
 
@@ -102,13 +159,12 @@ def test_a_failed_commit_lets_nothing_out() -> None:
 
 def test_what_is_put_and_deleted_between_two_commits_leaves_no_row() -> None:
     stage = Stage()
-    put, delete = Output(is_deferrable=True), Output(frames=[(b"x", [])])
+    put, delete = Output(frames=[(b"p", [])], early={b"p"}), Output(frames=[(b"x", [])])
     put.changes.put_new("retry", 5, (1, 1))
-    put.frames.append((b"p", []))
     delete.changes.delete("retry", 5)
 
-    stage.group.add(put, 0, is_busy=False)
-    stage.group.add(delete, 0, is_busy=False)
+    stage.group.add(put, 0, is_busy=lambda: False)
+    stage.group.add(delete, 0, is_busy=lambda: False)
 
     assert stage.journal.load()["retry"] == {}
     assert stage.history == [b"p", b"x"]

@@ -147,12 +147,15 @@ class VirtualClient(VirtualPeer):
         """See VirtualPeer."""
         correlation = envelope.correlation
         match envelope.kind:
-            case Kind.HELD if correlation in self.tells:
-                self.held[correlation] = self.tells.pop(correlation)
+            case Kind.HELD:
+                for number in range(correlation, correlation + envelope.message + 1):
+                    if number in self.tells:
+                        self.held[number] = self.tells.pop(number)
             case Kind.ACCEPTED:
-                uid = self.held.pop(correlation, None) or self.tells.pop(correlation, None)
-                if uid is not None:
-                    self.accepted.append((correlation, uid))
+                for number in range(correlation, correlation + envelope.message + 1):
+                    uid = self.held.pop(number, None) or self.tells.pop(number, None)
+                    if uid is not None:
+                        self.accepted.append((number, uid))
             case Kind.REFUSED:
                 self._on_refused(envelope)
             case Kind.ITEM if correlation in self.calls:

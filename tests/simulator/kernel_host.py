@@ -193,7 +193,7 @@ class KernelHost:
         is_busy = bool(self._inbox) or self.world.chance(0.2)
         if is_busy:
             self._turn_soon(self.world.rng.choice([0, 20_000]))
-        self._group.add(output, self.world.now_ns, is_busy=is_busy)
+        self._group.add(output, self.world.now_ns, is_busy=lambda: is_busy)
         if self._group.due_ns is not None:
             self.world.at(self._group.due_ns, self._turn_soon, 0)
 
