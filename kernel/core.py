@@ -459,7 +459,7 @@ class Core:
 
     def statistics(self) -> dict[str, int]:
         """Return the counters."""
-        return self.state.counters.statistics()
+        return self.state.statistics()
 
 
 def _safe_mark(peer: Peer, taken: int) -> int:

@@ -257,7 +257,7 @@ class Delivery:
             parked = sum(turn.is_parked for turn in turns.values())
             held = max(0, min(record.concurrency, len(turns)) - parked)
         if held != record.slots:
-            self.state.slots.used += held - record.slots
+            self.state.slots.change(held - record.slots, self.state.now_ns)
             record.slots = held
             if record.solo:
                 self.state.dirty[record.id] = None  # while one waits, the next may run

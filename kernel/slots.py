@@ -14,14 +14,26 @@ from collections import deque
 class SlotLine:
     """Counts running turns against a limit; lines up those who want to run."""
 
-    __slots__ = ("_grants", "_grants_set", "_resumes", "limit", "used")
+    __slots__ = ("_busy_ns", "_grants", "_grants_set", "_resumes", "_since_ns", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self._busy_ns = 0
+        self._since_ns = 0
         self._grants: deque[int] = deque()
         self._grants_set: set[int] = set()
         self._resumes: deque[int] = deque()
+
+    def change(self, change: int, now_ns: int) -> None:
+        """Take so many slots more, or give them back."""
+        self._busy_ns += self.used * (now_ns - self._since_ns)
+        self._since_ns = now_ns
+        self.used += change
+
+    def busy_ns(self, now_ns: int) -> int:
+        """Return the time slots were in use, summed over slots."""
+        return self._busy_ns + self.used * (now_ns - self._since_ns)
 
     @property
     def is_free(self) -> bool:

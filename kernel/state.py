@@ -170,6 +170,11 @@ class KernelState:
         """Return the monotonic time of a wall-clock one."""
         return self.now_ns + (wall_ns - self.wall_ns)
 
+    def statistics(self) -> dict[str, int]:
+        """Return the counters, and how long turns have held slots since the kernel started."""
+        busy_us = self.slots.busy_ns(self.now_ns) // 1000
+        return {**self.counters.statistics(), "turn_slot_us": busy_us}
+
     def mark_dirty(self, actor: int) -> None:
         """Look at the actor's mailbox at the end of this loop turn."""
         self.dirty[actor] = None

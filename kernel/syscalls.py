@@ -277,7 +277,7 @@ class Syscalls:
 
     def statistics(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> Any:
         """Return the counters."""
-        return self.state.counters.statistics()
+        return self.state.statistics()
 
     # --- dead letters -------------------------------------------------------------------
 

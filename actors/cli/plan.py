@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from actors.cli.connection import Where
 from actors.cli.guard import guarded
+from actors.cli.live_load import measured_load
 from actors.cli.options import HomeOption, JsonOption, NameOption
 from actors.cli.render import Column, print_json, print_record, print_table
 from actors.planning.capacity import Goal, plan_servers
@@ -28,11 +30,18 @@ def _goal_option(text: str) -> Any:
 @guarded
 def plan(
     arrival: Annotated[
-        str, typer.Option(metavar="RATE", help="Requests that come: 1000/s, 90/min.")
-    ],
+        str | None, typer.Option(metavar="RATE", help="Requests that come: 1000/s, 90/min.")
+    ] = None,
     service: Annotated[
-        str, typer.Option(metavar="RATE", help="What one server does: 500/s, or 2ms a request.")
-    ],
+        str | None,
+        typer.Option(metavar="RATE", help="What one server does: 500/s, or 2ms a request."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Take both from the running kernel's turns.")
+    ] = False,
+    window: Annotated[
+        float, typer.Option(metavar="S", min=0.1, help="With --live: measure so long.")
+    ] = 5.0,
     mean: Annotated[
         str | None, typer.Option(metavar="TIME", help="Goal: the mean time in the system.")
     ] = None,
@@ -62,11 +71,12 @@ def plan(
 
     Requests come at random (Poisson), servers take an exponential time and share one line; see
     --room and --variation for two other queues. A load they cannot keep up with is an error that
-    says how fast the queue grows.
+    says how fast the queue grows. With --live the requests are agents' turns, the servers turn
+    slots, and a turn's service is the time it holds one.
 
     Example: llmos plan --arrival 1000/s --service 500/s --p99 20ms
     """
-    load = Load(parse_rate("--arrival", arrival), parse_rate("--service", service))
+    load = measured_load(Where(home, name), window) if live else _typed_load(arrival, service)
     limits = {None: mean, 0.5: p50, 0.9: p90, 0.99: p99, 0.999: p999}
     goals = [
         Goal(parse_duration(f"--{Goal(1.0, share).name}", text), share)
@@ -85,6 +95,12 @@ def plan(
         _show_one("M/M/c", m_m_c(load, servers), as_json=as_json, goals=goals)
     else:
         _show_search(load, goals, as_json=as_json)
+
+
+def _typed_load(arrival: str | None, service: str | None) -> Load:
+    if arrival is None or service is None:
+        raise typer.BadParameter("--arrival and --service are needed, or --live")
+    return Load(parse_rate("--arrival", arrival), parse_rate("--service", service))
 
 
 def _refuse(option: str, **others: Any) -> None:

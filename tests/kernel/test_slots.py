@@ -44,3 +44,12 @@ def test_answers_have_a_line_of_their_own() -> None:
     assert [slots.take_answer(), slots.take_answer(), slots.take_answer()] == [10, 11, None]
     assert slots.take_actor() == 1
     assert slots.is_free
+
+
+def test_it_adds_up_how_long_slots_were_in_use() -> None:
+    slots = SlotLine(3)
+    slots.change(2, now_ns=100)
+    slots.change(-1, now_ns=110)
+
+    assert slots.used == 1
+    assert slots.busy_ns(now_ns=115) == 2 * 10 + 5

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from actors.cli.exits import Exit
+from actors.cli.live_load import Look, load_between
 from tests.actors.cli.fake import Terminal
 
 ISSUE = ("plan", "--arrival", "1000/s", "--service", "500/s")
@@ -64,3 +65,36 @@ def test_other_queues_have_options(llmos: Terminal) -> None:
 )
 def test_what_makes_no_sense_is_a_usage_error(llmos: Terminal, words: tuple[str, ...]) -> None:
     assert llmos(*words).exit_code == Exit.USAGE
+
+
+def test_a_live_load_is_what_came_and_how_long_slots_were_held() -> None:
+    """100 turns ended in 2 s, 20 more came than ended, and slots were held for 0.5 s."""
+    first = Look(at_s=10.0, ended=1000, busy_us=7_000_000, waiting=5)
+
+    load = load_between(first, Look(at_s=12.0, ended=1100, busy_us=7_500_000, waiting=25))
+
+    assert (load.arrival, load.service) == (60, 200)
+
+
+def test_live_asks_the_kernel_twice(llmos: Terminal) -> None:
+    counts = iter([0, 500])
+    llmos.client.answers["statistics"] = lambda: {
+        "turns_committed": (ended := next(counts)),
+        "turn_slot_us": 2000 * ended,
+    }
+    llmos.client.answers["status"] = {"pending_messages": 0}
+
+    result = llmos("plan", "--live", "--window", "0.1", "--json")
+
+    assert json.loads(result.stdout)["service_per_s"] == pytest.approx(500)
+    assert [name for name, _ in llmos.client.calls] == ["statistics", "status"] * 2
+
+
+def test_an_idle_kernel_has_no_load_to_plan_for(llmos: Terminal) -> None:
+    llmos.client.answers["statistics"] = {"turn_slot_us": 0}
+    llmos.client.answers["status"] = {"pending_messages": 0}
+
+    result = llmos("plan", "--live", "--window", "0.1")
+
+    assert result.exit_code == Exit.USAGE
+    assert "some work" in result.stderr

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.planning.capacity import MAX_SERVERS, Goal, plan_servers
@@ -21,6 +21,7 @@ from ipc.errors import BadLoadError, UnreachableGoalError
 SHARES = st.floats(0.001, 0.99999)
 
 
+@settings(deadline=None)
 @given(st.floats(0.01, 0.999), SHARES)
 def test_of_one_server_the_time_is_exponential(load: float, share: float) -> None:
     """Kleinrock I, section 3.2: rate service - arrival."""
@@ -46,6 +47,7 @@ def test_the_tail_is_the_sum_of_waiting_and_service(offered: float, servers: int
     )
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 50), st.integers(1, 60), SHARES)
 def test_a_percentile_leaves_exactly_its_share_above(
     offered: float, servers: int, share: float
@@ -69,6 +71,7 @@ def test_the_mean_is_the_area_below_the_tail() -> None:
     assert area == pytest.approx(steady.time_in_system_s, rel=1e-4)
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 300), st.floats(1.05, 8), st.sampled_from([None, 0.5, 0.9, 0.99, 0.999]))
 def test_one_server_less_would_miss(offered: float, slack: float, share: float | None) -> None:
     load = Load(offered, 1)

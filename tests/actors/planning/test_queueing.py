@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import factorial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.planning.queueing import (
@@ -93,6 +93,7 @@ def test_the_issues_own_example() -> None:
         m_m_c(load, 2)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 400), st.integers(0, 40))
 def test_every_share_is_that_of_exact_arithmetic(servers: int, tenths: int, extra: int) -> None:
     offered, room = Fraction(tenths, 10), servers + extra
@@ -123,6 +124,7 @@ def check_little(steady: Steady) -> None:
     assert busy == pytest.approx(steady.utilisation * steady.servers, rel=1e-6, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(RATES, RATES, st.integers(1, 200), st.integers(0, 300), st.floats(0, 9))
 def test_littles_law_holds_everywhere(
     arrival: float, service: float, servers: int, extra: int, variation: float

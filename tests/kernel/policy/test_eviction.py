@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.block_replay import (
@@ -38,6 +38,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(steps=STEPS)
 def test_it_gives_up_what_is_cached_and_not_in_use(
     name: str, steps: list[tuple[int, int, int, int]]
@@ -76,6 +77,7 @@ def test_an_unknown_policy_is_refused_and_the_known_ones_are_named() -> None:
     assert caught.value.known == ", ".join(NAMES)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(1, 8))
 def test_lru_gives_up_the_longest_unused(blocks: list[int], capacity: int) -> None:
     policy, expected = LRU(), list[int]()
@@ -202,6 +204,7 @@ def test_the_guard_holds_a_bad_policy_to_lru() -> None:
     assert replay_blocks(requests, Guarded(Perverse(), 800), 800).whole > 0.97 * lru
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 5))
 def test_no_policy_beats_the_optimum_on_single_blocks(blocks: list[int], capacity: int) -> None:
     """Belady's choice is optimal where chains are one block long."""

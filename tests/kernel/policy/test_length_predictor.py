@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.policy import length_predictor as module
@@ -152,6 +152,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(taught([(call(f"p{n}"), 5) for n in range(5000)]).snapshot()["all"]) == 512
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), LENGTHS), max_size=80), st.integers(0, 300))
 def test_neighbours_are_those_a_sorted_list_gives(
     entries: list[tuple[int, int]], prompt: int
@@ -175,6 +176,7 @@ def test_neighbours_are_those_a_sorted_list_gives(
     assert others == [e[2] for e in kept[first : first + 8] if e[0] != prompt]
 
 
+@settings(deadline=None)
 @given(st.lists(LENGTHS, min_size=1, max_size=40), st.integers(0, 4000), st.floats(0.01, 0.99))
 def test_what_remains_is_the_mean_of_what_is_longer(
     lengths: list[int], generated: int, level: float

@@ -50,7 +50,7 @@ def works(draw: st.DrawFn) -> list[tuple[Job, int]]:
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(work=works())
 def test_all_work_is_done_once_in_one_order(name: str, work: list[tuple[Job, int]]) -> None:
     """The server checks besides that every change of a key was announced."""
@@ -105,6 +105,7 @@ def test_impossible_settings_and_jobs_are_refused(attempt: object) -> None:
         attempt()  # type: ignore[operator]
 
 
+@settings(deadline=None)
 @given(works())
 def test_first_come_is_first_served(work: list[tuple[Job, int]]) -> None:
     arrivals = {job.id: job.arrival_ns for job, _ in work}
@@ -114,6 +115,7 @@ def test_first_come_is_first_served(work: list[tuple[Job, int]]) -> None:
     assert order == sorted(order)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=12, unique=True))
 @pytest.mark.parametrize("policy", [ShortestJob, ShortestRemaining])
 def test_the_shortest_guess_goes_first(policy: type[Policy], lengths: list[int]) -> None:
@@ -145,6 +147,7 @@ def test_who_outlives_the_guess_is_taken_for_longer_each_time() -> None:
     assert keys == [10, 10, 20, 10, 40]
 
 
+@settings(deadline=None)
 @given(works(), st.integers(1, 30))
 def test_priority_is_overtaken_only_within_its_bound(
     work: list[tuple[Job, int]], step_s: int
@@ -166,6 +169,7 @@ def test_priority_without_waiting_is_strict() -> None:
     assert Server(StrictPriority(), work).run().order() == list(range(7, -1, -1))
 
 
+@settings(deadline=None)
 @given(works(), st.integers(1, 50))
 def test_round_robin_gives_nobody_two_quanta_while_another_waits(
     work: list[tuple[Job, int]], quantum: int
@@ -206,6 +210,7 @@ def test_feedback_serves_a_long_job_in_each_boost_period() -> None:
     assert max(second - first for first, second in itertools.pairwise(served)) <= 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.5, 1.0, 2.0, 5.0]), min_size=2, max_size=5), st.integers(1, 100))
 def test_counters_of_busy_owners_differ_by_a_slice_each(weights: list[float], quantum: int) -> None:
     work = [
@@ -282,6 +287,7 @@ def test_equal_backlogged_owners_get_equal_shares() -> None:
     assert jain >= 0.98
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 120)), min_size=1, max_size=5))
 def test_earliest_deadline_meets_what_any_order_meets(jobs: list[tuple[int, int]]) -> None:
     work = [(Job(n, deadline_ns=due * TOKEN_NS), size) for n, (size, due) in enumerate(jobs)]
