@@ -49,6 +49,7 @@ from ext.kv_requests cimport (
     take_request_slot, truncate_tokens,
 )
 from ext.kv_reset cimport close_owner, core_free, core_setup, reset_tier
+from ext.kv_take cimport put_first
 
 from ext.kv_errors import (
     CountError, IntegrityError, OutOfBlocksError, OwnerBusyError, QuotaContradictionError,
@@ -581,6 +582,24 @@ cdef class KVCache:
     def expire_pins(self, int64_t now_ns):
         """Release the pins whose time has come; returns how many."""
         return expire(&self.core, now_ns)
+
+    def evict_first(self, const int32_t[::1] blocks not None, *, tier=Tier.DEVICE):
+        """Let cached blocks be evicted before all others, in this order; returns how many.
+
+        blocks: numbers within the tier; those that are not cached (held or free) are passed over.
+        The door of eviction policies: decided off the path, written in one batch. A block used
+        again leaves the place it was given here; without this call the order is LRU.
+        Cost: O(blocks given).
+        """
+        cdef int where = Tier(tier)
+        cdef int64_t size = self.core.pools[where].size
+        cdef int64_t count = blocks.shape[0]
+        cdef int64_t i
+        for i in range(count):
+            if not 0 <= blocks[i] < size:
+                raise CountError("block", blocks[i], size - 1, 0, i)
+        # SAFETY: each number is one of the tier's; an empty array is not indexed.
+        return put_first(&self.core, where, &blocks[0], count) if count else 0
 
     def reset(self, tier):
         """Void a tier: its blocks, prefixes and pins. Requests stay, to be computed again."""

@@ -96,6 +96,23 @@ cdef inline void pool_cache(Pool* pool, Block* blocks, int32_t block) noexcept n
     pool.num_cached += 1
 
 
+cdef inline bint pool_is_cached(const Block* blocks, int32_t block) noexcept nogil:
+    """Whether it is published and nobody holds it."""
+    return blocks[block].num_holders == 0 and blocks[block].node != NONE
+
+
+cdef inline void pool_put_first(Pool* pool, Block* blocks, int32_t block) noexcept nogil:
+    """Move a cached block to the front of the eviction list."""
+    cdef int32_t first
+    blocks[blocks[block].prev].next = blocks[block].next
+    blocks[blocks[block].next].prev = blocks[block].prev
+    first = blocks[pool.head].next
+    blocks[block].prev = pool.head
+    blocks[block].next = first
+    blocks[first].prev = block
+    blocks[pool.head].next = block
+
+
 cdef inline void pool_uncache(Pool* pool, Block* blocks, int32_t block) noexcept nogil:
     """Unlink from the eviction list. The block keeps its links for `pool_recache`."""
     cdef int32_t prev = blocks[block].prev

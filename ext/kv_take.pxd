@@ -1,4 +1,5 @@
-"""Take blocks from a pool: free ones first, then the cached ones nobody used for longest. `nogil`.
+"""Take blocks from a pool: free ones first, then cached ones: those a policy put first, then those
+nobody used for longest. `nogil`.
 
 An eviction reads places that depend on each other: the block, its node, the node's chain in the
 prefix table. The oldest blocks are known before they are taken, so a batch walks the eviction list
@@ -11,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t
 from ext.kv_core cimport Core, unpublish
 from ext.kv_hash cimport kv_prefetch
 from ext.kv_owners cimport hold_fresh
-from ext.kv_pool cimport Pool, pool_pop_free
+from ext.kv_pool cimport Pool, pool_is_cached, pool_pop_free, pool_put_first
 from ext.kv_prefix cimport prefix_expect_release
 
 cdef enum:
@@ -75,6 +76,24 @@ cdef inline void evict_blocks(
     core.blocks[number].prev = pool.head
     pool.num_cached -= count
     core.counters.evictions[tier] += count
+
+
+cdef inline int64_t put_first(
+    Core* core, int32_t tier, const int32_t* numbers, int64_t count
+) noexcept nogil:
+    """Let these blocks be evicted before all others, in this order; returns how many are cached.
+
+    numbers: within the tier, below its size (SAFETY: the caller has checked). Blocks that are not
+    cached are passed over.
+    """
+    cdef Pool* pool = &core.pools[tier]
+    cdef int64_t moved = 0
+    cdef int64_t i
+    for i in range(count - 1, -1, -1):
+        if pool_is_cached(core.blocks, pool.base + numbers[i]):
+            pool_put_first(pool, core.blocks, pool.base + numbers[i])
+            moved += 1
+    return moved
 
 
 cdef inline void take_blocks(

@@ -125,6 +125,28 @@ def test_eviction_takes_the_oldest_request_first_and_its_tail_before_its_head() 
     assert cache.statistics().device.evictions == 2
 
 
+def test_a_policy_may_name_the_blocks_that_go_first() -> None:
+    """Two finished requests and a running one; the younger one's blocks are put first."""
+    cache = new_cache()
+    owner = cache.add_owner()
+    running = computed(cache, owner, prompt(4, 9))
+    older, younger = (computed(cache, owner, prompt(8, start)) for start in (0, 5))
+    named = cache.block_table(younger).tolist()
+    held = cache.block_table(running).tolist()
+    num_free = cache.statistics().device.free
+    cache.free(older)
+    cache.free(younger)
+
+    assert cache.evict_first(ids(named[1], held[0], named[0])) == 2
+    assert cache.evict_first(ids()) == 0
+    cache.check_integrity()
+    taker = cache.open(owner, prompt((num_free + 2) * 4, 3))
+    cache.plan(taker, (num_free + 2) * 4)
+
+    assert cache.block_table(taker).tolist()[num_free:] == [named[1], named[0]]
+    assert cache.lookup(cache.open(owner, prompt(9, 0))) == (8, 0)
+
+
 def test_a_batch_does_not_evict_the_prefix_it_is_about_to_use() -> None:
     cache = new_cache(num_device_blocks=6)
     owner = cache.add_owner()

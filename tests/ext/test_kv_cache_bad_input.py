@@ -159,6 +159,11 @@ REFUSED_CALLS: dict[str, tuple[type[Exception], Callable[[Scene], Any]]] = {
     "negative floor": (errors.CountError, lambda s: s.cache.set_limits(s.owner, floor=-1)),
     "remove a busy owner": (errors.OwnerBusyError, lambda s: s.cache.remove_owner(s.owner)),
     "unknown tier": (ValueError, lambda s: s.cache.reset(2)),
+    "put no block first": (errors.CountError, lambda s: s.cache.evict_first(ids(0, -1))),
+    "put a block of nowhere first": (
+        errors.CountError,
+        lambda s: s.cache.evict_first(ids(1 << 20)),
+    ),
     "arrays that do not pair": (
         errors.CountError,
         lambda s: s.cache.plan_many(handles(s.running), ids(1, 1)),

@@ -310,6 +310,14 @@ class KVCacheMachine(RuleBasedStateMachine):
     def forget_pins(self) -> None:
         self.pins = {model: real for model, real in self.pins.items() if model in self.model.pins}
 
+    @rule(blocks=st.lists(st.integers(-1, DEVICE_BLOCKS), max_size=6), tier=st.integers(0, 1))
+    def evict_first(self, blocks: list[int], tier: int) -> None:
+        moved = self.both(
+            lambda: self.real.evict_first(ids(blocks), tier=tier),
+            lambda: self.model.evict_first(blocks, tier),
+        )
+        assert moved is None or moved[0] == moved[1]
+
     @rule(tier=st.integers(0, 1), really=st.integers(0, 7))
     def reset(self, tier: int, really: int) -> None:
         if really == 0:
@@ -402,6 +410,15 @@ def weighted_steps(random: Random) -> dict[str, tuple[int, dict[str, Any]]]:
             1,
             {"pick": pick, "quota": 6 + pick % 9, "floor": random.randrange(4), "tier": tier},
         ),
+        "evict_first": (
+            4,
+            {
+                "blocks": random.choices(
+                    range(HOST_BLOCKS if tier else DEVICE_BLOCKS), k=random.randrange(5)
+                ),
+                "tier": tier,
+            },
+        ),
         "reset": (1, {"tier": tier, "really": random.randrange(4)}),
     }
 
@@ -419,6 +436,7 @@ def is_possible(machine: KVCacheMachine, name: str) -> bool:
         "complete",
         "expire_pins",
         "set_limits",
+        "evict_first",
         "reset",
     )
 

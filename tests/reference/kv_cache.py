@@ -486,6 +486,12 @@ class ReferenceKVCache:
     def expire_pins(self, now: int) -> int:
         return self.release_pins(lambda pin: pin.until <= now)
 
+    def evict_first(self, blocks: list[int], tier: int) -> int:
+        refuse_if(any(not 0 <= block < self.capacity[tier] for block in blocks), "CountError")
+        first = [block for block in dict.fromkeys(blocks) if block in self.cached[tier]]
+        self.cached[tier] = first + [b for b in self.cached[tier] if b not in first]
+        return sum(block in self.cached[tier] for block in blocks)
+
     def reset(self, tier: int) -> None:
         for request in self.requests.values():
             if tier in (DEVICE, request.tier):
