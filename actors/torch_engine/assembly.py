@@ -56,7 +56,12 @@ def build(settings: Settings, loaded: Loaded) -> Assembled:
     """Make all that serves a loaded model."""
     store = _store(settings, loaded)
     context = min(loaded.max_context, store.num_blocks * settings.block_size)
-    slots = Slots(settings.max_running, -(-context // settings.block_size), context)
+    slots = Slots(
+        settings.max_running,
+        block_size=settings.block_size,
+        max_context=context,
+        vocab_size=loaded.vocab_size,
+    )
     grammars = Grammars(loaded.tokenizer, loaded.vocab_size, loaded.stop_ids)
     runner = Runner(loaded, store, Sampler(settings.name, grammars), slots)
     self_check.check(settings, loaded, runner)

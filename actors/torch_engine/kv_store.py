@@ -6,13 +6,14 @@ first dimension of every tensor, so moving knows nothing of the layout behind it
     on a CPU    as ext/paged_attention.h wants it
     elsewhere   keys [block, token, kv head, head_dim], values [block, token, kv head, value_dim]
 
-Memory is zero at first; a CPU commits pages as they are written.
+Memory is zero at first; on a CPU, pages take memory once they are written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 import torch
@@ -102,8 +103,8 @@ class KvStore:
             if self.device.type not in CPU_LAYOUT:
                 key = (self.block_size, shape.num_kv_heads, shape.head_dim)
                 value = (self.block_size, shape.num_kv_heads, shape.value_dim)
-            keys[layer] = torch.zeros((blocks, *key), dtype=self.dtype, device=device)
-            values[layer] = torch.zeros((blocks, *value), dtype=self.dtype, device=device)
+            keys[layer] = _zeros((blocks, *key), self.dtype, device)
+            values[layer] = _zeros((blocks, *value), self.dtype, device)
         return keys, values
 
     def _move(
@@ -126,6 +127,14 @@ class KvStore:
 def block_bytes(shapes: dict[int, LayerShape], block_size: int, dtype: torch.dtype) -> int:
     """Return what one block takes, all layers."""
     return sum(shape.floats(block_size) for shape in shapes.values()) * int(dtype.itemsize)
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    # torch.zeros writes every page; numpy asks for pages that are zero once they are touched.
+    data = np.zeros(prod(size) * dtype.itemsize, np.uint8)
+    return torch.from_numpy(data).view(dtype).view(size)
 
 
 def _independent(pairs: Pairs) -> list[Pairs]:

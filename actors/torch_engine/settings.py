@@ -11,6 +11,8 @@ from ipc.llm import ModelSpec
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BLOCK_ALIGNMENT = 4  # tokens; ext/paged_attention.pyx works on vectors of at least so many
+EMBEDDED = "embedded:"  # the path of the model that comes with the package
+_EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded_model"
 _DEFAULTS: dict[str, Any] = {
     "name": "",
     "path": "",
@@ -59,6 +61,8 @@ def settings_of(spec: ModelSpec) -> Settings:
         BadModelError: a field is out of range.
     """
     given = {key: value for key, value in spec.items() if key in _DEFAULTS}
+    if given.get("path") == EMBEDDED:
+        given["path"] = str(_EMBEDDED_FOLDER)
     settings = Settings(**(_DEFAULTS | given))
     if settings.dtype not in DTYPES:
         raise settings.problem(f"dtype {settings.dtype!r} is none of {', '.join(DTYPES)}")

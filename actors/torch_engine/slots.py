@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from actors.torch_engine.options import Options, options_of
 from ipc.engine import NewRequest
+from ipc.errors import BadPromptError, LLMOSError, PromptTooLongError, SamplingError
 
 Ints = NDArray[np.int32]
 
@@ -45,8 +46,12 @@ class Request:
 class Slots:
     """See the module head. ``blocks[s]`` of ``tables[s]`` are in use."""
 
-    def __init__(self, max_running: int, max_blocks: int, max_context: int) -> None:
+    def __init__(
+        self, max_running: int, *, block_size: int, max_context: int, vocab_size: int
+    ) -> None:
         self.max_context = max_context
+        self.vocab_size = vocab_size
+        max_blocks = -(-max_context // block_size) + 1  # a plan may run one ahead of the end
         self.requests: list[Request | None] = [None] * max_running
         self.length = np.zeros(max_running, np.int64)
         self.limit = np.zeros(max_running, np.int64)
@@ -72,10 +77,29 @@ class Slots:
         self.drop(np.arange(len(self.requests), dtype=np.int32))
         self.overs.clear()
 
-    def add(self, new: NewRequest) -> Request:
-        """Put a request into its slot."""
-        ids = np.frombuffer(new["ids"], "<i4")
-        options = options_of(new["sampling"])
+    def add(self, new: NewRequest) -> LLMOSError | None:
+        """Put a request into its slot; return why it cannot be served. It is over then."""
+        slot, ids = new["slot"], np.frombuffer(new["ids"], "<i4")
+        blocks = np.frombuffer(new["blocks"], "<i4")
+        problem: LLMOSError | None = None
+        try:
+            options = options_of(new["sampling"])
+        except SamplingError as error:
+            problem, options = error, Options()
+        # The length stays what the kernel takes it for: rows are counted by it.
+        if not len(ids) or ids.min() < 0 or ids.max() >= self.vocab_size:
+            problem = BadPromptError(problem="it has tokens that the model does not know")
+            ids = np.zeros(max(1, len(ids)), np.int32)
+        if len(ids) > self.max_context or len(blocks) > self.tables.shape[1]:
+            what = "the model's context"
+            problem = PromptTooLongError(value=len(ids), what=what, limit=self.max_context)
+            blocks = blocks[:0]
+        self._put(new, ids, options)
+        self.blocks[slot] = len(blocks)
+        self.tables[slot, : len(blocks)] = blocks
+        return problem
+
+    def _put(self, new: NewRequest, ids: Ints, options: Options) -> None:
         limit = min(new["num_prompt"] + options.max_tokens, self.max_context)
         tokens = np.empty(max(limit, len(ids)) + 1, np.int32)
         tokens[: len(ids)] = ids
@@ -99,10 +123,6 @@ class Slots:
         self.needs_text[slot] = request.needs_text
         self.ignores_stops[slot] = options.ignore_stop_ids
         self.has_stop_ids[slot] = bool(options.stop_ids)
-        blocks = np.frombuffer(new["blocks"], "<i4")
-        self.blocks[slot] = len(blocks)
-        self.tables[slot, : len(blocks)] = blocks
-        return request
 
     def append_blocks(self, pairs: Ints) -> None:
         """pairs: (n, 2) of slot and block, in order."""

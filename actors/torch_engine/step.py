@@ -79,10 +79,12 @@ class Runner:
 
     def _run(self, plan: Plan) -> StepResult:
         began = time.perf_counter_ns()
-        self._change(plan)
+        unfit = self._change(plan)
         decoding = np.flatnonzero(self.slots.decodes)
         prefill = read_rows(plan.get("prefill", b""), 3)
         result = self._rows(plan.get("plan", 0), decoding, prefill)
+        for request, error in unfit:
+            self._fail(request, error, result)
         self._check_blocks(decoding, prefill, result)
         is_over = self.slots.is_over
         live = prefill[~is_over[prefill[:, 0]]]
@@ -94,7 +96,8 @@ class Runner:
 
     # --- the plan's changes ---------------------------------------------------------------
 
-    def _change(self, plan: Plan) -> None:
+    def _change(self, plan: Plan) -> list[tuple[Request, LLMOSError]]:
+        """Carry out what comes before the forward pass; return what cannot be served."""
         slots, store = self.slots, self.store
         if plan.get("reset"):
             slots.drop_all()
@@ -103,11 +106,15 @@ class Runner:
         store.copy_out(read_rows(plan.get("copy_out", b""), 2))
         store.copy_in(read_rows(plan.get("copy_in", b""), 2))
         store.copy(read_rows(plan.get("copy", b""), 2))
+        unfit = []
         for new in plan.get("add", ()):
-            slots.add(new)
+            error, request = slots.add(new), slots.requests[new["slot"]]
+            if error is not None and request is not None:
+                unfit.append((request, error))
         slots.append_blocks(read_rows(plan.get("blocks", b""), 2))
         slots.decodes[read_rows(plan.get("decode_off", b""), 1)[:, 0]] = False
         slots.decodes[read_rows(plan.get("decode_on", b""), 1)[:, 0]] = True
+        return unfit
 
     def _rows(self, plan: int, decoding: NDArray[np.int64], prefill: Ints) -> StepResult:
         ends = prefill[prefill_rows(self.slots, prefill), 0]

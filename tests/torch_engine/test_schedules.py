@@ -136,3 +136,18 @@ def test_weights_that_are_no_numbers_fail_the_one_request_that_meets_them() -> N
     assert bad.error["code"] == 310
     assert bad.error["fields"]["position"] == 3
     assert good.ended["reason"] == "length"
+
+
+def test_a_request_that_cannot_be_served_fails_alone() -> None:
+    scheduler = Scheduler(engine("llama"))
+    good = scheduler.submit(prompt(1), OUTPUT)
+    bad = [
+        scheduler.submit([5, 6], OUTPUT, temperature=-1.0),
+        scheduler.submit([5, VOCAB], OUTPUT),
+        scheduler.submit([5] * 300, OUTPUT),
+    ]
+
+    scheduler.run_all()
+
+    assert [job.error["code"] for job in bad] == [120, 118, 119]
+    assert good.completion == expected("llama", 1)
