@@ -8,30 +8,33 @@ Promises: batch ``k`` of seed ``s`` is always the same, so a run can go on where
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 
 import torch
 from tokenizers import Tokenizer
 
-from tools.embedded_model.corpus import draw
+from tools.embedded_model.corpus import LATE_SHARES, SHARES, draw
 from tools.embedded_model.tokenizer import PAD, text_of
 
 POOL_ROWS = 2048
 CHAIN_SHARE = 0.08
 MAX_CHAIN = 6
+FIRST_LATE_POOL = 52
 IGNORED = -100
 
 Row = tuple[list[int], list[int]]  # ids, labels
 
 
-def draw_row(tokenizer: Tokenizer, random: Random) -> Row:
+def draw_row(tokenizer: Tokenizer, random: Random, shares: Mapping[str, float]) -> Row:
     """Return one row: one exchange, or a chain of them."""
     count = random.randint(2, MAX_CHAIN) if random.random() < CHAIN_SHARE else 1
     ids: list[int] = []
     labels: list[int] = []
     for _ in range(count):
-        prompt, answer = (tokenizer.encode(text).ids for text in text_of(draw(random)))
+        prompt, answer = (
+            tokenizer.encode(text).ids for text in text_of(draw(random, shares=shares))
+        )
         ids += prompt + answer
         labels += [IGNORED] * len(prompt) + answer
     return ids, labels
@@ -42,7 +45,9 @@ def pool_batches(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return the batches of one pool of rows, each of about ``tokens`` tokens, shuffled."""
     random = Random(f"{seed} pool {pool}")
-    rows = sorted((draw_row(tokenizer, random) for _ in range(POOL_ROWS)), key=lambda r: len(r[0]))
+    shares = SHARES if pool < FIRST_LATE_POOL else LATE_SHARES
+    rows = [draw_row(tokenizer, random, shares) for _ in range(POOL_ROWS)]
+    rows.sort(key=lambda row: len(row[0]))
     batches: list[tuple[torch.Tensor, torch.Tensor]] = []
     current: list[Row] = []
     for row in rows:

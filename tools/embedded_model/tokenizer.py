@@ -68,7 +68,6 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         eos_token=END,
         bos_token=END,
         pad_token=PAD,
-        additional_special_tokens=list(ROLES),
         model_max_length=MAX_CONTEXT,
         clean_up_tokenization_spaces=False,
         padding_side="left",
@@ -78,6 +77,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text())
+    settings.pop("backend", None)
     # One file for all releases of transformers: they read the template here too, and the class
     # under this name.
     settings |= {"chat_template": _TEMPLATE, "tokenizer_class": "PreTrainedTokenizerFast"}

@@ -65,6 +65,7 @@ def export(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
         do_sample=False, eos_token_id=end, bos_token_id=end, pad_token_id=pad, max_new_tokens=200
     )
     model.half().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     save_tokenizer(tokenizer, folder)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 from tools.embedded_model.batches import IGNORED, stream_batches
 from tools.embedded_model.tokenizer import END, MAX_CONTEXT, PAD
 
+# Step, rate of the matrices (Muon), rate of embeddings and norms (AdamW). The first part is fast
+# and noisy; what must be copied or looked up is learnt only below.
+RATES = (
+    (0, 0.02 / 60, 0.003 / 60),
+    (59, 0.02, 0.003),
+    (900, 0.02, 0.003),
+    (900, 0.006, 0.0012),
+    (1750, 0.006, 0.0012),
+    (2100, 0.0048, 0.00096),
+    (4200, 0.0, 0.0),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,18 +48,13 @@ class Settings:
 
     seed: int = 7
     workers: int = 2
-    steps: int = 2400
     batch_tokens: int = 1536  # of one worker
     hidden: int = 256
     layers: int = 4
     intermediate: int = 576
     heads: int = 8
     kv_heads: int = 4
-    matrix_rate: float = 0.02
-    other_rate: float = 0.003
     weight_decay: float = 0.02
-    warmup: int = 60
-    cooling: float = 0.35  # share of the steps
     checkpoint_every: int = 100
 
 
@@ -77,20 +85,19 @@ def build_optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.
     others = [w for name, w in named if w.ndim != 2 or "embed" in name]
     decay = settings.weight_decay
     return [
-        torch.optim.Muon(matrices, lr=settings.matrix_rate, weight_decay=decay, momentum=0.95),
-        torch.optim.AdamW(
-            others, lr=settings.other_rate, weight_decay=0.0, betas=(0.9, 0.97), fused=True
-        ),
+        torch.optim.Muon(matrices, lr=RATES[0][1], weight_decay=decay, momentum=0.95),
+        torch.optim.AdamW(others, lr=RATES[0][2], weight_decay=0.0, betas=(0.9, 0.97), fused=True),
     ]
 
 
-def rate(step: int, settings: Settings) -> float:
-    """Return the share of the full rate: a warm-up, a plateau, then a straight way down.
-
-    Only the way down depends on ``steps``, so that a run may be made longer while it is up.
-    """
-    cooling = settings.steps * settings.cooling
-    return min(1.0, (step + 1) / settings.warmup, (settings.steps - step) / cooling)
+def rates(step: int) -> tuple[float, float]:
+    """Return the rates of matrices and others, on straight lines between the points of ``RATES``."""
+    for (first, *low), (last, *high) in pairwise(RATES):
+        if first <= step < last:
+            share = (step - first) / (last - first)
+            matrix, other = (a + share * (b - a) for a, b in zip(low, high, strict=True))
+            return matrix, other
+    return 0.0, 0.0
 
 
 def attend(
@@ -147,10 +154,10 @@ def train(
         workers=settings.workers,
     )
     started, tokens, losses = time.monotonic(), 0, []
-    for step in range(first, settings.steps):
+    for step in range(first, RATES[-1][0]):
         ids, labels = next(batches)
         losses.append(gradients_of(model, quick, ids, labels, settings.workers))
-        apply(optimizers, rate(step, settings), settings)
+        apply(optimizers, rates(step))
         assign(quick, model)
         tokens += ids.numel() * settings.workers
         if (step + 1) % 20 == 0:
@@ -197,11 +204,10 @@ def gradients_of(
     return loss.item()
 
 
-def apply(optimizers: list[torch.optim.Optimizer], share: float, settings: Settings) -> None:
-    """Make one step of the optimizers at a share of their full rates."""
-    rates = (settings.matrix_rate, settings.other_rate)
-    for optimizer, full in zip(optimizers, rates, strict=True):
-        optimizer.param_groups[0]["lr"] = full * share
+def apply(optimizers: list[torch.optim.Optimizer], rates: tuple[float, float]) -> None:
+    """Make one step of each optimizer at its rate."""
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
 
 
@@ -230,12 +236,9 @@ def restore(
     optimizers: list[torch.optim.Optimizer],
     settings: Settings,
 ) -> int:
-    """Read a checkpoint and return its step; one of other settings is refused.
-
-    The number of steps may differ, see ``rate``.
-    """
+    """Read a checkpoint and return its step; one of other settings is refused."""
     state = torch.load(path, weights_only=True)
-    if state["settings"] | {"steps": settings.steps} != asdict(settings):
+    if state["settings"] != asdict(settings):
         raise ValueError(f"{path} was written with other settings: {state['settings']}")
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
