@@ -91,7 +91,7 @@ def build_optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.
 
 
 def rates(step: int) -> tuple[float, float]:
-    """Return the rates of matrices and others, on straight lines between the points of ``RATES``."""
+    """Return the rates of matrices and others, on straight lines between ``RATES``' points."""
     for (first, *low), (last, *high) in pairwise(RATES):
         if first <= step < last:
             share = (step - first) / (last - first)
@@ -171,7 +171,7 @@ def train(
 
 def quick_copy(model: LlamaForCausalLM) -> LlamaForCausalLM:
     """Return a bf16 model of the same shape, for the steps."""
-    quick = LlamaForCausalLM(model.config).to(torch.bfloat16)
+    quick: LlamaForCausalLM = LlamaForCausalLM(model.config).bfloat16()
     quick.set_attn_implementation("causal_fp32")
     return quick
 
