@@ -1,6 +1,6 @@
 """Messages that could not be handled: kept, bounded in count and age, retried or dropped.
 
-Leaf: it keeps the letters; who becomes one is decided in kernel/delivery.py.
+Leaf: it keeps the letters; who becomes one is decided in kernel/answering.py.
 Cost: O(1); the oldest go first when there are too many or they are too old.
 """
 

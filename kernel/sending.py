@@ -23,10 +23,11 @@ from ipc.errors import (
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
+from kernel.answering import NOTHING, again
 from kernel.calls import Call
 from kernel.claims import check_deadline
 from kernel.deadlock import Wait, find_deadlock
-from kernel.delivery import NOTHING, Delivery, again
+from kernel.delivery import Delivery
 from kernel.mailbox import Reservation
 from kernel.peers import Session
 from kernel.state import Keyed

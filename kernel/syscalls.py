@@ -26,10 +26,10 @@ from ipc.errors import (
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind, SpawnSpec
 from kernel.actor_record import ActorRecord, Status, Turn
+from kernel.answering import again
 from kernel.calls import Call
 from kernel.claims import check_deadline, read_spec
 from kernel.dead_letters import Letter
-from kernel.delivery import again
 from kernel.peers import Session
 from kernel.reports import Reports
 from kernel.sending import FOLLOW, Sending

@@ -28,7 +28,8 @@ from ipc.errors import (
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import ON_START, Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
-from kernel.delivery import NOTHING, Delivery
+from kernel.answering import NOTHING
+from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.mailbox import Message
 from kernel.supervisor import backoff_ns
