@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ext.wire import Envelope
 from ipc.envelope import split_refs
 from ipc.errors import BadFrameError, KernelBugError, LLMOSError, StreamDivergedError
-from ipc.ids import is_session
+from ipc.ids import COUNTER_MASK, is_session
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 from kernel.core import Core
@@ -72,7 +72,9 @@ class Checker:
     def on_epoch(self, core: Core) -> None:
         """A core has recovered: all invariants must hold at once."""
         self._letters_expired = 0
-        self._lost.update(self._deferred)
+        # Ids of a block that was never committed are given again: nobody can have seen them.
+        known = core.state.counter
+        self._lost.update({key: None for key in self._deferred if key & COUNTER_MASK <= known})
         self._deferred.clear()
         invariants.check(core)
 
