@@ -17,6 +17,7 @@ Run: python -m bench.llm_engine [--model small|medium] [--repeats 3] [--share 4]
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.torch_engine.worker import BRIEF_SPIN
 from bench.report import Measurement, alternate, print_json, print_table
 
 REQUESTS = 64
@@ -222,8 +224,12 @@ def in_process(name: str, size: str, share: int) -> float:
     """Run one in a process of its own; not a number if it hangs or fails."""
     command = [sys.executable, "-m", "bench.llm_engine", "--only", name]
     command += ["--model", size, "--share", str(share)]
+    # As in the engine's own process; the others run as whoever calls the library has them.
+    environment = {**os.environ, **dict([BRIEF_SPIN])} if name == "ours" else None
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True)
+        done = subprocess.run(
+            command, capture_output=True, timeout=TIMEOUT_S, check=True, env=environment
+        )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as problem:
         print(f"{name}: {problem}", file=sys.stderr)
         return float("nan")

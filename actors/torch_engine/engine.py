@@ -10,6 +10,7 @@ Importing this module loads no torch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -144,7 +145,7 @@ class TorchEngine(Driver):
                 call(*args)
 
         assert self._loop is not None
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process is leaving
             self._loop.call_soon_threadsafe(run)
 
     def _tell(self, news: EngineNews) -> None:

@@ -1,12 +1,11 @@
 """Output that keeps to a JSON schema or a regular expression, by ``llguidance``.
 
-A grammar is compiled once and kept (the least recently used is dropped); each request runs a
+A grammar is compiled once and kept, as long as it is among the youngest; each request runs a
 copy of its matcher, which says which tokens may follow and is told which one did.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import llguidance
@@ -29,7 +28,7 @@ class Grammars:
         self._vocab_size = vocab_size
         self._stop_ids = stop_ids
         self._tokenizer: Any = None
-        self._compiled: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._compiled: dict[tuple[str, str], Any] = {}
 
     def check(self, options: Options) -> None:
         """Compile the grammar of these options, if they have one.
@@ -81,7 +80,7 @@ class Grammars:
             raise BadGrammarError(what=what, problem=matcher.get_error())
         self._compiled[key] = matcher
         while len(self._compiled) > MAX_GRAMMARS:
-            self._compiled.popitem(last=False)
+            self._compiled.pop(next(iter(self._compiled)), None)
         return matcher
 
     def _ready_tokenizer(self) -> Any:

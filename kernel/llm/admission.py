@@ -233,4 +233,5 @@ def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:
         "sent_chars": request.sent_chars,
         "blocks": blocks,
         "computed": computed,
+        "has_tools": request.has_tools,
     }

@@ -233,6 +233,7 @@ class Generation:
             arrival_ns=job.accepted_ns,
             call_site=job.call_site,
             sent_chars=len(job.shown),
+            has_tools=_has_tools(job),
         )
 
     def _queue(self, job: Job, engine: Engine) -> None:
@@ -430,6 +431,11 @@ class Generation:
             self.post(engine, Envelope(Kind.PLAN, payload=encode_plain(plan)))
         for request, ended in scheduler.take_ends():
             self._end(engine, request, ended)
+
+
+def _has_tools(job: Job) -> bool:
+    given, session = job.given or LlmInput(), job.session
+    return bool(given.get("tools") or (session is not None and session.tools))
 
 
 def _bytes_of(body: Any, key: str) -> bytes:

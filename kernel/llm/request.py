@@ -25,6 +25,7 @@ class Request:
     max_tokens: of the completion; the scheduler lowers it to what its engine can hold.
     extra_key: model version and trust domain; only equal ones share cached prefixes.
     sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
+    has_tools: the input declared tools, so the engine looks for calls of them in the text.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Request:
         "extra_key",
         "first_planned_ns",
         "first_token_ns",
+        "has_tools",
         "id",
         "max_tokens",
         "num_prompt",
@@ -68,6 +70,7 @@ class Request:
         call_site: str = "",
         program: int = 0,
         sent_chars: int = 0,
+        has_tools: bool = False,
     ) -> None:
         """ids: prompt, then what was emitted before; num_prompt: how many are the prompt."""
         self._ids: NDArray[np.int32] = np.array(ids, np.int32)
@@ -88,6 +91,7 @@ class Request:
         self.call_site = call_site
         self.program = program
         self.sent_chars = sent_chars
+        self.has_tools = has_tools
         self.first_planned_ns = 0
         self.first_token_ns = 0
         self.cached_tokens = 0

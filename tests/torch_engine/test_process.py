@@ -50,6 +50,11 @@ def expected(prompt: str) -> str:
     return str(byte_level().decode(tokens, skip_special_tokens=True))
 
 
+def look(x: int) -> int:
+    """Look it up."""
+    return x
+
+
 def engine_pid(client: Any) -> int:
     (line,) = [line for line in client.system("ps") if line["name"].startswith("engine.")]
     return int(line["pid"])
@@ -73,6 +78,12 @@ def test_completions_are_those_of_generate_also_when_the_engine_is_killed_on_the
         with pytest.raises(SamplingError) as worse:
             client.llm.complete("a", temperature=-1.0)
 
+        call = r'<tool_call>\{"name": "look", "arguments": \{"x": [0-9]\}\}</tool_call>'
+        asked = [{"role": "user", "content": "fox"}]
+        chat = client.llm.chat(asked, tools=[look], regex=call, max_tokens=120)
+
+        assert [tool.name for tool in chat.tool_calls] == ["look"]
+        assert chat.finish_reason == "tool_calls"
         assert undisturbed == [expected(prompt) for prompt in PROMPTS]
         assert "".join(pieces) == undisturbed[0]
         assert bad.value.code == 118
