@@ -38,6 +38,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 EMBEDDED_MODEL = "embedded"  # there in every kernel, unless removed
+EMBEDDED_PATH = "embedded:"  # its path; the engine knows where the package has it
 
 _EXACT: dict[str, Any] = {"extra": "forbid"}  # for pydantic: an unknown key is an error
 

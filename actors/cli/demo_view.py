@@ -14,24 +14,24 @@ PLAIN_STEP = 10  # percent between two lines of progress, where there is no term
 
 
 class View(NamedTuple):
-    """``say`` prints a line; ``show`` is told how many files are done."""
+    """``say`` prints a line; ``show`` is told how many of them are done."""
 
     say: Callable[[str], None]
     show: Callable[[int], None]
 
 
 @contextmanager
-def progress_view(label: str, total: int, *, as_json: bool) -> Iterator[View]:
-    """Yield the view of one pass over ``total`` files."""
+def progress_view(label: str, total: int, things: str, *, as_json: bool) -> Iterator[View]:
+    """Yield the view of one pass over ``total`` things."""
     if as_json:
         yield View(lambda _: None, lambda _: None)
     elif is_terminal():
         yield from _live(label, total)
     else:
-        yield View(typer.echo, _lines(label, total))
+        yield View(typer.echo, _lines(label, total, things))
 
 
-def _lines(label: str, total: int) -> Callable[[int], None]:
+def _lines(label: str, total: int, things: str) -> Callable[[int], None]:
     """Return what prints a line at every tenth."""
     shown = 0
 
@@ -40,7 +40,7 @@ def _lines(label: str, total: int) -> Callable[[int], None]:
         percent = 100 * done // max(total, 1)
         if percent // PLAIN_STEP > shown // PLAIN_STEP:
             shown = percent
-            typer.echo(f"{label} {percent:>4} %  {done} of {total} files")
+            typer.echo(f"{label} {percent:>4} %  {done} of {total} {things}")
 
     return show
 

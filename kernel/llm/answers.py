@@ -46,7 +46,16 @@ class Answers:
             self.show(job, completion["text"][len(job.shown) :], 0)
             self._keep_items(call)
         body = encode_plain(completion)
+        self._count(completion["usage"])
         self.delivery.finish_call(call, Envelope(Kind.REPLY, payload=body, index=len(call.items)))
+
+    def _count(self, usage: Usage) -> None:
+        """Count what is billed: each completion once, where it is answered."""
+        counters = self.state.counters
+        counters.add("llm_completions")
+        counters.add("llm_prompt_tokens", usage["prompt_tokens"])
+        counters.add("llm_cached_tokens", usage["cached_tokens"])
+        counters.add("llm_completion_tokens", usage["completion_tokens"])
 
     def fail(self, job: Job, error: LLMOSError) -> None:
         """Answer with an error."""

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipc.errors import UnknownModelError
-from ipc.llm import EMBEDDED_MODEL, ModelSpec
-
-EMBEDDED_PATH = "embedded:"  # the engine knows where the package has it
+from ipc.llm import EMBEDDED_MODEL, EMBEDDED_PATH, ModelSpec
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,136 @@
+"""A kernel of one's own: in a home of its own, killed and started again as one likes.
+
+The demos use it, and the examples. It behaves as an operator would: it starts the kernel as a
+process, and uses signals. A client that is connected to it stays connected throughout; that the
+kernel was away is a pause to it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from actors.cli.kernel_process import Settings, open_boot_log, start_kernel
+from ipc.errors import KernelUnavailableError, UsageError
+from ipc.home import Home
+
+if TYPE_CHECKING:
+    from actors.client import Client
+
+STOP_TIMEOUT_S = 20.0
+
+
+class StalledError(Exception):
+    """The agents made no progress for too long."""
+
+
+@contextmanager
+def own_home(home: Path | None = None, *, keep: bool = False) -> Iterator[Path]:
+    """Yield an empty home; remove it afterwards, unless it was given or is to be kept.
+
+    Raises:
+        UsageError: the one that was given is not empty.
+    """
+    if home is not None and home.exists() and any(home.iterdir()):
+        raise UsageError(reason=f"{home} is not empty: the demo needs a home of its own")
+    place = home or Path(tempfile.mkdtemp(prefix="llmos-demo-"))
+    try:
+        yield place
+    except BaseException:
+        typer.echo(f"what happened is in {place / 'logs'}", err=True)
+        raise
+    if home is None and not keep:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class Kernel:
+    """A kernel process of one's own."""
+
+    home: Home
+    settings: Settings = field(default_factory=Settings)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> int:
+        """Start it and wait until it listens; its output goes to the home's boot.log.
+
+        Returns: its process id.
+        Raises:
+            KernelUnavailableError: it ended at once.
+        """
+        with open_boot_log(self.home) as output:
+            started = start_kernel(self.home, self.settings, output=output, own_session=True)
+        self.process = started.process
+        if not started.is_ready:
+            raise KernelUnavailableError(home=str(self.home.state_dir))
+        return self.process.pid
+
+    def kill(self) -> int:
+        """SIGKILL it; return its pid."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        return self.process.pid
+
+    def stop(self) -> None:
+        """Stop it and its agents in order; by force if that takes too long."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@dataclass(slots=True)
+class Tally:
+    """A kernel's counters, added up over the kernels that followed each other in one home.
+
+    What a kernel counts between the last ``collect`` and its death is missing: the sums can be
+    too low, never too high.
+    """
+
+    counters: dict[str, int] = field(default_factory=dict)
+    _epoch: dict[str, int] = field(default_factory=dict)
+
+    def collect(self, client: Client) -> None:
+        """Add what the present kernel has counted since the last time."""
+        now: dict[str, Any] = client.system("statistics")
+        for name, value in now.items():
+            gained = value - self._epoch.get(name, 0)
+            self.counters[name] = self.counters.get(name, 0) + gained
+        self._epoch = now
+
+    def begin_epoch(self) -> None:
+        """Another kernel has started; it counts from zero."""
+        self._epoch = {}
+
+    def get(self, name: str) -> int:
+        """Return a sum; 0 for what was never counted."""
+        return self.counters.get(name, 0)
+
+
+@dataclass(slots=True)
+class Patience:
+    """Watches that something goes on."""
+
+    limit_s: float
+    _last: Any = None
+    _advanced_at: float = field(default_factory=time.monotonic)
+
+    def note(self, seen: Any) -> None:
+        """Take what is seen now. Raises StalledError: it is the same for ``limit_s``."""
+        if seen != self._last:
+            self._last, self._advanced_at = seen, time.monotonic()
+        elif time.monotonic() - self._advanced_at > self.limit_s:
+            raise StalledError(f"no progress for {self.limit_s:.0f} s at {seen}")
