@@ -1,0 +1,201 @@
+"""`llmos demo`: a customer service at work while the demo kills an agent, the engine, the kernel.
+
+It ends with a table and a check: every ticket solved once, every reply there, and no completion
+billed twice. Billing is compared between two books that are kept apart: what the kernels counted
+when they answered, and what the office keeps with each ticket. A kernel that is killed takes
+what it counted in its last moments along, so the kernels' book may be short, but never long.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from actors.cli.connection import Where, open_client
+from actors.cli.demo_kernel import Kernel, Patience, Tally
+from actors.cli.demo_view import View, progress_view
+from actors.cli.loading import load_with_progress
+from actors.cli.render import print_record
+from actors.embedded_model import PATH
+from ipc.llm import EMBEDDED_MODEL
+from ipc.start import PACKAGE_ROOT
+
+if TYPE_CHECKING:
+    from actors.client import Client
+
+EXAMPLE = Path(PACKAGE_ROOT) / "examples" / "customer_service.py"
+TICKETS = 200
+POLL_S = 0.1
+STALL_S = 180.0  # without any progress for so long, the demo has failed; engines load meanwhile
+BILLED = ("completions", "prompt_tokens", "completion_tokens")
+
+
+def missing_for_service(model: Path | None) -> str | None:
+    """Return what is missing for this demo and how to get it; None: it can run."""
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed: pip install 'llmos[engine]'"
+    if model is None and not (PATH / "config.json").is_file():
+        return "this installation is without the embedded model: give another by --model"
+    return None
+
+
+@dataclass(slots=True)
+class ServiceRun:
+    """One day of the office under attack."""
+
+    client: Client
+    kernel: Kernel
+    view: View
+    tally: Tally = field(default_factory=Tally)
+    _patience: Patience = field(default_factory=lambda: Patience(STALL_S))
+    _office: Any = None
+
+    def work(self, tickets: int, *, is_trained: bool) -> dict[str, Any]:
+        """Have all tickets solved, kill three times on the way, and return the office's report.
+
+        Raises:
+            StalledError: no progress for STALL_S.
+        """
+        self.view.say(f"spawn the office, from {EXAMPLE.name}; it spawns seven agents")
+        office = self.client.spawn(f"{EXAMPLE}:Office", name="office")
+        office.open(tickets, explain=not is_trained)
+        # Urgent: else the question waits behind the tickets that come in.
+        self._office = office.options(priority=0)
+        for part, kill in enumerate((self._kill_agent, self._kill_engine, self._kill_kernel), 1):
+            self._watch_until(tickets * part // 5)
+            kill()
+        self._watch_until(tickets)
+        self.tally.collect(self.client)
+        report: dict[str, Any] = office.report(is_trained)
+        return report
+
+    def _watch_until(self, solved: int) -> None:
+        while True:
+            seen = self._office.progress()
+            self.view.show(seen)
+            self._patience.note(seen)
+            if seen >= solved:
+                return
+            time.sleep(POLL_S)
+
+    def _kill_agent(self) -> None:
+        """SIGKILL the agent with the most mail."""
+        engines = {engine["actor"] for engine in self.client.system("llm_status")["engines"]}
+        agents = [info for info in self._ps() if info["actor"] not in engines]
+        victim = max((one for one in agents if one["name"] != "office"), key=mail_of)
+        os.kill(victim["pid"], signal.SIGKILL)
+        self.view.say(
+            f"SIGKILL agent {victim['name']}, process {victim['pid']}, "
+            f"with {mail_of(victim)} tickets in its hands"
+        )
+
+    def _kill_engine(self) -> None:
+        """SIGKILL the process that computes."""
+        (engine, *_) = self.client.system("llm_status")["engines"]
+        pids = [info["pid"] for info in self._ps() if info["actor"] == engine["actor"]]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            self.view.say(
+                f"SIGKILL the engine, process {pid}, while it computes {engine['running']} "
+                "completions; another loads the model"
+            )
+
+    def _kill_kernel(self) -> None:
+        status = self.client.system("status")
+        self.tally.collect(self.client)
+        pid = self.kernel.kill()
+        self.view.say(
+            f"SIGKILL the kernel, process {pid}, with {status['pending_messages']} messages pending"
+        )
+        self.tally.begin_epoch()
+        begin = time.monotonic()
+        pid = self.kernel.start()
+        elapsed_ms = (time.monotonic() - begin) * 1e3
+        self.view.say(f"start the kernel again: process {pid}, {elapsed_ms:.0f} ms")
+
+    def _ps(self) -> list[dict[str, Any]]:
+        return [info for info in self.client.system("ps") if info["pid"]]
+
+
+def mail_of(info: dict[str, Any]) -> int:
+    """Return how many messages an agent has not finished with."""
+    return int(info["mailbox"])
+
+
+def run_service(tickets: int, model: Path | None, place: Path, *, as_json: bool) -> dict[str, Any]:
+    """Run the demo in a home; return what it has shown. Raises StalledError."""
+    say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
+    kernel = Kernel(Where(place).paths())
+    try:
+        say(f"start a kernel, in {place}")
+        kernel.start()
+        with open_client(Where(place)) as client:
+            say("load the language model")
+            load_with_progress(client, {"name": use_model(client, model)}, is_quiet=as_json)
+            begin = time.monotonic()
+            with progress_view("office", tickets, "tickets", as_json=as_json) as view:
+                run = ServiceRun(client, kernel, view)
+                report = run.work(tickets, is_trained=model is None)
+            elapsed_s = time.monotonic() - begin
+    finally:
+        kernel.stop()
+    return outcome_of(report, run.tally, elapsed_s)
+
+
+def use_model(client: Client, model: Path | None) -> str:
+    """Put the model in use; return its name."""
+    if model is None:
+        return EMBEDDED_MODEL
+    path = str(model.expanduser().resolve())
+    name: str = client.system("model_add", spec={"name": "demo", "path": path})["name"]
+    client.system("model_use", name=name)
+    return name
+
+
+def outcome_of(report: dict[str, Any], tally: Tally, elapsed_s: float) -> dict[str, Any]:
+    """Return what the demo has shown, and what is wrong with it."""
+    billed = {name: tally.get(f"llm_{name}") for name in BILLED}
+    problems = list(report["problems"])
+    problems += [
+        f"{billed[name]} {name.replace('_', ' ')} were billed, {report[name]} are recorded"
+        for name in BILLED
+        if billed[name] > report[name]
+    ]
+    counted = {name: tally.get(name) for name in ("redelivered", "recovered", "restarts")}
+    seconds = round(elapsed_s, 1)
+    return {**report, **counted, "billed": billed, "seconds": seconds, "problems": problems}
+
+
+def print_service(outcome: dict[str, Any]) -> None:
+    """Print the outcome for people."""
+    typer.echo()
+    print_record(
+        {
+            "tickets solved": f"{outcome['solved']:,} of {outcome['tickets']:,}, "
+            f"{outcome['solved_again']} twice, in {outcome['seconds']} s",
+            "routing accuracy": f"{outcome['routing_accuracy']:.1%}, "
+            f"of the urgency {outcome['urgency_accuracy']:.1%}",
+            "tokens": f"{outcome['prompt_tokens']:,} read, "
+            f"{outcome['completion_tokens']:,} written",
+            "cached tokens": f"{outcome['cached_tokens']:,} of those read",
+            "time to first token": f"{outcome['first_token_ms']:,} ms (median, waiting included)",
+            "redelivered": f"{outcome['redelivered']:,}, after the agent and the kernel died",
+            "recovered": f"{outcome['recovered']:,}, from the journal of the killed kernel",
+            "completions": f"{outcome['completions']:,} kept with the tickets, "
+            f"{outcome['billed']['completions']:,} counted by the kernels",
+        }
+    )
+    if outcome["problems"]:
+        for problem in outcome["problems"]:
+            typer.secho(f"FAILED: {problem}", fg="red", bold=True, err=True)
+    else:
+        typer.secho("nothing was lost, nothing was billed twice", fg="green", bold=True)
