@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors import Actor, ActorRef, receive
+from actors.client import Client
 from examples.own_kernel import Options, finish, own_kernel, read_options, watch
 from tools.embedded_model.corpus import held_out
 from tools.embedded_model.stories import Story, coverage, is_well_formed
@@ -150,16 +151,22 @@ def make_report(texts: dict[int, str], stories: list[Story], options: Options) -
     }
 
 
-def main() -> None:
-    """Make one issue."""
-    options = read_options(__doc__, "briefs", default=12)
+def run(client: Client, options: Options) -> dict[str, Any]:
+    """Make one issue; return it with the figures and the problems."""
     stories = gold_stories(options.items)
+    planner = client.spawn(Planner, name="planner")
+    planner.plan([Brief(n, list(story.keywords)) for n, story in enumerate(stories)])
+    watch("texts", lambda: len(planner.texts()), options.items, options)
+    report = make_report(planner.texts(), stories, options)
+    return {"drafts": client.lookup("editor").table()} | report
+
+
+def main() -> None:
+    """Run it in a kernel of its own."""
+    options = read_options(__doc__, "briefs", default=12)
     with own_kernel(options) as client:
-        planner = client.spawn(Planner, name="planner")
-        planner.plan([Brief(n, list(story.keywords)) for n, story in enumerate(stories)])
-        watch("texts", lambda: len(planner.texts()), options.items, options)
-        texts, editor = planner.texts(), client.lookup("editor").table()
-    finish({"drafts": editor} | make_report(texts, stories, options), options)
+        outcome = run(client, options)
+    finish(outcome, options)
 
 
 if __name__ == "__main__":

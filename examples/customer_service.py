@@ -18,8 +18,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from actors import Actor, ActorRef, receive
+from actors.client import Client
 from actors.llm import Completion
-from examples.own_kernel import finish, own_kernel, read_options, watch
+from examples.own_kernel import Options, finish, own_kernel, read_options, watch
 from examples.tickets import (
     EXPLAINED,
     ROUTE,
@@ -148,16 +149,22 @@ class Office(Actor):
         return make_report(tickets, self.state["tickets"], self.state["again"], is_trained)
 
 
+def run(client: Client, options: Options) -> dict[str, Any]:
+    """Have a day's tickets solved; return the figures and the problems."""
+    office = client.spawn(Office, name="office")
+    office.open(options.items, explain=not options.is_trained)
+    # Urgent: else the question waits behind the tickets that come in.
+    urgent = office.options(priority=0)
+    watch("tickets", urgent.progress, options.items, options)
+    report: dict[str, Any] = office.report(options.is_trained)
+    return report
+
+
 def main() -> None:
-    """Run a day in the office."""
+    """Run it in a kernel of its own."""
     options = read_options(__doc__, "tickets", default=200)
     with own_kernel(options) as client:
-        office = client.spawn(Office, name="office")
-        office.open(options.items, explain=not options.is_trained)
-        # Urgent: else the question waits behind the tickets that come in.
-        urgent = office.options(priority=0)
-        watch("tickets", urgent.progress, options.items, options)
-        outcome = office.report(options.is_trained)
+        outcome = run(client, options)
     finish(outcome, options)
 
 

@@ -1,5 +1,6 @@
 """What the examples share: their options, a kernel of their own, and how they report.
 
+    options = read_options(__doc__, "tickets", default=200)
     with own_kernel(options) as client:      # a kernel in a temporary home, the model loaded
         office = client.spawn(Office)
         watch("tickets", office.progress, options.items, options)
@@ -27,6 +28,7 @@ from ipc.home import home_at
 
 MODEL = "examples"  # the name under which a model of --model or --endpoint is added
 POLL_S = 0.1
+MAX_CELL = 100  # characters of a table's cell
 STALL_S = 180.0  # no progress for so long is a failure; a model may load in between
 
 
@@ -123,9 +125,15 @@ def finish(outcome: dict[str, Any], options: Options) -> None:
     sys.exit(1 if outcome["problems"] else 0)
 
 
+def shorten(text: str, length: int) -> str:
+    """Return at most so much of a text."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print one line a row, in columns as wide as they must be."""
-    lines = [list(rows[0]), *([str(cell) for cell in row.values()] for row in rows)]
+    cells_of = [[shorten(str(cell), MAX_CELL) for cell in row.values()] for row in rows]
+    lines = [list(rows[0]), *cells_of]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

@@ -16,6 +16,7 @@ from collections import Counter
 from typing import Any
 
 from actors import Actor, ActorRef, receive
+from actors.client import Client
 from examples.own_kernel import Options, finish, own_kernel, read_options, say
 from examples.tickets import EXPLAINED, ROUTE, SYSTEM, TEAMS, gold_tickets, read_route
 
@@ -139,15 +140,20 @@ def count_row(team: str, found: Counter[str], right: Counter[str]) -> dict[str, 
     return {"team": team} | cells
 
 
-def main() -> None:
-    """Make the digest of one day."""
-    options = read_options(__doc__, "tickets", default=100)
+def run(client: Client, options: Options) -> dict[str, Any]:
+    """Make the digest of one day; return it with the problems."""
     text = "".join(MARK + ticket.text for ticket in gold_tickets(options.items))
+    digest = client.spawn(Digest, not options.is_trained, name="digest")
+    say(f"reading {len(text):,} characters in {len(cut(text))} parts", options)
+    return make_report(digest.summarise(text), options.items, options)
+
+
+def main() -> None:
+    """Run it in a kernel of its own."""
+    options = read_options(__doc__, "tickets", default=100)
     with own_kernel(options) as client:
-        digest = client.spawn(Digest, not options.is_trained, name="digest")
-        say(f"reading {len(text):,} characters in {len(cut(text))} parts", options)
-        table = digest.summarise(text)
-    finish(make_report(table, options.items, options), options)
+        outcome = run(client, options)
+    finish(outcome, options)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import re
 from typing import Any
 
 from actors import Actor, ActorRef, receive
+from actors.client import Client
 from examples.own_kernel import Options, finish, own_kernel, read_options, say
 from tools.embedded_model.corpus import held_out
 from tools.embedded_model.translation import Pair
@@ -140,17 +141,22 @@ def make_report(translated: str, gold: str, options: Options) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Translate one document."""
-    options = read_options(__doc__, "lines", default=40)
+def run(client: Client, options: Options) -> dict[str, Any]:
+    """Translate one document; return the figures and the problems."""
     document, gold = write_document(options.items)
+    router = client.spawn(Router, name="router")
+    publisher = client.spawn(Publisher, router, name="publisher")
+    say(f"translating {options.items} lines, the first: {document.partition(chr(10))[0]}", options)
+    translated = publisher.publish(document)
+    return {"translators": router.table()} | make_report(translated, gold, options)
+
+
+def main() -> None:
+    """Run it in a kernel of its own."""
+    options = read_options(__doc__, "lines", default=40)
     with own_kernel(options) as client:
-        router = client.spawn(Router, name="router")
-        publisher = client.spawn(Publisher, router, name="publisher")
-        say(f"translating {options.items} lines, the first: {document.splitlines()[0]}", options)
-        translated = publisher.publish(document)
-        table = router.table()
-    finish({"translators": table} | make_report(translated, gold, options), options)
+        outcome = run(client, options)
+    finish(outcome, options)
 
 
 if __name__ == "__main__":
