@@ -29,6 +29,15 @@ from bench.report import Measurement, alternate, print_json, print_table
 PEERS = ("one by one", "padded", "generate_batch", "matrix rate")
 SHARE = 8  # one-by-one and padded runs take a part of the requests
 SCHEDULER_STEPS = 400
+FIGURES = (
+    "tokens_per_s",
+    "vs_one_by_one",
+    "gflops",
+    "first_token_cached_ms",
+    "urgent_steps",
+    "kernel_cpu_percent",
+)
+NAMES = ("llm_steady_256_step_us", *(f"llm_{size}_{name}" for size in MODELS for name in FIGURES))
 
 
 def main(arguments: list[str]) -> int:

@@ -13,6 +13,8 @@ from bench import floor_broker
 from bench.__main__ import main
 from bench.effort import SMOKE
 from bench.goals import GOALS, Goal, verdict
+from bench.llm import NAMES as LLM_NAMES
+from bench.llm_kernel import llm_world
 from bench.plot import draw
 from bench.report import Measurement, print_table
 from bench.suite import ALL_NAMES, BENCHES, QUICK_NAMES, Bench
@@ -22,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = [  # benches of one mechanism, run by themselves
     path.stem
     for path in sorted((ROOT / "bench").glob("*.py"))
-    if "--quick" in path.read_text() and path.stem not in {"__main__", "effort", "suite"}
+    if "--quick" in path.read_text() and path.stem not in {"__main__", "effort", "suite", "llm"}
 ]
 
 
@@ -50,6 +52,16 @@ def test_a_bench_of_one_mechanism_runs(name: str) -> None:
 
     assert document
     assert all(set(each) == {"name", "value", "unit", "floor", "ratio"} for each in document)
+
+
+@pytest.mark.slow
+def test_completions_through_a_kernel_are_measured() -> None:
+    pytest.importorskip("torch")
+
+    with llm_world("small") as world:
+        cached, uncached = world.first_token()
+
+    assert min(cached, uncached) > 0
 
 
 @pytest.mark.slow
@@ -94,7 +106,7 @@ def test_an_unknown_figure_is_refused_and_the_known_ones_are_named(
 def test_names_are_unique_and_every_goal_is_of_a_figure() -> None:
     assert len(set(ALL_NAMES)) == len(ALL_NAMES)
     assert set(QUICK_NAMES) < set(ALL_NAMES)
-    assert GOALS.keys() <= set(ALL_NAMES)
+    assert GOALS.keys() <= {*ALL_NAMES, *LLM_NAMES}
 
 
 def test_a_goal_says_whether_it_is_met(capsys: pytest.CaptureFixture[str]) -> None:
