@@ -1,7 +1,7 @@
 # Every target does its own set-up in a fresh clone: a virtual environment, the dependencies,
 # the compiled parts. Needed before: Python 3.11 or newer, a C compiler, a package index.
 #
-#   make demo                 the demo: kill a worker and the kernel half-way, lose nothing
+#   make demo                 kill an agent, the engine and the kernel at work, lose nothing
 #   make test                 lint and all tests that a change must pass
 #   make fast                 the tests that take seconds
 #   make soak SEEDS=10000     the long runs of the simulator and of the chaos tests
@@ -12,10 +12,15 @@
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.14,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+# The build of torch to install, in pip's words; the engine runs on CPU and CUDA builds alike. To
+# choose another: make demo TORCH='--index-url URL torch'. It is installed once, before all else:
+# else pip would take whichever build it finds first.
+TORCH ?= torch==2.13.0
 SEEDS ?= 10000
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
+TORCH_STAMP := .venv/torch-installed
 SOURCES := pyproject.toml setup.py $(wildcard ext/*.pyx ext/*.pxd)
 
 .PHONY: demo test fast soak bench lint format hooks clean setup
@@ -50,11 +55,15 @@ hooks: $(STAMP)
 
 setup: $(STAMP)
 
-$(STAMP): $(SOURCES)
+$(TORCH_STAMP):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; give it as PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $(STAMP)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	@touch $@
+
+$(STAMP): $(TORCH_STAMP) $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,engine,remote]'
+	@touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from actors import embedded_model
 from actors.cli.connection import Where, open_client
 from actors.cli.demo_kernel import Kernel, Patience, Tally
 from actors.cli.demo_view import View, progress_view
 from actors.cli.loading import load_with_progress
 from actors.cli.render import print_record
-from actors.embedded_model import PATH
 from ipc.llm import EMBEDDED_MODEL
 from ipc.start import PACKAGE_ROOT
 
@@ -43,7 +43,7 @@ def missing_for_service(model: Path | None) -> str | None:
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed: pip install 'llmos[engine]'"
-    if model is None and not (PATH / "config.json").is_file():
+    if model is None and not (embedded_model.PATH / "config.json").is_file():
         return "this installation is without the embedded model: give another by --model"
     return None
 

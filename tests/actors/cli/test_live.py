@@ -176,8 +176,9 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(shell: Shell) -> None:
         path.write_text(f"def f{number}(a, b):\n    return a + b * {number}\n" * 40)
     (library / "broken.py").write_text("'''never ends")
 
-    ran = shell("demo", "--index", "--root", str(library), "--home", "d", "--json")
-    outcome = json.loads(ran.stdout)
+    outcome = json.loads(
+        shell("demo", "--index", "--root", str(library), "--home", "d", "--json").stdout
+    )
 
     assert outcome["equal"] is True
     assert outcome["files"] == 401
