@@ -69,6 +69,9 @@ class KernelConfig(BaseModel):
     max_sessions: int = Field(1_000, ge=1)
     llm_waiting: int = Field(10_000, ge=1, description="LLM requests under way, in all")
     llm_sessions: int = Field(10_000, ge=1)
+    llm_policy: str = Field(
+        "priority", description="who is computed first; kernel/policy/policy_names.py lists them"
+    )
     free_space_mark_bytes: int = Field(64 << 20, ge=0, description="below it: StorageFullError")
     node: int = Field(0, ge=0, lt=1 << 15)
     access: tuple[AccessRule, ...] = ()

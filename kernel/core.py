@@ -27,7 +27,7 @@ from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.handshake import Handshake
 from kernel.lifecycle import Lifecycle
-from kernel.llm.policies import priority
+from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.service import LlmService
 from kernel.output import Output
 from kernel.peers import Session
@@ -72,6 +72,8 @@ class Core:
 
         log_path: where an agent's output goes, by id and name. facts: what only the driver
         knows, for ``status``: version, durability, journal_bytes, rss_bytes.
+        Raises:
+            UnknownPolicyError: there is no policy of the name that the configuration gives.
         """
         age_ns = int(config.dead_letter_age_s * 1e9)
         self.state = KernelState(
@@ -108,7 +110,8 @@ class Core:
         self.lifecycle = Lifecycle(self.delivery, self.turns)
         self.termination = Termination(self.delivery, self.turns, self.effects, self.lifecycle)
         self.handshake = Handshake(self.lifecycle, self.streams, self.effects)
-        self.llm = LlmService(self.sending, self.lifecycle, priority(), DEFERRED)
+        policies = NamedPolicies(self.state.config.llm_policy)
+        self.llm = LlmService(self.sending, self.lifecycle, policies, DEFERRED)
         reports = Reports(self.state, facts)
         self.syscalls = Syscalls(self.sending, self.termination, reports, self.llm.calls())
         self._of_agent: dict[int, Take] = {

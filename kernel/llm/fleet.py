@@ -27,7 +27,7 @@ from kernel.calls import Call
 from kernel.lifecycle import Lifecycle
 from kernel.llm.engines import Engine, EngineState
 from kernel.llm.generation import Generation
-from kernel.llm.policies import Policy
+from kernel.llm.named_policies import Policies
 from kernel.llm.registry import ModelRegistry, ModelVersion
 from kernel.llm.scheduler import Scheduler
 from kernel.llm.sessions import LlmSessions
@@ -55,7 +55,7 @@ class Fleet:
         lifecycle: Lifecycle,
         models: ModelRegistry,
         sessions: LlmSessions,
-        policy: Policy,
+        policies: Policies,
     ) -> None:
         self.generation = generation
         self.state = generation.state
@@ -64,7 +64,7 @@ class Fleet:
         self.lifecycle = lifecycle
         self.models = models
         self.sessions = sessions
-        self.policy = policy
+        self.policies = policies
         self._loading: dict[ModelVersion, list[Call]] = {}
         self._hash_key = self.state.rng.randbytes(16)
         self._instances = 0
@@ -148,7 +148,7 @@ class Fleet:
             engine.scheduler = Scheduler(
                 engine.facts,
                 hash_key=self._hash_key,
-                policy=self.policy,
+                policy=self.policies(),
                 instance=self._instances,
                 max_waiting=self.state.config.llm_waiting,
                 model=engine.model.label,

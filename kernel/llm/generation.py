@@ -401,7 +401,9 @@ class Generation:
         jobs = sorted([*engine.preparing.values(), *engine.jobs.values()], key=lambda job: job.id)
         engine.preparing.clear()
         engine.jobs.clear()
-        engine.scheduler = None
+        if engine.scheduler is not None:
+            engine.scheduler.close(self.state.now_ns)
+            engine.scheduler = None
         for job in jobs:
             if is_dead and job.request is not None and job.request.first_planned_ns:
                 job.deaths += 1

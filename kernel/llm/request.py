@@ -26,6 +26,7 @@ class Request:
     extra_key: model version and trust domain; only equal ones share cached prefixes.
     sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
     has_tools: the input declared tools, so the engine looks for calls of them in the text.
+    is_complete: its engine has ended it; nobody cancelled it, nothing failed.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Request:
         "first_token_ns",
         "has_tools",
         "id",
+        "is_complete",
         "max_tokens",
         "num_prompt",
         "owner",
@@ -96,6 +98,7 @@ class Request:
         self.first_token_ns = 0
         self.cached_tokens = 0
         self.preemptions = 0
+        self.is_complete = False
 
     @property
     def ids(self) -> NDArray[np.int32]:

@@ -2,7 +2,7 @@
 
 What it is not: it does no I/O, keeps no time and writes no journal; the service that owns it does
 (and calls ``cancel`` when a deadline passes). It is for one engine incarnation: when the engine
-dies, drop the scheduler, make a new one and ``add`` its ``live()`` requests to it.
+dies, ``close`` the scheduler, make a new one and ``add`` the ``live()`` requests to it.
 
     add -> waiting -> (plan) -> running -> (report) -> ended
                   ^------------- preempted
@@ -142,6 +142,11 @@ class Scheduler:
         """Return all requests it has, in the order of arrival."""
         tasks = sorted(self._shared.live.values(), key=lambda task: task.order)
         return [task.request for task in tasks]
+
+    def close(self, now_ns: int) -> None:
+        """The engine is gone: its policy, which may outlive it, forgets all requests it has."""
+        for task in self._shared.live.values():
+            self._shared.policy.on_done(task.request, now_ns)
 
     # Steps
 

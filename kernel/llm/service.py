@@ -26,7 +26,7 @@ from kernel.llm.engines import Engine, Engines
 from kernel.llm.fleet import Fleet
 from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Purpose
-from kernel.llm.policies import Policy
+from kernel.llm.named_policies import Policies
 from kernel.llm.registry import ModelRegistry, ModelVersion
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.remote_calls import RemoteCalls
@@ -45,7 +45,7 @@ class LlmService:
     """See the module head. deferred: what a call returns that is answered later."""
 
     def __init__(
-        self, sending: Sending, lifecycle: Lifecycle, policy: Policy, deferred: object
+        self, sending: Sending, lifecycle: Lifecycle, policies: Policies, deferred: object
     ) -> None:
         self.sending = sending
         self.state = sending.state
@@ -58,7 +58,7 @@ class LlmService:
             Answers(sending.streams), self.engines, self.log, RemoteQueues(self.state)
         )
         self.remote_calls = RemoteCalls(self.generation)
-        self.fleet = Fleet(self.generation, lifecycle, self.models, self.sessions, policy)
+        self.fleet = Fleet(self.generation, lifecycle, self.models, self.sessions, policies)
         self.session_calls = SessionCalls(self.generation, self.models, self.sessions, self.fleet)
         self._saved: dict[int, Saved] = {}
 

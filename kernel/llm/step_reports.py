@@ -64,6 +64,8 @@ class StepReports:
         shared.generated += len(tokens)
         for task, text in checked.texts:
             task.request.sent_chars += len(text)
+        for task, _ in checked.ended:
+            task.request.is_complete = True
         for task, _ in [*checked.ended, *checked.failed]:
             shared.end(task)
         ends, shared.ends = shared.ends, []

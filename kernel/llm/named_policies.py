@@ -1,0 +1,177 @@
+"""The scheduling policies of kernel/policy, as the schedulers of engines ask them.
+
+A policy there orders jobs in one queue and names a quantum; a scheduler of an engine has requests,
+several of which run at once, and there may be several engines. This stands between: it makes jobs
+of requests, asks for a running request's key again when its quantum is used up, guesses lengths
+for the policies that order by them, and gives each engine a view of its own on the one policy, so
+that what a program was given at one engine counts at all of them.
+
+Promises:
+  N1  a key that has changed is named by the `rekey` of the view whose engine has the request, once.
+  N2  what ends is forgotten; a length is learned only of a request whose engine has ended it.
+  N3  a request without a program counts for its owner's.
+  N4  policies that order by length guess and count tokens of the completion alone: those of the
+      prompt are known, and cost far less each.
+Cost: one dictionary look-up and the policy's own cost a call; a guess for `sjf` and `srpt` besides
+(bench/predictor.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from kernel.llm.policies import Policy
+from kernel.llm.request import Request
+from kernel.policy.estimate import Estimate
+from kernel.policy.length_predictor import CallFeatures, LengthPredictor
+from kernel.policy.policy import Job
+from kernel.policy.policy import Policy as JobPolicy
+from kernel.policy.policy_names import POLICIES, new_policy
+
+BY_LENGTH = frozenset({"sjf", "srpt"})  # the policies that ask how long a call will be
+NAMES = tuple(POLICIES)
+
+
+def policy_by_name(name: str) -> Policy:
+    """Return a new policy for the one scheduler that uses it.
+
+    Raises:
+        UnknownPolicyError: lists those there are.
+    """
+    return NamedPolicies(name)()
+
+
+@dataclass(slots=True)
+class Standing:
+    """A request as its policy knows it.
+
+    left: tokens of its quantum; None: it has no quantum.  emitted: tokens told of (N4).
+    """
+
+    job: Job
+    left: int | None
+    estimate: Estimate | None
+    view: View
+    emitted: int = 0
+
+
+class NamedPolicies:
+    """One policy, and its views: call it to get one for a scheduler."""
+
+    __slots__ = ("_policy", "_predictor", "name", "standings")
+
+    def __init__(self, name: str) -> None:
+        """Raises: UnknownPolicyError: lists those there are."""
+        self.name = name
+        self._policy: JobPolicy = new_policy(name)
+        self._predictor = LengthPredictor() if name in BY_LENGTH else None
+        self.standings: dict[int, Standing] = {}
+
+    def __call__(self) -> View:
+        """Return a view for one more scheduler."""
+        return View(self, self._policy)
+
+    def arrive(self, request: Request, view: View, now_ns: int) -> None:
+        """Take note of a new request at one of the engines."""
+        estimate = None
+        if self._predictor is not None:
+            estimate = self._predictor.predict(features_of(request))
+        job = job_of(request, now_ns, estimate)
+        self._policy.on_arrival(job, now_ns)
+        quantum = self._policy.quantum_tokens(job)
+        self.standings[request.id] = Standing(job, quantum, estimate, view, request.num_emitted)
+
+    def end(self, request: Request, now_ns: int) -> None:
+        """Forget a request, and learn from it if it was computed to its end (N2)."""
+        standing = self.standings.pop(request.id)
+        self._policy.on_done(standing.job, now_ns)
+        if self._predictor is not None and standing.estimate and request.is_complete:
+            self._predictor.learn(features_of(request), request.num_emitted, standing.estimate)
+
+    def collect(self, now_ns: int) -> None:
+        """Tell each view which of its keys have changed (N1)."""
+        for number in self._policy.rekey(now_ns):
+            standing = self.standings.get(number)
+            if standing is not None:
+                standing.view.changed[number] = None
+
+
+class View:
+    """The policy of one scheduler; see kernel/llm/policies.py ``Policy``."""
+
+    __slots__ = ("_policies", "_policy", "changed")
+
+    def __init__(self, policies: NamedPolicies, policy: JobPolicy) -> None:
+        self._policies = policies
+        self._policy = policy
+        self.changed: dict[int, None] = {}
+
+    def on_arrival(self, job: Request, now_ns: int) -> None:
+        """See ``Policy``."""
+        self._policies.arrive(job, self, now_ns)
+
+    def key(self, job: Request, now_ns: int) -> float:
+        """See ``Policy``."""
+        standing = self._policies.standings[job.id]
+        if standing.job.priority != job.priority:
+            standing.job = replace(standing.job, priority=job.priority)
+        return self._policy.key(standing.job, now_ns)
+
+    def rekey(self, now_ns: int) -> Iterable[int]:
+        """See ``Policy``."""
+        self._policies.collect(now_ns)
+        if not self.changed:
+            return ()
+        changed, self.changed = self.changed, {}
+        return changed
+
+    def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
+        """See ``Policy``."""
+        standing = self._policies.standings[job.id]
+        if standing.estimate is not None:  # N4
+            emitted = job.num_emitted
+            tokens, standing.emitted = emitted - standing.emitted, emitted
+        self._policy.on_service(standing.job, tokens, now_ns)
+        if standing.left is None:
+            return
+        standing.left -= tokens
+        if standing.left <= 0:
+            standing.left = self._policy.quantum_tokens(standing.job)
+            self.changed[job.id] = None
+
+    def on_done(self, job: Request, now_ns: int) -> None:
+        """See ``Policy``."""
+        self._policies.end(job, now_ns)
+        self.changed.pop(job.id, None)
+
+
+Policies = Callable[[], Policy]  # one policy for each scheduler
+
+
+def program_of(request: Request) -> str:
+    """Return the name of the program that a request counts for (N3)."""
+    return f"p{request.program}" if request.program else f"o{request.owner}"
+
+
+def features_of(request: Request) -> CallFeatures:
+    """Return what the length predictor may know of a request."""
+    return CallFeatures(
+        program_of(request), request.call_site, request.num_prompt, request.max_tokens
+    )
+
+
+def job_of(request: Request, now_ns: int, estimate: Estimate | None) -> Job:
+    """Return a request as a policy sees it."""
+    # A deadline that has passed is the most urgent of all until the kernel's timer ends the call.
+    deadline_ns = max(request.deadline_ns, now_ns + 1) if request.deadline_ns else None
+    return Job(
+        id=request.id,
+        program=program_of(request),
+        owner=str(request.owner),
+        priority=request.priority,
+        arrival_ns=request.arrival_ns,
+        deadline_ns=deadline_ns,
+        predicted_tokens=1.0 if estimate is None else max(estimate.mean, 1.0),
+        prompt_tokens=request.num_prompt,
+    )

@@ -1,0 +1,158 @@
+"""The policies by name, at the schedulers of engines."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from ipc.errors import UnknownPolicyError
+from kernel.config import KernelConfig
+from kernel.llm.named_policies import NAMES, NamedPolicies, policy_by_name
+from kernel.llm.policies import Policy
+from kernel.llm.request import Request
+from tests.kernel.llm.world import World, prompt
+
+
+def told(policies: NamedPolicies) -> int:
+    return len(policies.standings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_under_every_policy_all_requests_end_with_their_own_tokens(name: str) -> None:
+    policies = NamedPolicies(name)
+    world = World(policy=policies(), num_blocks=30)
+    numbers = random.Random(name)
+
+    for seed in range(30):
+        world.add(
+            prompt(numbers.randint(1, 40), seed),
+            max_tokens=numbers.randint(1, 60),
+            owner=numbers.randint(1, 3),
+            program=numbers.randint(0, 4),
+            priority=numbers.randint(0, 7),
+        )
+        world.step()
+    world.run()
+
+    world.check_results()
+    assert told(policies) == 0
+
+
+def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UnknownPolicyError) as caught:
+        policy_by_name("fastest")
+
+    assert caught.value.name == "fastest"
+    assert all(name in caught.value.known for name in NAMES)
+
+
+def test_the_policy_a_kernel_uses_unless_told_otherwise_is_known() -> None:
+    assert KernelConfig().llm_policy in NAMES
+
+
+def test_a_program_served_less_goes_before_one_served_more() -> None:
+    world = World(policy=policy_by_name("least_attained"), max_running=1, max_context=400)
+    world.add(prompt(30, 0), max_tokens=120, program=1)
+    world.run()
+
+    more = world.add(prompt(5, 1), max_tokens=5, program=1)
+    less = world.add(prompt(5, 2), max_tokens=5, program=2)
+    world.run()
+
+    assert list(world.ends)[1:] == [less.id, more.id]
+
+
+def test_what_a_program_got_at_one_engine_counts_at_another() -> None:
+    policies = NamedPolicies("least_attained")
+    one, other = (World(policy=policies(), max_running=1, max_context=400) for _ in range(2))
+    one.add(prompt(30, 0), max_tokens=120, program=1)
+    one.run()
+
+    more = other.add(prompt(5, 1), max_tokens=5, program=1)
+    less = other.add(prompt(5, 2), max_tokens=5, program=2)
+    other.run()
+
+    assert list(other.ends) == [less.id, more.id]
+
+
+def test_round_robin_lets_the_next_in_when_a_quantum_is_used_up() -> None:
+    world = World(policy=policy_by_name("round_robin"), max_running=1, max_context=400)
+    long = world.add(prompt(5, 0), max_tokens=180)
+    short = world.add(prompt(5, 1), max_tokens=10)
+
+    world.run()
+
+    assert list(world.ends) == [short.id, long.id]
+    assert long.preemptions == 1
+
+
+def test_each_engine_is_told_of_its_own_requests_keys() -> None:
+    policies = NamedPolicies("fair_share")
+    one, other = policies(), policies()
+    requests = [Request(n, 1, [1], sampling={"max_tokens": 9, "seed": 1}) for n in (1, 2)]
+    for view, request in zip((one, other), requests, strict=True):
+        view.on_arrival(request, 0)
+
+    one.on_service(requests[0], 8, 1)
+
+    assert list(one.rekey(1)) == [1]
+    assert list(other.rekey(1)) == [2]
+    assert list(one.rekey(1)) == list(other.rekey(1)) == []
+
+
+def test_requests_of_a_lost_engine_are_new_to_the_policy_at_the_next() -> None:
+    policies = NamedPolicies("least_attained")
+    world = World(policy=policies())
+    requests = [world.add(prompt(9, seed), max_tokens=30, program=seed) for seed in range(5)]
+    world.step()
+
+    world.scheduler.close(world.tick())
+    assert told(policies) == 0
+    world.policy = policies()
+    world.replace_engine()
+    assert told(policies) == len(requests)
+    world.run()
+
+    world.check_results()
+
+
+def test_shortest_remaining_counts_the_completion_and_not_the_prompt() -> None:
+    policy = policy_by_name("srpt")
+    request = Request(1, 1, prompt(40), sampling={"max_tokens": 30, "seed": 1})
+    policy.on_arrival(request, 0)
+
+    policy.on_service(request, 40, 1)
+    after_prompt = policy.key(request, 1)
+    request.extend(np.zeros(20, np.int32))
+    policy.on_service(request, 20, 2)
+
+    assert after_prompt == 30
+    assert policy.key(request, 2) == 10
+    assert list(policy.rekey(2)) == [1]
+
+
+def lengths_after(world: World, policy: Policy, ids: list[int]) -> float:
+    request = Request(99, 1, ids, sampling={"max_tokens": 100, "seed": 1}, call_site="s")
+    policy.on_arrival(request, world.tick())
+    key = policy.key(request, world.now_ns)
+    policy.on_done(request, world.now_ns)
+    return key
+
+
+def test_shortest_first_learns_from_what_ends_and_not_from_what_is_cancelled() -> None:
+    policies = NamedPolicies("sjf")
+    world = World(policy=policies())
+    cancelled = world.add(prompt(9), max_tokens=50, call_site="s")
+    world.step()
+    world.cancel(cancelled)
+    world.run()
+    before = lengths_after(world, policies(), prompt(9))
+
+    ended = world.add(prompt(9, 1), max_tokens=3, call_site="s")
+    world.run()
+    after = lengths_after(world, policies(), prompt(9))
+
+    assert before == 100  # nothing is known: no more than it may have
+    assert after == ended.num_emitted == 3
