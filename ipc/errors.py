@@ -281,6 +281,13 @@ class BadPolicyError(UsageError):
     template = "{policy}: {what} is {value}, it must be {needs}"
 
 
+class BadTraceError(UsageError):
+    """A line of a trace of requests is not of its format. Nothing was replayed."""
+
+    code = 140
+    template = "{path}, line {line}: {problem}"
+
+
 class DeniedError(LLMOSError):
     """The caller lacks the authority. Another caller, or other access rules, are needed."""
 

@@ -1,0 +1,149 @@
+"""``python -m bench.lab``, which is ``llmos lab``: which policy is best for a load?
+
+run      replay a trace under policies, and compare them
+advise   name the best policy for an objective, and say why
+programs agent programs of the generator under all policies (bench/lab/program_table.py)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.lab import program_table
+from bench.lab.advice import OBJECTIVES, advise
+from bench.lab.call import Call
+from bench.lab.engine_model import PRESETS, EngineModel, engine_model
+from bench.lab.figures import Figures, figures_of
+from bench.lab.load import at_load, saturation
+from bench.lab.replay import Recorded, Replay
+from bench.lab.table import COMPARED_TO, document, draw, print_results
+from bench.lab.trace import read_trace
+from bench.report import print_json
+from ipc.errors import BadTraceError, LLMOSError
+from kernel.llm.named_policies import NAMES, policy_by_name
+
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for."""
+    parser = make_parser()
+    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    if getattr(options, "plot", None) and not find_spec("matplotlib"):
+        parser.error("--plot needs matplotlib: pip install 'llmos[plot]'")
+    try:
+        options.command(options)
+    except LLMOSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        prog="llmos lab", description="Replay traffic under scheduling policies, and compare them."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="replay a trace under policies, and compare them")
+    run.set_defaults(command=run_policies)
+    run.add_argument(
+        "--policy", default="fcfs,least_attained", help=f"NAME,... or all: {', '.join(NAMES)}"
+    )
+    run.add_argument("--plot", type=Path, metavar="FILE", help="draw the comparison, as a PNG")
+    advice = commands.add_parser("advise", help="name the best policy for an objective")
+    advice.set_defaults(command=give_advice)
+    advice.add_argument("--objective", choices=OBJECTIVES, default="mean-completion")
+    for each in (run, advice):
+        add_trace_options(each)
+    program_table.add_parser(commands)
+    return parser
+
+
+def add_trace_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `run` and `advise` have in common."""
+    parser.add_argument("trace", type=Path, help="Azure CSV, Mooncake or LLMOS JSON lines; or .gz")
+    parser.add_argument(
+        "--engine-model",
+        default="gpu-8b",
+        metavar="NAME|FILE",
+        help=f"the engine's cost: {', '.join(PRESETS)}, or a JSON file (default: gpu-8b)",
+    )
+    parser.add_argument(
+        "--load",
+        type=float,
+        metavar="SHARE",
+        help="scale arrivals to this share of what the engine can do (default: as recorded)",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N calls only")
+    parser.add_argument("--exact", action="store_true", help="plan every single step")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run_policies(options: argparse.Namespace) -> None:
+    """Replay a trace under policies, and compare them."""
+    names = list(NAMES) if options.policy == "all" else options.policy.split(",")
+    results, title = _replayed(options, names)
+    if options.plot:
+        draw(title, results, options.plot)
+    if options.json:
+        print_json(document(results))
+    else:
+        print_results(title, results)
+
+
+def give_advice(options: argparse.Namespace) -> None:
+    """Name the best policy for an objective, and say why."""
+    results, title = _replayed(options, list(NAMES))
+    advice = advise(results, options.objective)
+    if options.json:
+        print(json.dumps(asdict(advice), indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(title)
+    console.print(f"For {advice.objective}: [bold]{advice.best}[/bold]")
+    for reason in advice.reasons:
+        console.print(f"  {reason}")
+
+
+def _replayed(options: argparse.Namespace, names: list[str]) -> tuple[dict[str, Figures], str]:
+    for name in names:
+        policy_by_name(name)  # an unknown one is refused before anything is computed
+    model = engine_model(options.engine_model)
+    calls = read_trace(options.trace, options.limit)
+    how = "as recorded"
+    if options.load is not None:
+        per_s = saturation(calls, model)
+        calls = at_load(calls, options.load, per_s)
+        how = f"at {options.load:g} of {per_s:.3g} calls/s"
+    level = "exact" if options.exact else "fast-forward"
+    title = f"{options.trace.name}: {len(calls):,} calls {how}; {options.engine_model}; {level}"
+    results = {}
+    with Console(stderr=True).status("") as status:
+        for name in names:
+            status.update(name)
+            results[name] = _figures(calls, model, name, options)
+    return results, title
+
+
+def _figures(calls: list[Call], model: EngineModel, name: str, options: Any) -> Figures:
+    history = Replay(Recorded(calls), model, name, is_exact=options.exact).run()
+    if not history.outcomes:
+        problem = f"the engine model {options.engine_model} can hold none of its calls"
+        raise BadTraceError(path=str(options.trace), line=1, problem=problem)
+    return figures_of(history)
+
+
+__all__ = ["COMPARED_TO", "main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

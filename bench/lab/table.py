@@ -1,0 +1,85 @@
+"""Shows the figures of several policies: a table, the document of `llmos bench`, a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.lab.figures import Figures, measurements
+from bench.report import Measurement, format_number
+
+SHOWN = (
+    "throughput_tokens",
+    "wait_mean",
+    "wait_p50",
+    "wait_p99",
+    "ttft_mean",
+    "ttft_p50",
+    "ttft_p99",
+    "completion_mean",
+    "completion_p50",
+    "completion_p99",
+    "program_mean",
+    "program_p50",
+    "program_p99",
+    "slowdown_mean",
+    "slowdown_p99",
+    "jain",
+    "worst_starved",
+    "utilisation",
+    "kv_hit",
+    "preemptions",
+)
+DRAWN = ("wait_mean", "ttft_p99", "completion_mean", "program_mean", "slowdown_p99", "jain")
+COMPARED_TO = "fcfs"
+
+Results = Mapping[str, Figures]
+
+
+def print_results(title: str, results: Results) -> None:
+    """Print one column a policy."""
+    table = Table(title=title)
+    table.add_column("")
+    for policy in results:
+        table.add_column(policy, justify="right")
+    units = next(iter(results.values()))
+    for name in SHOWN:
+        label = f"{name}, {units[name].unit}" if units[name].unit else name
+        table.add_row(label, *(format_number(each[name].value) for each in results.values()))
+    Console().print(table)
+
+
+def document(results: Results) -> list[Measurement]:
+    """Return all figures; the floor is that of first come first served, where it was run."""
+    floor = results.get(COMPARED_TO)
+    return [
+        each
+        for policy, figures in results.items()
+        for each in measurements(policy, figures, None if policy == COMPARED_TO else floor)
+    ]
+
+
+def draw(title: str, results: Results, path: Path) -> None:
+    """Write a picture that compares the policies.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    # Imported here: an optional dependency.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    policies = list(results)
+    for axes, name in zip(figure.subplots(2, 3).flat, DRAWN, strict=True):
+        first = results[policies[0]][name]
+        bars = axes.barh(policies, [results[each][name].value for each in policies])
+        axes.bar_label(bars, [format_number(results[p][name].value) for p in policies], padding=2)
+        axes.invert_yaxis()
+        axes.margins(x=0.2)
+        better = "more" if first.higher_is_better else "less"
+        axes.set_title(f"{name}{f', {first.unit}' if first.unit else ''} ({better} is better)")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
