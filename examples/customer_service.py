@@ -66,11 +66,13 @@ class Team(Desk):
         return replace(ticket, reply=said.text.strip(), usages=[*ticket.usages, said.usage])
 
 
-class Escalation(Desk):
+class Escalation(Actor):
     """Sees to it that what is urgent is answered before all else."""
 
+    concurrency = 16
+
     def __init__(self, office: "ActorRef[Office]", teams: dict[str, ActorRef[Team]]) -> None:
-        super().__init__(office, "")
+        self.office = office
         self.teams = teams
 
     @receive

@@ -77,18 +77,22 @@ class Digest(Actor):
     def __init__(self, explain: bool = False) -> None:
         self.system = SYSTEM + EXPLAINED * explain
 
+    async def on_start(self) -> None:
+        """Employ the mappers and a reducer, once."""
+        if "mappers" not in self.state:
+            self.state["reducer"] = await self.spawn(Reducer, name="reducer")
+            self.state["mappers"] = [
+                await self.spawn(Mapper, self.system, name=f"mapper-{n}") for n in range(MAPPERS)
+            ]
+
     @receive
     async def summarise(self, text: str) -> Table:
         """Return the digest of a text of any length."""
-        mappers = [
-            await self.spawn(Mapper, self.system, name=f"mapper-{n}") for n in range(MAPPERS)
-        ]
-        reducer = await self.spawn(Reducer, name="reducer")
-        parts = cut(text)
+        mappers = self.state["mappers"]
         tables = await asyncio.gather(
-            *(mappers[n % MAPPERS].digest(part) for n, part in enumerate(parts))
+            *(mappers[n % MAPPERS].digest(part) for n, part in enumerate(cut(text)))
         )
-        return await self._reduce(list(tables), reducer)
+        return await self._reduce(list(tables), self.state["reducer"])
 
     async def _reduce(self, tables: list[Table], reducer: ActorRef[Reducer]) -> Table:
         while len(tables) > 1:
