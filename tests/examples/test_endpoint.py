@@ -1,4 +1,4 @@
-"""The examples with a model behind an HTTP endpoint: another engine, the same agents.
+"""Each example as a script, with a model behind an HTTP endpoint: another engine, the same agents.
 
 The endpoint echoes what it is asked; that is a poor model, of which nothing is expected.
 """
@@ -11,15 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors.client import Client
-from examples import content_studio, summarise, translation
-from examples.own_kernel import MODEL, Options, own_kernel
 from tests.remote_engine.rig import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 100
 
 pytestmark = pytest.mark.slow
 
@@ -31,52 +30,56 @@ def server() -> Iterator[ServerProcess]:
     process.close()
 
 
-def options(items: int, server: ServerProcess) -> Options:
-    spec = {"name": MODEL, "endpoint": server.url, "remote_model": "echo"}
-    return Options(items, spec, is_trained=False, as_json=True)
-
-
-@pytest.fixture(scope="module")
-def client(server: ServerProcess) -> Iterator[Client]:
-    with own_kernel(options(1, server)) as connected:
-        yield connected
-
-
-def test_the_translation_asks_the_endpoint_for_every_sentence(
-    client: Client, server: ServerProcess
-) -> None:
-    outcome = translation.run(client, options(6, server))
-
-    assert outcome["problems"] == []
-    assert sum(row["sentences"] for row in outcome["translators"]) >= 6
-
-
-def test_the_studio_forks_sessions_of_the_endpoint(client: Client, server: ServerProcess) -> None:
-    outcome = content_studio.run(client, options(2, server))
-
-    assert outcome["problems"] == []
-    assert (outcome["texts"], outcome["drafts"]["read"]) == (2, 6)
-
-
-def test_the_digest_has_every_ticket(client: Client, server: ServerProcess) -> None:
-    outcome = summarise.run(client, options(5, server))
-
-    assert outcome["problems"] == []
-    counted = [row[level] for row in outcome["teams"] for level in ("low", "normal", "high")]
-    assert sum(int(cell.split()[0]) for cell in counted) == 5
-
-
-def test_the_customer_service_runs_with_an_endpoint(server: ServerProcess) -> None:
-    words = ("--endpoint", server.url, "--remote-model", "echo", "--tickets", "5", "--json")
-    done = subprocess.run(
-        [sys.executable, "examples/customer_service.py", *words],
+def run_script(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, f"examples/{name}.py", *words],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=LIMIT_S,
     )
 
+
+def outcome_of(name: str, server: ServerProcess, *words: str) -> Any:
+    """Run an example with the endpoint; return the JSON that it printed."""
+    endpoint = ("--endpoint", server.url, "--remote-model", "echo", "--json")
+    done = run_script(name, *endpoint, *words)
     assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_the_customer_service_solves_every_ticket_once(server: ServerProcess) -> None:
+    outcome = outcome_of("customer_service", server, "--tickets", "5")
+
     assert (outcome["solved"], outcome["completions"], outcome["problems"]) == (5, 10, [])
+
+
+def test_the_translation_asks_the_endpoint_for_every_sentence(server: ServerProcess) -> None:
+    outcome = outcome_of("translation", server, "--lines", "6")
+
+    assert (outcome["lines"], outcome["problems"]) == (6, [])
+    assert sum(row["sentences"] for row in outcome["translators"]) >= 6
+
+
+def test_the_studio_forks_sessions_of_the_endpoint(server: ServerProcess) -> None:
+    outcome = outcome_of("content_studio", server, "--briefs", "2")
+
+    assert (outcome["texts"], outcome["drafts"]["read"], outcome["problems"]) == (2, 6, [])
+
+
+def test_the_digest_has_every_ticket(server: ServerProcess) -> None:
+    outcome = outcome_of("summarise", server, "--tickets", "5")
+
+    counted = [row[level] for row in outcome["teams"] for level in ("low", "normal", "high")]
+    assert sum(int(cell.split()[0]) for cell in counted) == 5
+    assert outcome["problems"] == []
+
+
+def test_a_model_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+
+    done = run_script("translation", "--model", str(tmp_path / "nowhere"), "--lines", "1")
+
+    assert done.returncode == 1
+    assert "there is no such folder" in done.stderr

@@ -1,6 +1,6 @@
 """The command `demo` but for its runs: which demo it chooses, and what it makes of the books.
 
-The runs themselves are in tests/examples/test_scripts.py and tests/actors/cli/test_live.py.
+The runs themselves are in tests/examples/test_embedded.py and tests/actors/cli/test_live.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Each example and the demo as a user runs them: a kernel, agents, the engine, the model.
+"""The examples and the demo with the embedded model: a kernel, agents, an engine that computes.
+
+The examples as scripts: test_endpoint.py, which needs no torch.
 
 Few items each, so that it takes a minute of CPU time. On few items one mistake of the model's
 weighs more than an example's own check allows: here nothing may be lost or come twice, and most
@@ -19,14 +21,14 @@ import pytest
 
 from actors.client import Client
 from actors.embedded_model import PATH
-from examples import content_studio, summarise, translation
+from examples import content_studio, customer_service, summarise, translation
 from examples.own_kernel import Options, own_kernel
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = "from actors.cli.main import main; main()"
+MAIN = "from actors.cli.main import main; main()"
 LIMIT_S = 400
 
 pytestmark = [
@@ -77,17 +79,16 @@ def test_the_digest_counts_every_ticket(client: Client) -> None:
     assert outcome["counted_wrongly"] <= 0.25
 
 
-def test_the_customer_service_is_a_script_that_solves_every_ticket_once() -> None:
-    status, outcome = run_script("examples/customer_service.py", "--tickets", "12")
+def test_the_customer_service_solves_every_ticket_once(client: Client) -> None:
+    outcome = customer_service.run(client, options(12))
 
     assert without_mistakes_of_the_model(outcome) == []
-    assert status == bool(outcome["problems"])
     assert (outcome["solved"], outcome["solved_again"], outcome["completions"]) == (12, 0, 24)
     assert outcome["routing_accuracy"] >= 0.75
 
 
 def test_the_demo_kills_three_processes_and_bills_each_completion_once() -> None:
-    status, outcome = run_script("-c", DEMO, "demo", "--tickets", "20")
+    status, outcome = run_demo("--tickets", "20")
 
     assert without_mistakes_of_the_model(outcome) == []
     assert status == bool(outcome["problems"])
@@ -97,10 +98,10 @@ def test_the_demo_kills_three_processes_and_bills_each_completion_once() -> None
     assert outcome["recovered"] >= 1
 
 
-def run_script(*words: str) -> tuple[int, dict[str, Any]]:
-    """Run a command of ours; return its exit status and the JSON that it printed."""
+def run_demo(*words: str) -> tuple[int, dict[str, Any]]:
+    """Run the command; return its exit status and the JSON that it printed."""
     done = subprocess.run(
-        [sys.executable, *words, "--json"],
+        [sys.executable, "-c", MAIN, "demo", *words, "--json"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
