@@ -17,6 +17,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from bench.lab.call import Call
 from bench.lab.replay import Outcome
@@ -84,9 +85,7 @@ class Programs:
         self.calls = calls
         self._gaps_ns = gaps_ns
         self._next = {
-            call.number: following
-            for program in calls
-            for call, following in zip(program, program[1:], strict=False)
+            call.number: following for program in calls for call, following in pairwise(program)
         }
 
     def first(self) -> Iterable[Call]:
