@@ -92,8 +92,8 @@ def problem_with(words: list[str]) -> str | None:
         if words[0] not in command.commands:
             return f"no command {words[0]}"
         command = command.commands[words.pop(0)]
-    if command.name == "bench":
-        return None  # its options are those of `python -m bench`
+    if command.name in {"bench", "lab"}:
+        return None  # their options are those of `python -m bench` and `python -m bench.lab`
     known = {name for option in command.params for name in option.opts + option.secondary_opts}
     known |= {"-h", "--help"}
     wrong = [

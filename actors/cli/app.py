@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 PROGRAM = "llmos"
 COMPLETION_VARIABLE = "_LLMOS_COMPLETE"  # set by the shell's completion script
-# Options after `bench` are the bench's own, --help too.
+# Options after `bench` and `lab` are the bench's own, --help too.
 PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 KERNEL, AGENTS, MAIL, MACHINE = "The kernel", "Agents", "Messages", "This machine"
 MODELS = "Language models"
@@ -58,6 +58,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry(MACHINE, "demo", "demo"),
     "plan": Entry(MACHINE, "plan", "plan"),
     "bench": Entry(MACHINE, "bench", "bench", PASS_ALL),
+    "lab": Entry(MACHINE, "lab", "lab", PASS_ALL),
 }
 
 

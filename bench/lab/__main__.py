@@ -25,7 +25,7 @@ from bench.lab.engine_model import PRESETS, EngineModel, engine_model
 from bench.lab.figures import Figures, figures_of
 from bench.lab.load import at_load, saturation
 from bench.lab.replay import Recorded, Replay
-from bench.lab.table import COMPARED_TO, document, draw, print_results
+from bench.lab.table import document, draw, print_results
 from bench.lab.trace import read_trace
 from bench.report import print_json
 from ipc.errors import BadTraceError, LLMOSError
@@ -142,8 +142,6 @@ def _figures(calls: list[Call], model: EngineModel, name: str, options: Any) -> 
         raise BadTraceError(path=str(options.trace), line=1, problem=problem)
     return figures_of(history)
 
-
-__all__ = ["COMPARED_TO", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

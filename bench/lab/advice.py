@@ -35,7 +35,7 @@ class Advice:
 
 
 def advise(results: Results, objective: str) -> Advice:
-    """Return the advice for an objective of OBJECTIVES; results hold first come first served."""
+    """Return the advice for an objective of OBJECTIVES; the results have COMPARED_TO among them."""
     name = OBJECTIVES[objective]
     base = results[COMPARED_TO][name]
     sign = -1 if base.higher_is_better else 1

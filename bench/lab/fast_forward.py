@@ -103,9 +103,9 @@ class FastForward:
         batch, cache = shared.batch, shared.cache
         decodes = batch.decodes()
         handles, slots = decodes.handles, decodes.slots
-        tokens = np.zeros(len(handles), np.int32)
-        for _ in range(steps):
-            cache.append_many(handles, tokens)
+        tokens = np.zeros(steps, np.int32)
+        for handle in handles.tolist():
+            cache.append(handle, tokens)
         counts = np.full(len(handles), steps, np.int32)
         cache.plan_many(handles, counts)
         cache.mark_computed_many(handles, counts)
@@ -121,8 +121,8 @@ class FastForward:
         shared = self._shared
         batch = shared.batch
         for step in range(1, steps + 1):
-            shared.now_ns = now_ns + self._engine.time_ns(step)
             for task in batch.tasks_in_turn():
+                shared.now_ns = now_ns + self._engine.time_ns(step)
                 shared.tell_service(task)
                 task.request.empty_row()
             batch.rows.counts[slots] += 1

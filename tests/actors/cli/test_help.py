@@ -11,7 +11,7 @@ from tests.actors.cli.fake import Terminal
 
 # dead-letters and model have their examples on their own commands; bench hands --help to the bench.
 LEAVES = [
-    *([name] for name in app.COMMANDS if name not in {"dead-letters", "model", "bench"}),
+    *([name] for name in app.COMMANDS if name not in {"dead-letters", "model", "bench", "lab"}),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
     *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
 ]

@@ -1,0 +1,160 @@
+"""The lab's commands, its figures and its advice."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bench.lab.__main__ import main
+from bench.lab.advice import advise
+from bench.lab.call import Call
+from bench.lab.engine_model import PRESETS, engine_model
+from bench.lab.figures import Figure, figures_of, jain
+from bench.lab.programs import MIXES, Lengths, Programs, end_to_end_s, make_programs
+from bench.lab.replay import Recorded, Replay
+from ipc.errors import BadConfigError
+
+MODEL = PRESETS["cpu-1b"]
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "trace.jsonl"
+    rows = [
+        {"timestamp": 100 * n, "input_length": 300 + n, "output_length": 9, "hash_ids": [n]}
+        for n in range(12)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_run_prints_the_document_of_the_bench(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(trace), "--policy", "fcfs,srpt", "--load", "0.9", "--json"]) == 0
+
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    ours = found["srpt_completion_mean"]
+    assert set(ours) == {"name", "value", "unit", "floor", "ratio"}
+    assert ours["floor"] == found["fcfs_completion_mean"]["value"]
+    assert found["fcfs_refused"]["value"] == 0
+
+
+def test_run_draws_the_comparison(trace: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    assert main(["run", str(trace), "--plot", str(tmp_path / "plot.png")]) == 0
+
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--policy", "fastest"],
+        ["--engine-model", "nothing-like-it"],
+        ["--load", "0"],
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    trace: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["run", str(trace), *options]) == 2
+
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"step_us": -1}, {"speed": 3}, {"preset": "none"}, {"block_size": 0.5}, {"step_us": 1}, []],
+)
+def test_an_engine_model_that_cannot_be_is_refused(tmp_path: Path, fields: object) -> None:
+    path = tmp_path / "engine.json"
+    path.write_text(json.dumps(fields))
+
+    with pytest.raises(BadConfigError):
+        engine_model(str(path))
+
+
+def test_an_engine_model_may_amend_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "engine.json"
+    path.write_text('{"preset": "gpu-8b", "max_running": 7}')
+
+    found = engine_model(str(path))
+
+    assert (found.max_running, found.step_us) == (7, PRESETS["gpu-8b"].step_us)
+
+
+def test_figures_of_one_call_are_its_own() -> None:
+    history = Replay(Recorded([Call(0, 0, 100, 10, 1, 1)]), MODEL, "fcfs").run()
+
+    found = figures_of(history)
+
+    assert found["completion_mean"].value == pytest.approx(history.outcomes[0].alone_ns / 1e9)
+    assert found["slowdown_mean"].value == pytest.approx(1, rel=1e-3)
+    assert found["wait_mean"].value == 0
+    assert found["utilisation"].value == 1
+    assert found["jain"].value == 1
+
+
+def test_jain_of_one_who_has_everything_is_one_in_n() -> None:
+    assert jain([1, 0, 0, 0]) == 0.25
+    assert jain([3, 3, 3]) == pytest.approx(1)
+
+
+def test_advice_names_the_best_and_its_price() -> None:
+    names = ("completion_mean", "completion_p99", "ttft_p99", "program_mean")
+    base = {name: Figure(10.0, "s") for name in names} | {"jain": Figure(1.0, "", True)}
+    fast = base | {"completion_mean": Figure(5.0, "s"), "jain": Figure(0.5, "", True)}
+    same = base | {"completion_mean": Figure(9.95, "s")}
+
+    found = advise({"fcfs": base, "srpt": fast, "sjf": same}, "mean-completion")
+    fair = advise({"fcfs": base, "srpt": fast}, "fairness")
+    none = advise({"fcfs": base, "sjf": same}, "mean-completion")
+
+    assert (found.best, fair.best, none.best) == ("srpt", "fcfs", "fcfs")
+    assert "50% better" in found.reasons[0]
+    assert any("jain is 0.5" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(("mix", "mean"), [("uniform", 10.5), ("geometric", 4), ("pareto", 2.2)])
+def test_a_mix_has_its_mean_and_its_seed_gives_it_again(mix: str, mean: float) -> None:
+    lengths = Lengths.typical()
+    first, again, other = (
+        make_programs(mix, lengths, num_calls=8_000, seed=seed) for seed in (1, 1, 2)
+    )
+
+    assert first.num_calls / len(first.calls) == pytest.approx(mean, rel=0.1)
+    assert max(map(len, first.calls)) > 15
+    assert first.calls == again.calls
+    assert first.calls != other.calls
+    assert mix in MIXES
+
+
+def test_a_programs_next_call_comes_a_gap_after_the_last_has_ended() -> None:
+    calls = [Call(number, 0, 50, 5, 1, 1) for number in range(3)]
+    programs = Programs([calls], {0: 0, 1: 2 * 10**9, 2: 3 * 10**9})
+
+    outcomes = Replay(programs, MODEL, "least_attained").run().outcomes
+
+    gaps = [later.call.arrival_ns - earlier.ended_ns for earlier, later in pairwise(outcomes)]
+    assert gaps == [2 * 10**9, 3 * 10**9]
+    alone_s = sum(each.alone_ns for each in outcomes) / 1e9
+    assert end_to_end_s(outcomes) == [pytest.approx(5 + alone_s, rel=1e-3)]
+
+
+def test_the_table_of_programs_has_every_policy_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--mix", "pareto", "--policy", "least_attained", "--seeds", "2", "--calls", "12"]
+
+    assert main(["programs", *words, "--json"]) == 0
+
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    ours = found["pareto_least_attained_program_mean"]
+    assert ours["floor"] == found["pareto_fcfs_program_mean"]["value"]
+    low, high = (found[f"pareto_fcfs_program_mean_{end}"]["value"] for end in ("low", "high"))
+    assert low <= ours["floor"] <= high
