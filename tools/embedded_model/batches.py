@@ -14,13 +14,14 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from tools.embedded_model.corpus import LATE_SHARES, SHARES, draw
+from tools.embedded_model.corpus import LAST_SHARES, LATE_SHARES, SHARES, draw
 from tools.embedded_model.tokenizer import PAD, text_of
 
 POOL_ROWS = 2048
 CHAIN_SHARE = 0.08
 MAX_CHAIN = 6
-FIRST_LATE_POOL = 52
+# Two workers take a pool in about 82 steps.
+SHARES_BY_POOL = ((0, SHARES), (52, LATE_SHARES), (110, LAST_SHARES))
 IGNORED = -100
 
 Row = tuple[list[int], list[int]]  # ids, labels
@@ -45,7 +46,7 @@ def pool_batches(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return the batches of one pool of rows, each of about ``tokens`` tokens, shuffled."""
     random = Random(f"{seed} pool {pool}")
-    shares = SHARES if pool < FIRST_LATE_POOL else LATE_SHARES
+    shares = [shares for first, shares in SHARES_BY_POOL if first <= pool][-1]
     rows = [draw_row(tokenizer, random, shares) for _ in range(POOL_ROWS)]
     rows.sort(key=lambda row: len(row[0]))
     batches: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -17,7 +17,7 @@ from tools.embedded_model import formats
 from tools.embedded_model.formats import Exchange
 from tools.embedded_model.stories import Story, draw_story
 from tools.embedded_model.tickets import Ticket, draw_ticket
-from tools.embedded_model.translation import Pair, draw_pair
+from tools.embedded_model.translation import Pair, draw_pair, draw_word_list
 
 SHARES = {
     "triage": 0.27,
@@ -38,6 +38,17 @@ LATE_SHARES = {
     "story": 0.20,
     "small talk": 0.02,
 }
+LAST_SHARES = {
+    "triage": 0.13,
+    "reply": 0.11,
+    "summary": 0.06,
+    "to English": 0.19,
+    "to Chinese": 0.21,
+    "words to English": 0.07,
+    "words to Chinese": 0.08,
+    "story": 0.14,
+    "small talk": 0.01,
+}
 CHAT_SHARE = 0.35
 EVALUATION_SEED = 20_000
 
@@ -49,6 +60,8 @@ def draw_item(task: str, random: Random, split: str) -> Ticket | Pair | Story:
             return draw_ticket(random, split)
         case "to English" | "to Chinese":
             return draw_pair(random, split)
+        case "words to English" | "words to Chinese":
+            return draw_word_list(random)
         case _:
             return draw_story(random, split)
 
@@ -60,7 +73,7 @@ def exchange_of(task: str, item: Ticket | Pair | Story) -> Exchange:
             asks = {"triage": formats.triage, "reply": formats.reply, "summary": formats.summary}
             return asks[task](item)
         case Pair():
-            return formats.to_english(item) if task == "to English" else formats.to_chinese(item)
+            return formats.to_english(item) if "English" in task else formats.to_chinese(item)
         case _:
             return formats.story(item)
 

@@ -25,6 +25,13 @@ from tools.embedded_model.tickets import Ticket
 from tools.embedded_model.translation import Pair
 
 MODEL = Path(__file__).resolve().parents[2] / "actors" / "embedded_model"
+HARDER = {
+    "triage": "unseen wordings",
+    "summary": "unseen wordings",
+    "reply": "unseen wordings",
+    "to English": "unseen pairs",
+    "to Chinese": "unseen pairs",
+}
 TASKS = ("triage", "to English", "to Chinese", "story", "reply", "summary")
 MAX_NEW_TOKENS = 160
 Item = Ticket | Pair | Story
@@ -126,8 +133,8 @@ def main(report: Callable[[str], None] = print) -> None:
     answerer = Answerer(args.model)
     forms = [("held out", False)] if args.no_chat else [("held out", False), ("held out", True)]
     for task in args.tasks:
-        unseen = [("unseen wordings", False)] if task in {"triage", "summary", "reply"} else []
-        for split, is_chat in forms + unseen:
+        harder = [(HARDER[task], False)] if task in HARDER else []
+        for split, is_chat in forms + harder:
             found = evaluate(answerer, task, args.samples, split, is_chat=is_chat)
             form = "chat" if is_chat else "plain"
             report(f"{task:12} {split:16} {form:6} {accuracy(found):7.2f} % of {len(found)}")

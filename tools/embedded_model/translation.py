@@ -3,15 +3,17 @@
 A pattern is expanded in both languages at once: a slot is one choice, written twice. One text has
 one or two sentences.
 
-The split. Held out are pairs of (pattern, word), one in twenty: training sees the pattern with
-other words and the word in other patterns, never both together. Whole sentences are held out
-besides, one in twelve. A text is of the training split when none of its sentences is held out,
-and of the held-out split when all of its sentences (greetings apart) are.
+The split. Sentences are held out, one in twelve: training has each of their words in that pattern,
+but not this combination of them. Pairs of (pattern, word) are held out besides, one in twenty:
+training has the pattern with other words and the word in other patterns, never both together; all
+sentences with such a pair are the split "unseen pairs", which is harder. All sentences of a text,
+greetings apart, are of one split.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
@@ -22,6 +24,7 @@ _SLOT = re.compile(r"\{([a-z]+)(\d?)(#?)(?::(\w+))?\}")
 _AGREEMENT = re.compile(r"<([^>]*)>")
 _POSSESSIVE = {"I": "my", "you": "your", "he": "his", "she": "her", "we": "our", "they": "their"}
 TWO_SENTENCES_SHARE = 0.25
+SPLITS = ("train", "held out", "unseen pairs")
 
 
 @dataclass(frozen=True)
@@ -157,12 +160,15 @@ def article(match: re.Match[str]) -> str:
     return f"{'an' if word.startswith((*'aeio', 'umb')) else 'a'} {match[1]}"
 
 
-def is_new(pattern: str, chinese: str, choices: Derivation) -> bool:
-    """Say whether a sentence is held out: a (pattern, word) pair of its own, or all of it."""
-    pairs = (
-        is_held_out("rule and word", pattern, w.chinese, one_in=20) for w in choices.words.values()
-    )
-    return any(pairs) or is_held_out("sentence", chinese, one_in=12)
+def split_of(pattern: str, chinese: str, choices: Derivation) -> str:
+    """Say to which split a sentence belongs."""
+    words = choices.words.values()
+    if any(is_held_out("rule and word", pattern, w.chinese, one_in=20) for w in words):
+        return "unseen pairs"
+    if not is_held_out("sentence", chinese, one_in=12):
+        return "train"
+    # With one choice the sentence is the pair: neither is in training.
+    return "held out" if len(words) + ("{who}" in pattern) > 1 else "unseen pairs"
 
 
 def draw_sentence(random: Random, split: str) -> tuple[str, str, str]:
@@ -170,12 +176,37 @@ def draw_sentence(random: Random, split: str) -> tuple[str, str, str]:
     while True:
         topic, pattern = random.choice(SENTENCES)
         chinese, english, choices = derive(pattern, random)
-        if is_new(pattern, chinese, choices) == (split != "train"):
+        if split_of(pattern, chinese, choices) == split:
             return chinese, english, topic
+
+
+def unambiguous_words() -> tuple[Word, ...]:
+    """Return the words that have one translation in each direction, in the order of the grammar."""
+    words = [word for words in LEXICON.values() for word in words]
+    pairs = {(word.chinese, word.english[0]): word for word in words}
+    chinese = Counter(left for left, _ in pairs)
+    english = Counter(right for _, right in pairs)
+    return tuple(w for (c, e), w in pairs.items() if chinese[c] == 1 and english[e] == 1)
+
+
+GLOSSARY = unambiguous_words()
+
+
+def draw_word_list(random: Random) -> Pair:
+    """Return some words that have nothing to do with each other.
+
+    Nothing but the word itself says how it is translated: what keeps a model from learning by
+    heart which words go with which pattern.
+    """
+    words = random.sample(GLOSSARY, random.randint(1, 6))
+    chinese = "、".join(word.chinese for word in words)
+    return Pair(chinese, ", ".join(word.english[0] for word in words), ("words",))
 
 
 def draw_pair(random: Random, split: str = "train") -> Pair:
     """Return one text of a split in both languages."""
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
     sentences = [draw_sentence(random, split)]
     if random.random() < TWO_SENTENCES_SHARE:
         greeting = (*random.choice(FIXED), "greetings")
