@@ -11,7 +11,7 @@ measured by us: what is measured on an engine of one's own goes into a JSON file
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,3 @@ def _check(source: str, key: str, value: Any, kinds: dict[str, str]) -> None:
     is_time = type(value) in (int, float) and 0 <= value < 1e12
     if not (is_whole if kinds[key] == "int" else is_time):
         raise BadConfigError(source=source, problem=f"{key} is {value!r}")
-
-
-def describe(model: EngineModel) -> dict[str, float]:
-    """Return the fields, for a document."""
-    return asdict(model)
