@@ -16,8 +16,6 @@ from ipc.llm import EMBEDDED_PATH, ModelSpec
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BLOCK_ALIGNMENT = 4  # tokens; ext/paged_attention.pyx works on vectors of at least so many
-EMBEDDED = "embedded:"  # the path of the model that comes with the package
-_EMBEDDED_FOLDER = Path(__file__).resolve().parents[1] / "embedded_model"
 _DEFAULTS: dict[str, Any] = {
     "name": "",
     "path": "",
@@ -66,8 +64,6 @@ def settings_of(spec: ModelSpec) -> Settings:
         BadModelError: a field is out of range, or the embedded model is not installed.
     """
     given = {key: value for key, value in spec.items() if key in _DEFAULTS}
-    if given.get("path") == EMBEDDED:
-        given["path"] = str(_EMBEDDED_FOLDER)
     settings = Settings(**(_DEFAULTS | given))
     if settings.path == EMBEDDED_PATH:
         settings = _embedded(settings)
