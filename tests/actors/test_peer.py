@@ -328,7 +328,7 @@ class LinkMachine(RuleBasedStateMachine):
 
     @rule()
     def reconnect(self) -> None:
-        self.in_flight.clear()  # the tail of the connection is lost
+        self.lose_the_connection()
         self.rig.peer.connected(self.rig._transmit)
         hello = decode_plain(self.rig.out.pop().payload)
         resumed = hello["epoch"] == self.epoch
@@ -361,9 +361,14 @@ class LinkMachine(RuleBasedStateMachine):
         taken = self.kernel.taken
         self.kernel = Channel(1 << 20, 1 << 40, taken=taken)
         self.epoch += 1
-        self.in_flight.clear()
+        self.lose_the_connection()
         self.connected = False
         self.rig.peer.disconnected()
+
+    def lose_the_connection(self) -> None:
+        """Lose what is on its way, in both directions: nothing of it reaches another connection."""
+        self.in_flight.clear()
+        self.rig.out.clear()
 
     @rule()
     def post(self) -> None:
