@@ -4,12 +4,15 @@ What it is not: it touches no file (kernel/home.py makes, checks and locks the d
 
 A home is a kernel's identity on a machine. By name (several run side by side), after XDG:
 
-    state    $XDG_STATE_HOME/llmos/NAME     journal, payloads, lock, token, configuration
-    runtime  $XDG_RUNTIME_DIR/llmos/NAME    the socket (the state directory when unset)
+    state    $XDG_STATE_HOME/llmos/NAME     journal, payloads, lock, token, configuration, socket
     logs     STATE/logs                     kernel.log, one file per actor
 
 With ``--home DIR`` everything is under DIR. A socket path has at most 107 bytes; where the
-natural one is longer, it is a hash of it under the runtime directory or /tmp/llmos-UID.
+natural one is longer, it is a hash of it under /tmp/llmos-UID.
+
+The socket follows from the state directory alone, never from $XDG_RUNTIME_DIR: that is unset in
+cron jobs and containers and goes at logout, while a kernel and its agents stay. Whoever has the
+state directory, from whatever environment, finds the kernel; so does an agent the next kernel.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ class Home:
 
 
 def named_home(name: str = DEFAULT_NAME, environment: Mapping[str, str] | None = None) -> Home:
-    """Return the home of the kernel called ``name``, in the user's XDG directories.
+    """Return the home of the kernel called ``name``, in the user's XDG state directory.
 
     Raises:
         UsageError: the name cannot be a directory's.
@@ -99,17 +102,18 @@ def named_home(name: str = DEFAULT_NAME, environment: Mapping[str, str] | None =
     if not _NAME.fullmatch(name):
         raise UsageError(reason=f"a kernel's name is letters, digits, '.', '_', '-', not {name!r}")
     state = _directory(env, "XDG_STATE_HOME") or _user_home(env) / ".local" / "state"
-    state_dir = state / "llmos" / name
-    runtime = _directory(env, "XDG_RUNTIME_DIR")
-    wanted = runtime / "llmos" / name if runtime else state_dir
-    return Home(name, state_dir, _socket_dir(wanted, env))
+    return _home(name, state / "llmos" / name)
 
 
-def home_at(directory: str | Path, environment: Mapping[str, str] | None = None) -> Home:
+def home_at(directory: str | Path) -> Home:
     """Return the home that keeps everything under ``directory``."""
-    env = os.environ if environment is None else environment
-    state_dir = Path(directory).expanduser().resolve()
-    return Home(state_dir.name, state_dir, _socket_dir(state_dir, env))
+    state_dir = Path(directory).expanduser()
+    return _home(state_dir.resolve().name, state_dir)
+
+
+def _home(name: str, directory: Path) -> Home:
+    state_dir = directory.resolve()
+    return Home(name, state_dir, _socket_dir(state_dir))
 
 
 def _directory(env: Mapping[str, str], variable: str) -> Path | None:
@@ -122,11 +126,8 @@ def _user_home(env: Mapping[str, str]) -> Path:
     return Path(env["HOME"]) if env.get("HOME") else Path.home()
 
 
-def _socket_dir(wanted: Path, env: Mapping[str, str]) -> Path:
-    if len(os.fsencode(wanted / "kernel.sock")) <= MAX_SOCKET_PATH:
-        return wanted
-    digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
-    runtime = _directory(env, "XDG_RUNTIME_DIR")
-    if runtime and len(os.fsencode(runtime)) < 60:
-        return runtime / "llmos" / digest
+def _socket_dir(state_dir: Path) -> Path:
+    if len(os.fsencode(state_dir / "kernel.sock")) <= MAX_SOCKET_PATH:
+        return state_dir
+    digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
     return Path(f"/tmp/llmos-{os.getuid()}") / digest

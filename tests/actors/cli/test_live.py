@@ -184,3 +184,19 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(shell: Shell) -> None:
     assert outcome["files"] == 401
     assert outcome["identifiers"] == outcome["expected"]["identifiers"] == 400 * 40 * 5
     assert outcome["messages"] == 1 + 8 + 2 * 401
+
+
+def test_a_kernel_by_name_is_found_from_every_environment(tmp_path: Path) -> None:
+    # It used to listen where `up` was told, and the others looked in $XDG_RUNTIME_DIR.
+    (tmp_path / "run").mkdir(mode=0o700)
+    shell = Shell(tmp_path)
+    del shell.environment["LLMOS_HOME"]
+    shell.environment |= {"XDG_STATE_HOME": str(tmp_path / "s"), "LLMOS_NAME": "work"}
+    shell.environment["XDG_RUNTIME_DIR"] = str(tmp_path / "run")
+    shell("up", "--daemon")
+    try:
+        shell("status")
+        del shell.environment["XDG_RUNTIME_DIR"]
+        shell("status")
+    finally:
+        shell("down")
