@@ -48,7 +48,8 @@ class Desk(Actor):
 
     async def ask_model(self, text: str, max_tokens: int) -> Completion[Any]:
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
-        return await self.llm.chat(messages, max_tokens=max_tokens)
+        # Of an endpoint's answer that was lost nobody knows: asking again costs less than a ticket.
+        return await self.llm.chat(messages, max_tokens=max_tokens, on_doubt="retry")
 
 
 class Team(Desk):

@@ -29,6 +29,7 @@ from ipc.home import home_at
 MODEL = "examples"  # the name under which a model of --model or --endpoint is added
 POLL_S = 0.1
 MAX_CELL = 100  # characters of a table's cell
+INTERRUPTED = 130  # exit status, as of `llmos`
 STALL_S = 180.0  # no progress for so long is a failure; a model may load in between
 
 
@@ -72,21 +73,30 @@ def read_options(head: str | None, items: str, default: int) -> Options:
 
 @contextmanager
 def own_kernel(options: Options) -> Iterator[Client]:
-    """Start a kernel in a temporary home, load the model, and yield a client; stop it after."""
-    with own_home() as place:
-        kernel = Kernel(home_at(place))
-        try:
-            kernel.start()
-            with connect(home=place) as client:
-                name = "embedded"
-                if options.spec is not None:
-                    name = client.system("model_add", spec=options.spec)["name"]
-                    client.system("model_use", name=name)
-                say(f"a kernel in {place}; loading the model", options)
-                client.system("model_load", name=name)
-                yield client
-        finally:
-            kernel.stop()
+    """Start a kernel in a temporary home, load the model, and yield a client; stop it after.
+
+    Ctrl-C, SIGTERM and SIGHUP end the program with status 130, once all of that is gone.
+    """
+    try:
+        with own_home() as place:
+            yield from _client_of(Kernel(home_at(place)), place, options)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _client_of(kernel: Kernel, place: Path, options: Options) -> Iterator[Client]:
+    try:
+        kernel.start()
+        with connect(home=place) as client:
+            name = "embedded"
+            if options.spec is not None:
+                name = client.system("model_add", spec=options.spec)["name"]
+                client.system("model_use", name=name)
+            say(f"a kernel in {place}; loading the model", options)
+            client.system("model_load", name=name)
+            yield client
+    finally:
+        kernel.stop()
 
 
 def say(line: str, options: Options) -> None:

@@ -3,6 +3,9 @@
 The demos use it, and the examples. It behaves as an operator would: it starts the kernel as a
 process, and uses signals. A client that is connected to it stays connected throughout; that the
 kernel was away is a pause to it.
+
+Promise: within ``own_home``, SIGTERM, SIGHUP and Ctrl-C leave nothing behind: no kernel, no agent
+(a ``Kernel`` is to be stopped in a ``finally``) and no temporary home.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import typer
 
-from actors.cli.kernel_process import Settings, open_boot_log, start_kernel
+from actors.cli.interruption import interruptible, signals_held
+from actors.cli.kernel_process import Settings, launch_kernel, open_boot_log
 from ipc.errors import KernelUnavailableError, UsageError
 from ipc.home import Home
 
@@ -37,19 +42,28 @@ class StalledError(Exception):
 def own_home(home: Path | None = None, *, keep: bool = False) -> Iterator[Path]:
     """Yield an empty home; remove it afterwards, unless it was given or is to be kept.
 
+    One of a run that failed is kept, to be looked into; of one that was interrupted it is not.
     Raises:
         UsageError: the one that was given is not empty.
+        Interrupted: the program was told to end; everything is removed.
     """
     if home is not None and home.exists() and any(home.iterdir()):
         raise UsageError(reason=f"{home} is not empty: the demo needs a home of its own")
-    place = home or Path(tempfile.mkdtemp(prefix="llmos-demo-"))
-    try:
-        yield place
-    except BaseException:
-        typer.echo(f"what happened is in {place / 'logs'}", err=True)
-        raise
-    if home is None and not keep:
-        shutil.rmtree(place, ignore_errors=True)
+    with interruptible():
+        place = home or Path(tempfile.mkdtemp(prefix="llmos-demo-"))
+        is_temporary = home is None and not keep
+        try:
+            yield place
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            is_temporary = False
+            typer.echo(f"what happened is in {place / 'logs'}", err=True)
+            raise
+        finally:
+            if is_temporary:
+                with signals_held():
+                    shutil.rmtree(place, ignore_errors=True)
 
 
 @dataclass(slots=True)
@@ -59,6 +73,7 @@ class Kernel:
     home: Home
     settings: Settings = field(default_factory=Settings)
     process: subprocess.Popen[bytes] | None = None
+    _left: list[psutil.Process] = field(default_factory=list)  # may outlive a kernel
 
     def start(self) -> int:
         """Start it and wait until it listens; its output goes to the home's boot.log.
@@ -68,28 +83,52 @@ class Kernel:
             KernelUnavailableError: it ended at once.
         """
         with open_boot_log(self.home) as output:
-            started = start_kernel(self.home, self.settings, output=output, own_session=True)
-        self.process = started.process
-        if not started.is_ready:
-            raise KernelUnavailableError(home=str(self.home.state_dir))
+            with signals_held():  # once it runs, ``stop`` must know of it
+                launched = launch_kernel(self.home, self.settings, output=output, own_session=True)
+                self.process = launched.process
+            if not launched.wait():
+                raise KernelUnavailableError(home=str(self.home.state_dir))
         return self.process.pid
 
     def kill(self) -> int:
-        """SIGKILL it; return its pid."""
+        """SIGKILL it; return its pid. Its agents live on."""
         assert self.process is not None
+        self._note_agents()
         self.process.kill()
         self.process.wait()
         return self.process.pid
 
     def stop(self) -> None:
-        """Stop it and its agents in order; by force if that takes too long."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
+        """Stop it and its agents in order; by force if that takes too long, or it is dead.
+
+        A signal that ends the program waits until that is done.
+        """
+        if self.process is not None:
+            with signals_held():
+                self._stop(self.process)
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        self._note_agents()
         try:
-            self.process.wait(STOP_TIMEOUT_S)
+            process.terminate()
+            if process.wait(STOP_TIMEOUT_S) == 0:
+                return
         except subprocess.TimeoutExpired:
             self.kill()
+        self._end_agents()
+
+    def _note_agents(self) -> None:
+        """Remember the processes below it. Those it has adopted were noted before."""
+        assert self.process is not None
+        with suppress(psutil.NoSuchProcess):
+            self._left += psutil.Process(self.process.pid).children(recursive=True)
+
+    def _end_agents(self) -> None:
+        """SIGKILL what kernels have left; without one, agents would wait for the next."""
+        for process in self._left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(self._left, STOP_TIMEOUT_S)
 
 
 @dataclass(slots=True)

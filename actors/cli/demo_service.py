@@ -13,19 +13,18 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from actors import embedded_model
 from actors.cli.connection import Where, open_client
 from actors.cli.demo_kernel import Kernel, Patience, Tally
+from actors.cli.demo_model import use_model
 from actors.cli.demo_view import View, progress_view
 from actors.cli.loading import load_with_progress
 from actors.cli.render import print_record
-from ipc.llm import EMBEDDED_MODEL
+from ipc.llm import ModelSpec
 from ipc.start import PACKAGE_ROOT
 
 if TYPE_CHECKING:
@@ -36,16 +35,6 @@ TICKETS = 200
 POLL_S = 0.1
 STALL_S = 180.0  # without any progress for so long, the demo has failed; engines load meanwhile
 BILLED = ("completions", "prompt_tokens", "completion_tokens")
-
-
-def missing_for_service(model: Path | None) -> str | None:
-    """Return what is missing for this demo and how to get it; None: it can run."""
-    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
-    if missing:
-        return f"{' and '.join(missing)} not installed: pip install 'llmos[engine]'"
-    if model is None and not (embedded_model.PATH / "config.json").is_file():
-        return "this installation is without the embedded model: give another by --model"
-    return None
 
 
 @dataclass(slots=True)
@@ -131,8 +120,14 @@ def mail_of(info: dict[str, Any]) -> int:
     return int(info["mailbox"])
 
 
-def run_service(tickets: int, model: Path | None, place: Path, *, as_json: bool) -> dict[str, Any]:
-    """Run the demo in a home; return what it has shown. Raises StalledError."""
+def run_service(
+    tickets: int, spec: ModelSpec | None, place: Path, *, as_json: bool
+) -> dict[str, Any]:
+    """Run the demo in a home; return what it has shown. spec: None: the embedded model.
+
+    Raises:
+        StalledError: no progress for STALL_S.
+    """
     say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     kernel = Kernel(Where(place).paths())
     try:
@@ -140,25 +135,16 @@ def run_service(tickets: int, model: Path | None, place: Path, *, as_json: bool)
         kernel.start()
         with open_client(Where(place)) as client:
             say("load the language model")
-            load_with_progress(client, {"name": use_model(client, model)}, is_quiet=as_json)
+            load_with_progress(client, {"name": use_model(client, spec)}, is_quiet=as_json)
             begin = time.monotonic()
             with progress_view("office", tickets, "tickets", as_json=as_json) as view:
                 run = ServiceRun(client, kernel, view)
-                report = run.work(tickets, is_trained=model is None)
+                report = run.work(tickets, is_trained=spec is None)
             elapsed_s = time.monotonic() - begin
     finally:
         kernel.stop()
-    return outcome_of(report, run.tally, elapsed_s)
-
-
-def use_model(client: Client, model: Path | None) -> str:
-    """Put the model in use; return its name."""
-    if model is None:
-        return EMBEDDED_MODEL
-    path = str(model.expanduser().resolve())
-    name: str = client.system("model_add", spec={"name": "demo", "path": path})["name"]
-    client.system("model_use", name=name)
-    return name
+    asks_again = spec is not None and "endpoint" in spec
+    return {**outcome_of(report, run.tally, elapsed_s), "asks_again": asks_again}
 
 
 def outcome_of(report: dict[str, Any], tally: Tally, elapsed_s: float) -> dict[str, Any]:
@@ -197,5 +183,9 @@ def print_service(outcome: dict[str, Any]) -> None:
     if outcome["problems"]:
         for problem in outcome["problems"]:
             typer.secho(f"FAILED: {problem}", fg="red", bold=True, err=True)
+    elif outcome["asks_again"]:
+        # What an endpoint had computed when its caller died, it may have billed.
+        text = "nothing was lost; the endpoint was asked again for answers that were lost"
+        typer.secho(text, fg="green", bold=True)
     else:
         typer.secho("nothing was lost, nothing was billed twice", fg="green", bold=True)

@@ -60,6 +60,19 @@ class Started:
     is_ready: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A kernel process that may not listen yet. ``wait`` is to be called, once."""
+
+    process: subprocess.Popen[bytes]
+    ready_fd: int
+
+    def wait(self) -> bool:
+        """Wait until it listens; False: it has ended, or takes longer than START_TIMEOUT_S."""
+        with os.fdopen(self.ready_fd, "rb", buffering=0) as ready:
+            return _has_line(ready, START_TIMEOUT_S)
+
+
 def start_kernel(
     home: Home,
     settings: Settings | None = None,
@@ -71,6 +84,18 @@ def start_kernel(
 
     output: where its standard output and error go; None: where ours go.
     """
+    launched = launch_kernel(home, settings, output=output, own_session=own_session)
+    return Started(launched.process, launched.wait())
+
+
+def launch_kernel(
+    home: Home,
+    settings: Settings | None = None,
+    *,
+    output: IO[bytes] | int | None = None,
+    own_session: bool = False,
+) -> Launched:
+    """Start a kernel, as ``start_kernel``; the caller waits for it."""
     read_fd, write_fd = os.pipe()
     words = ["--home", str(home.state_dir), "--ready-fd", str(write_fd)]
     try:
@@ -82,10 +107,12 @@ def start_kernel(
             stderr=output,
             start_new_session=own_session,
         )
+    except BaseException:
+        os.close(read_fd)
+        raise
     finally:
         os.close(write_fd)
-    with os.fdopen(read_fd, "rb", buffering=0) as ready:
-        return Started(process, _has_line(ready, START_TIMEOUT_S))
+    return Launched(process, read_fd)
 
 
 def start_in_background(home: Home, settings: Settings) -> Started:

@@ -31,8 +31,12 @@ def server() -> Iterator[ServerProcess]:
 
 
 def run_script(name: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_python(f"examples/{name}.py", *words, **environment)
+
+
+def run_python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, f"examples/{name}.py", *words],
+        [sys.executable, *words],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
@@ -74,6 +78,19 @@ def test_the_digest_has_every_ticket(server: ServerProcess) -> None:
     counted = [row[level] for row in outcome["teams"] for level in ("low", "normal", "high")]
     assert sum(int(cell.split()[0]) for cell in counted) == 5
     assert outcome["problems"] == []
+
+
+def test_the_demo_kills_three_processes_and_solves_every_ticket_once(
+    server: ServerProcess,
+) -> None:
+    endpoint = ("--endpoint", server.url, "--remote-model", "echo")
+    words = ("-c", "from actors.cli.main import main; main()", "demo", *endpoint, "--json")
+
+    done = run_python(*words, "--tickets", "20")
+
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert (outcome["solved"], outcome["solved_again"], outcome["problems"]) == (20, 0, [])
 
 
 def test_a_model_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:

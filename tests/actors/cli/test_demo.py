@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from actors import embedded_model
-from actors.cli import demo, demo_service
+from actors.cli import demo, demo_model
 from actors.cli.demo_kernel import Patience, StalledError, Tally
-from actors.cli.demo_service import missing_for_service, outcome_of
+from actors.cli.demo_model import missing_for_service
+from actors.cli.demo_service import outcome_of
 from actors.cli.exits import Exit
+from ipc.llm import ModelSpec
 from tests.actors.cli.fake import Terminal
 
 REPORT = {
@@ -49,9 +51,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Put both runs out of action; return which were called."""
     called: list[str] = []
 
-    def run_service(*_: Any, **__: Any) -> dict[str, Any]:
-        called.append("service")
-        return outcome_of(REPORT, Tally(dict(BILLED)), 1.5)
+    def run_service(_: int, spec: ModelSpec | None, *__: Any, **___: Any) -> dict[str, Any]:
+        called.append("service" if spec is None else str(spec))
+        return {**outcome_of(REPORT, Tally(dict(BILLED)), 1.5), "asks_again": spec is not None}
 
     def run_index(*_: Any, **__: Any) -> dict[str, Any]:
         called.append("index")
@@ -80,7 +82,7 @@ def test_without_torch_it_says_how_to_get_it_and_runs_the_index(
     llmos: Terminal, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "missing_for_service", missing_for_service)
-    monkeypatch.setattr(demo_service, "find_spec", lambda _: None)
+    monkeypatch.setattr(demo_model, "find_spec", lambda _: None)
 
     done = llmos("demo")
 
@@ -91,11 +93,44 @@ def test_without_torch_it_says_how_to_get_it_and_runs_the_index(
 def test_without_the_embedded_model_another_will_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_service, "find_spec", lambda name: name)
+    monkeypatch.setattr(demo_model, "find_spec", lambda name: name)
     monkeypatch.setattr(embedded_model, "PATH", tmp_path)
 
     assert "--model" in str(missing_for_service(None))
-    assert missing_for_service(tmp_path) is None
+    assert missing_for_service({"name": "demo", "path": str(tmp_path)}) is None
+
+
+def test_an_endpoint_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_model, "find_spec", lambda name: name == "httpx" or None)
+
+    assert missing_for_service({"name": "demo", "endpoint": "http://127.0.0.1:1/v1"}) is None
+
+
+def test_it_asks_the_endpoint_that_is_named(llmos: Terminal, runs: list[str]) -> None:
+    url = "http://127.0.0.1:1/v1"
+
+    done = llmos("demo", "--endpoint", url, "--remote-model", "m", "--key-env", "KEY")
+
+    spec = {"name": "demo", "endpoint": url, "remote_model": "m", "key_env": "KEY"}
+    assert (done.exit_code, runs) == (Exit.OK, [str(spec)])
+    assert "billed twice" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--model", ".", "--endpoint", "http://127.0.0.1:1/v1"),
+        ("--remote-model", "m"),
+        ("--key-env", "KEY"),
+        ("--index", "--model", "."),
+    ],
+)
+def test_options_that_contradict_each_other_start_nothing(
+    llmos: Terminal, runs: list[str], words: tuple[str, ...]
+) -> None:
+    done = llmos("demo", *words)
+
+    assert (done.exit_code, runs) == (Exit.USAGE, [])
 
 
 def test_a_folder_to_index_needs_the_index(llmos: Terminal, runs: list[str]) -> None:
