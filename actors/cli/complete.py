@@ -49,7 +49,7 @@ def complete(
 ) -> None:
     """Let a language model go on from a text; what it writes is printed as it comes.
 
-    Example: llmos complete "The three laws of robotics are" --max-tokens 64
+    Example: printf 'Ticket: My parcel is lost.\\nTeam:' | llmos complete - --max-tokens 8
     """
     options = given(
         model=model,
