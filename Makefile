@@ -5,6 +5,7 @@
 #   make test                 lint and all tests that a change must pass
 #   make fast                 the tests that take seconds
 #   make soak SEEDS=10000     the long runs of the simulator and of the chaos tests
+#   make explore              the tests that take seconds, with examples never tried before
 #   make bench ARGS=--quick   measure this machine
 #   make lint                 what pre-commit runs
 #   make hooks                run the lint before each commit
@@ -23,7 +24,7 @@ STAMP := .venv/installed
 TORCH_STAMP := .venv/torch-installed
 SOURCES := pyproject.toml setup.py $(wildcard ext/*.pyx ext/*.pxd)
 
-.PHONY: demo test fast soak bench lint format hooks clean setup
+.PHONY: demo test fast explore soak bench lint format hooks clean setup
 
 demo: $(STAMP)
 	$(BIN)/llmos demo $(ARGS)
@@ -34,8 +35,11 @@ test: lint
 fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
 
+explore: $(STAMP)
+	EXPLORE=1 $(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
+
 soak: $(STAMP)
-	SEEDS=$(SEEDS) $(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+	EXPLORE=1 SEEDS=$(SEEDS) $(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/llmos bench $(ARGS)
