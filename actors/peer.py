@@ -146,7 +146,7 @@ class Peer:
         """Take one decoded batch from the connection."""
         channel = self.channel
         listener = self._listener
-        wants_ack = mark = 0  # the mark: of envelopes before which nothing is missing
+        is_asked = wants_ack = mark = 0  # the mark: of envelopes before which nothing is missing
         self._corks += 1
         try:
             for envelope in envelopes:
@@ -163,6 +163,7 @@ class Peer:
                             mark = envelope.acknowledged
                 else:
                     self._unnumbered(envelope)
+                    is_asked |= envelope.flags & _WANT_ACK
                     if envelope.acknowledged > mark and envelope.message <= channel.taken:
                         mark = envelope.acknowledged
             # After the whole batch: what it says of our envelopes (HELD, REFUSED) comes first.
@@ -173,7 +174,9 @@ class Peer:
             self._corks -= 1
         if not self._corks:
             self.flush()
-        if channel.covered > self._told:
+        if is_asked:  # whether we are alive: said by the loop itself, and now
+            self._send_ack()
+        elif channel.covered > self._told:
             self._owe_ack(at_once=bool(wants_ack))
 
     def flush(self) -> None:

@@ -48,7 +48,7 @@ from kernel.config import KernelConfig
 from kernel.core import Core
 from kernel.llm.fleet import PROGRAMS
 from kernel.memory_journal import MemoryJournal
-from kernel.output import Command, KillProcess, Shutdown, StartProcess
+from kernel.output import Command, InspectProcess, KillProcess, Shutdown, StartProcess
 
 __all__ = ["ScriptedModel", "ScriptedReply", "ScriptedRequest", "TestKernel"]
 
@@ -299,6 +299,8 @@ class TestKernel:
         if isinstance(command, StartProcess):
             self._start(command)
             return
+        if isinstance(command, InspectProcess):
+            return  # an agent in memory cannot stand still alone
         agent = self._agents.get(command.actor)
         if agent is None or agent.identity.incarnation != command.incarnation:
             actor, incarnation = command.actor, command.incarnation

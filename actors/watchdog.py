@@ -6,7 +6,7 @@ with the time stuck so far, over a connection of the thread's own. Time is count
 thread's own ticks, so that time in which the process was stopped does not count.
 
 What it cannot see: a handler that holds the interpreter's lock for ever, since then this
-thread does not run either.
+thread does not run either. The kernel notices that (kernel/heartbeat.py).
 
 While the loop is stuck it also looks whether the kernel still listens: an agent that hangs
 would else outlive its kernel for ever.

@@ -11,6 +11,8 @@ Handshake, unnumbered
     REJECT    kernel to peer. Body: error. FencedError: the process must end itself.
     ACK       either way; ``acknowledged``, and from the kernel message = the number of the last
               envelope it has sent before: who has not taken that one ignores the mark.
+              With WANT_ACK the kernel asks whether the peer's event loop moves, which answers
+              with an ACK at once; an agent that does not within its lease is killed.
     TICK      an agent's watchdog thread, over a connection of its own, when the event loop
               has not moved. sender = actor, message = incarnation, turn = open turn,
               index = milliseconds the loop has been stuck, payload = token.

@@ -26,6 +26,7 @@ from kernel.dead_letters import DeadLetterQueue
 from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.handshake import Handshake
+from kernel.heartbeat import Heartbeat
 from kernel.lifecycle import Lifecycle
 from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.service import LlmService
@@ -109,7 +110,8 @@ class Core:
         self.turns = Turns(self.delivery, self.effects)
         self.lifecycle = Lifecycle(self.delivery, self.turns)
         self.termination = Termination(self.delivery, self.turns, self.effects, self.lifecycle)
-        self.handshake = Handshake(self.lifecycle, self.streams, self.effects)
+        self.heartbeat = Heartbeat(self.state)
+        self.handshake = Handshake(self.lifecycle, self.streams, self.effects, self.heartbeat)
         policies = NamedPolicies(self.state.config.llm_policy)
         self.llm = LlmService(self.sending, self.lifecycle, policies, DEFERRED)
         reports = Reports(self.state, facts)
@@ -174,6 +176,14 @@ class Core:
         """A process is gone, or could not be started."""
         self.lifecycle.on_exited(actor, incarnation, reason)
 
+    def process_inspected(
+        self, actor: int, incarnation: int, *, is_stopped: bool, wants_cpu: bool, cpu_ns: int
+    ) -> None:
+        """What a silent agent's process does."""
+        self.heartbeat.on_inspected(
+            actor, incarnation, is_stopped=is_stopped, wants_cpu=wants_cpu, cpu_ns=cpu_ns
+        )
+
     def storage(self, free_bytes: int) -> None:
         """Take note of how much room the journal's disk has."""
         self.state.free_bytes = free_bytes
@@ -227,6 +237,7 @@ class Core:
         elif envelope.kind == Kind.ACK:
             peer = self._peer_at(route)
             if peer is not None:
+                self.heartbeat.heard(peer.id)
                 self._on_acknowledged(peer, envelope.acknowledged)
                 if envelope.flags & Flag.WANT_ACK:
                     self._want_ack(peer)
@@ -344,6 +355,7 @@ class Core:
         state = self.state
         state.timers.set(Due.SWEEP, 0, state.now_ns + SWEEP_NS)
         self.handshake.expire_sessions()
+        self.heartbeat.sweep()
         self.delivery.letters.expire()
         self._break_old_rings()
         self.llm.tick()

@@ -26,8 +26,16 @@ from ipc.clock import Clock
 from kernel.driver import CoreInputs
 from kernel.edge import Edge
 from kernel.group_commit import GroupCommit
-from kernel.launcher import Launcher, Started
-from kernel.output import Command, KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from kernel.launcher import Exited, Inspected, Launcher, Started
+from kernel.output import (
+    Command,
+    InspectProcess,
+    KillProcess,
+    Output,
+    Shutdown,
+    StartProcess,
+    WatchProcess,
+)
 from kernel.records import Journal
 from kernel.watcher import Watcher
 
@@ -143,6 +151,8 @@ class Daemon:
                 self._launcher.kill(command)
             case WatchProcess():
                 self._launcher.watch(command)
+            case InspectProcess():
+                self._launcher.inspect(command)
             case Shutdown():
                 self._is_done = True
 
@@ -152,9 +162,21 @@ class Daemon:
             if isinstance(event, Started):
                 log.info("process_started", pid=event.pid, **identity)
                 self._core.process_started(**identity, pid=event.pid, start_time=event.start_time)
-            else:
+            elif isinstance(event, Exited):
                 log.info("process_exited", reason=event.reason, **identity)
                 self._core.process_exited(**identity, reason=event.reason)
+            else:
+                self._tell_activity(event)
+
+    def _tell_activity(self, event: Inspected) -> None:
+        seen = event.activity
+        self._core.process_inspected(
+            event.actor,
+            event.incarnation,
+            is_stopped=seen.is_stopped,
+            wants_cpu=seen.wants_cpu,
+            cpu_ns=seen.cpu_ns,
+        )
 
     def _tick(self, now_ns: int) -> None:
         self._next_tick_ns = now_ns + TICK_NS

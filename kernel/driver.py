@@ -31,6 +31,12 @@ class CoreInputs(Protocol):
         """A process is gone (or could not be started). reason: "exit 0", "signal 9", ..."""
         ...
 
+    def process_inspected(
+        self, actor: int, incarnation: int, *, is_stopped: bool, wants_cpu: bool, cpu_ns: int
+    ) -> None:
+        """Answer an InspectProcess. cpu_ns: used so far by all threads of the process."""
+        ...
+
     def storage(self, free_bytes: int) -> None:
         """Tell how much room the journal's disk has (asked about once a second)."""
         ...

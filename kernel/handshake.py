@@ -26,6 +26,7 @@ from ipc.protocol import ON_START, Flag, Hello, Kind, Limits, Welcome
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.claims import read_hello
 from kernel.effects import Effects
+from kernel.heartbeat import Heartbeat
 from kernel.lifecycle import Lifecycle
 from kernel.output import WatchProcess
 from kernel.peers import Session
@@ -36,13 +37,16 @@ from kernel.streams import Streams
 class Handshake:
     """See the module head."""
 
-    def __init__(self, lifecycle: Lifecycle, streams: Streams, effects: Effects) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, streams: Streams, effects: Effects, heartbeat: Heartbeat
+    ) -> None:
         self.state = lifecycle.state
         self.lifecycle = lifecycle
         self.delivery = lifecycle.delivery
         self.turns = lifecycle.turns
         self.streams = streams
         self.effects = effects
+        self.heartbeat = heartbeat
 
     def on_hello(self, route: bytes, envelope: Envelope) -> None:
         """Take a peer's claim, or answer REJECT. A connection says hello once."""
@@ -321,7 +325,7 @@ class Handshake:
         if not is_token_of(envelope.payload.decode(errors="replace"), record.token_hash):
             self.state.counters.add("handshakes_refused")
             return
-        lease_s = record.declares.get("lease_s") or self.state.config.lease_s
+        lease_s = self.heartbeat.lease_ns(record) / 1e9
         if envelope.turn in record.open and envelope.index >= lease_s * 1000:
             self.state.counters.add("leases_expired")
             self.lifecycle.crash(record, f"its event loop stood still for {lease_s:g} s in a turn")

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from kernel.output import KillProcess, StartProcess, WatchProcess
+from kernel.activity import Activity, read_activity
+from kernel.output import InspectProcess, KillProcess, StartProcess, WatchProcess
 from kernel.processes import Death, boot_ticks, kill_tree, open_process, sweep
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
@@ -56,6 +57,15 @@ class Exited:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the agent's process does."""
+
+    actor: int
+    incarnation: int
+    activity: Activity
+
+
 @dataclass(slots=True)
 class _Process:
     identity: Identity
@@ -64,6 +74,9 @@ class _Process:
     descriptor: int | None  # pidfd; None once it is known to be gone
     zygote: int | None  # pid of the zygote that will report its status
     gone_since_ns: int | None = None
+
+
+Event = Started | Exited | Inspected
 
 
 class Launcher:
@@ -82,7 +95,7 @@ class Launcher:
         self._link = link
         self._marker = marker
         self._monotonic_ns = monotonic_ns
-        self._events: deque[Started | Exited] = deque()
+        self._events: deque[Event] = deque()
         self._by_identity: dict[Identity, _Process] = {}
         self._by_pid: dict[int, _Process] = {}
         self._starting: dict[Identity, bool] = {}  # True: kill it as soon as its pid is known
@@ -96,7 +109,7 @@ class Launcher:
         """Say whether ``take_events`` would return any."""
         return bool(self._events)
 
-    def take_events(self) -> list[Started | Exited]:
+    def take_events(self) -> list[Event]:
         """Remove and return what has happened, oldest first."""
         events = list(self._events)
         self._events.clear()
@@ -136,6 +149,12 @@ class Launcher:
             self.watch(WatchProcess(*identity, command.pid, command.start_time))
             if identity in self._by_identity:
                 kill_tree(command.pid, command.start_time)
+
+    def inspect(self, command: InspectProcess) -> None:
+        """Look what a process does; if it is gone, its exit is told."""
+        activity = read_activity(command.pid, command.start_time)
+        if activity is not None:
+            self._events.append(Inspected(command.actor, command.incarnation, activity))
 
     def tick(self) -> None:
         """Do what is due; at least once a second."""

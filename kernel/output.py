@@ -55,11 +55,21 @@ class WatchProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectProcess:
+    """Look what an agent's process does; answer with ``process_inspected``, unless it is gone."""
+
+    actor: int
+    incarnation: int
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     """Everything has stopped: leave the loop."""
 
 
-Command = StartProcess | KillProcess | WatchProcess | Shutdown
+Command = StartProcess | KillProcess | WatchProcess | InspectProcess | Shutdown
 
 
 @dataclass(slots=True)

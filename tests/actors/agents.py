@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -48,6 +50,18 @@ class Worker(Actor):
     async def hang_once(self, seconds: float) -> int:
         """Block the loop in the first attempt; the file tells the next one."""
         hang_once(Path(os.environ["MARKS"]) / "hung", seconds)
+        return os.getpid()
+
+    @receive
+    async def seize_once(self, how: str) -> int:
+        """Hold the interpreter for ever in the first attempt: no thread of ours runs any more."""
+        mark = Path(os.environ["MARKS"]) / f"seized {how}"
+        if not mark.exists():
+            mark.touch()
+            if how == "blocks":
+                ctypes.PyDLL(None).pause()
+            else:
+                re.match(r"(a+)+$", "a" * 64 + "b")  # the age of the universe, all of it in C
         return os.getpid()
 
     @receive

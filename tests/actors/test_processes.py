@@ -118,6 +118,25 @@ def test_a_hanging_loop_loses_its_lease(client: Client, tmp_path: Path) -> None:
     assert worker.hang_once(60.0) != first
 
 
+def test_a_process_that_holds_the_interpreter_for_ever_is_replaced_a_stopped_one_is_not(
+    client: Client, tmp_path: Path
+) -> None:
+    workers = {how: spawn(client, tmp_path) for how in ("blocks", "spins")}
+    stopped = spawn(client, tmp_path)
+    first = {how: worker.pid() for how, worker in workers.items()}
+    pid = stopped.pid()
+
+    with ThreadPoolExecutor(3) as pool:
+        os.kill(pid, signal.SIGSTOP)
+        late = pool.submit(stopped.pid)
+        answers = {how: pool.submit(w.seize_once, how) for how, w in workers.items()}
+        others = {how: answer.result() for how, answer in answers.items()}
+        os.kill(pid, signal.SIGCONT)  # after several of its leases
+
+        assert late.result() == pid
+    assert all(others[how] != first[how] for how in workers)
+
+
 def test_a_forked_child_cannot_use_the_channel(client: Client, tmp_path: Path) -> None:
     worker = spawn(client, tmp_path)
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from ext.wire import Envelope
 from ipc.clock import SystemClock
 from ipc.envelope import decode, encode
 from ipc.errors import JournalWriteError
+from kernel.activity import Activity
 from kernel.daemon import Daemon
 from kernel.edge import Edge
-from kernel.launcher import Exited, Started
+from kernel.launcher import Exited, Inspected, Started
 from kernel.memory_journal import MemoryJournal
 from kernel.output import Command, KillProcess, Output, Shutdown, StartProcess, WatchProcess
 from kernel.watcher import Watcher
@@ -54,6 +56,9 @@ class EchoCore:
 
     def process_exited(self, actor: int, incarnation: int, reason: str) -> None:
         self.told.append(("exited", actor, incarnation, reason))
+
+    def process_inspected(self, actor: int, incarnation: int, **seen: Any) -> None:
+        self.told.append(("inspected", actor, incarnation, seen))
 
     def storage(self, free_bytes: int) -> None:
         self.told.append(("storage", free_bytes))
@@ -196,11 +201,13 @@ def test_commands_run_after_the_commit(stage: Stage) -> None:
 
 
 def test_process_events_reach_the_core(stage: Stage) -> None:
-    stage.launcher.events = [Started(1, 2, 3, 4), Exited(1, 2, "exit 0")]
+    seen = Activity(is_stopped=False, wants_cpu=True, cpu_ns=7)
+    stage.launcher.events = [Started(1, 2, 3, 4), Inspected(1, 2, seen), Exited(1, 2, "exit 0")]
     stage.daemon.turn()
 
     assert ("started", 1, 2, 3, 4) in stage.core.told
     assert ("exited", 1, 2, "exit 0") in stage.core.told
+    assert ("inspected", 1, 2, asdict(seen)) in stage.core.told
 
 
 def test_the_core_is_woken_when_it_is_due_and_told_of_the_disk(stage: Stage) -> None:

@@ -19,7 +19,14 @@ from ipc.protocol import PROTOCOL_VERSION, Flag, Kind
 from kernel.config import KernelConfig
 from kernel.core import Core
 from kernel.memory_journal import MemoryJournal
-from kernel.output import KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from kernel.output import (
+    InspectProcess,
+    KillProcess,
+    Output,
+    Shutdown,
+    StartProcess,
+    WatchProcess,
+)
 
 SECOND = 1_000_000_000
 TOKEN = "operator"
@@ -43,6 +50,8 @@ class Peer:
         self.welcome: dict[str, Any] = {}
         self.rejected: dict[str, Any] | None = None
         self.correlation = 0
+        self.num_asked = 0  # whether it is alive
+        self.is_lively = False  # answers that
 
     def connect(self) -> None:
         self.world.routes.pop(self.route, None)
@@ -70,6 +79,11 @@ class Peer:
                 self._on_welcome(decode_plain(envelope.payload))
             elif envelope.kind == Kind.REJECT:
                 self.rejected = decode_plain(envelope.payload)
+            elif envelope.kind == Kind.ACK and envelope.flags & Flag.WANT_ACK:
+                self.num_asked += 1
+                if self.is_lively:
+                    ack = Envelope(Kind.ACK, self.id, acknowledged=self.channel.covered)
+                    self.world.later.append((self.route, [ack]))
             elif envelope.sequence and self.channel.receive(envelope) is not None:
                 self.channel.cover()
                 self.got.append(envelope)
@@ -248,6 +262,7 @@ class World:
         self.declares: dict[str, dict[str, Any]] = {}
         self.starting: list[StartProcess] = []
         self.holds_starts = False
+        self.doing = ("asleep", 0.0)
         self.has_left = False
         self._num_routes = 0
         self.core = self._new_core()
@@ -305,6 +320,8 @@ class World:
                 self.exited(command.actor, command.incarnation)
         elif isinstance(command, Shutdown):
             self.has_left = True
+        elif isinstance(command, InspectProcess):
+            self.inspected(command)
         else:
             assert isinstance(command, WatchProcess)
 
@@ -320,6 +337,19 @@ class World:
         self.now_ns += 1000
         self.core.begin(self.now_ns, self.now_ns)
         self.core.process_exited(actor, incarnation, reason)
+        self.emit(self.core.finish())
+
+    def inspected(self, command: InspectProcess) -> None:
+        """Say what the process does: nothing, or what ``doing`` says, with its share of a CPU."""
+        state, share = self.doing
+        self.core.begin(self.now_ns, self.now_ns)
+        self.core.process_inspected(
+            command.actor,
+            command.incarnation,
+            is_stopped=state == "stopped",
+            wants_cpu=state == "wants cpu",
+            cpu_ns=int(self.now_ns * share),
+        )
         self.emit(self.core.finish())
 
     def spawn(self, name: str, *, parent: int | None = None, **spec: Any) -> ScriptedAgent:

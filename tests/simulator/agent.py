@@ -51,6 +51,7 @@ class VirtualAgent(VirtualPeer):
         self._is_stopping = False
         self._said_bye = False
         self._is_new = True
+        self.is_seized = False
         self.is_loadable = not self.world.chance(simulation.plan.start_failures)
 
     def new_correlation(self) -> int:
@@ -60,11 +61,22 @@ class VirtualAgent(VirtualPeer):
 
     def hang(self) -> None:
         """The event loop stands still in a turn; the watchdog's thread says so."""
-        if self.link is None or not self.open:
+        if self.link is None or not self.open or not self.is_alive:
             return
         tick = Envelope(Kind.TICK, self.id, 0, self.token.encode(), message=self.incarnation)
         tick.turn, tick.index = next(iter(self.open)), 60_000
         self.link.to_kernel([tick])
+
+    def seize(self) -> None:
+        """The whole process stands still in a turn, its watchdog too; it lives on."""
+        if self.open and self.is_alive:
+            self.world.note("SEIZED", self.id, self.incarnation)
+            self.is_seized, self.is_alive = True, False
+
+    def die(self) -> None:
+        """See VirtualPeer."""
+        super().die()
+        self.is_seized = False
 
     def sleep(self, delay_ns: int) -> Wait:
         """Return a wait that is done after a while."""

@@ -56,8 +56,11 @@ class Faults:
         if not living:
             return
         agent = self.world.rng.choice(living)
-        if self.world.rng.random() < 0.2:
+        chance = self.world.rng.random()
+        if chance < 0.2:
             agent.hang()
+        elif chance < 0.3:
+            agent.seize()
         else:
             self.simulation.processes.crash(agent)
 

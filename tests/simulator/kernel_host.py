@@ -16,7 +16,14 @@ from ipc.envelope import decode
 from kernel.core import Core
 from kernel.group_commit import GroupCommit
 from kernel.memory_journal import MemoryJournal
-from kernel.output import KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from kernel.output import (
+    InspectProcess,
+    KillProcess,
+    Output,
+    Shutdown,
+    StartProcess,
+    WatchProcess,
+)
 from kernel.records import Snapshot, WriteSet
 from tests.simulator.link import Link
 from tests.simulator.plan import MS, Plan
@@ -183,6 +190,11 @@ class KernelHost:
             core.process_started(*facts)
         elif event == "exited":
             core.process_exited(*facts)
+        elif event == "inspected":
+            actor, incarnation, spins, cpu_ns = facts
+            core.process_inspected(
+                actor, incarnation, is_stopped=False, wants_cpu=spins, cpu_ns=cpu_ns
+            )
         else:
             core.storage(*facts)
 
@@ -255,6 +267,8 @@ class KernelHost:
             case WatchProcess():
                 self.watched[command.actor, command.incarnation] = None
                 self.simulation.processes.watch(command.actor, command.incarnation)
+            case InspectProcess():
+                self.simulation.processes.inspect(command)
             case Shutdown():
                 self.simulation.on_shutdown()
 

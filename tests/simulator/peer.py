@@ -165,8 +165,11 @@ class VirtualPeer:
             self.handle(envelope)
             if envelope.flags & Flag.WANT_ACK:
                 self._send_ack()
-        elif envelope.kind == Kind.ACK and envelope.message > self.channel.taken:
-            return  # likewise
+        elif envelope.kind == Kind.ACK:
+            if envelope.flags & Flag.WANT_ACK:
+                self._send_ack()
+            if envelope.message > self.channel.taken:
+                return  # likewise
         self._acknowledge(envelope.acknowledged)
 
     def _welcome(self, link: Link, welcome: dict[str, Any]) -> None:

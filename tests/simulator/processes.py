@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.output import KillProcess, StartProcess
+from kernel.output import InspectProcess, KillProcess, StartProcess
 from tests.simulator.agent import VirtualAgent
 from tests.simulator.plan import MS, S
 
@@ -69,9 +69,16 @@ class Processes:
         if (actor, incarnation) not in self.living:
             self._tell_exit((actor, incarnation))
 
+    def inspect(self, command: InspectProcess) -> None:
+        """Say what a process does: one that stands still blocks or spins, others sleep."""
+        key = (command.actor, command.incarnation)
+        if key in self.living:
+            spins = self.living[key].is_seized and self.world.rng.random() < 0.5
+            self.simulation.kernel.tell("inspected", *key, spins, self.world.now_ns)
+
     def crash(self, agent: VirtualAgent, reason: str = "signal 9") -> None:
         """The process is gone at this instant."""
-        if not agent.is_alive:
+        if not agent.is_alive and not agent.is_seized:
             return
         self.world.note("EXIT", agent.id, agent.incarnation, reason)
         agent.die()
