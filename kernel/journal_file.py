@@ -138,12 +138,18 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise JournalCorruptError(path=str(path), problem=str(answer))
-    if found < FORMAT:
+    if found < FORMAT or _lacks_tables(connection):
         _upgrade(connection)
 
 
+def _lacks_tables(connection: sqlite3.Connection) -> bool:
+    """Say whether a table was added since the file was written; that needs no new format."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    return any(codec.name not in there for codec in CODECS.values())
+
+
 def _upgrade(connection: sqlite3.Connection) -> None:
-    """Add the tables that a file of an earlier format has not; nothing stored changes."""
+    """Add the tables that the file has not; nothing stored changes."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     connection.execute("BEGIN IMMEDIATE")
     for codec in CODECS.values():

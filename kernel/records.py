@@ -25,6 +25,7 @@ A row that was put and deleted within one set, and was never in the journal, lea
     llm_tokens    (call id, start)     (blob)
     llm_step      number               (blob)
     llm_stream    call id              (blob)         items of a finished streamed completion
+    llm_window    (name, version)      (blob)         kernel/llm/endpoint_limits.py
 
 Cost: one dict write a record.
 """
@@ -85,6 +86,7 @@ TABLES: dict[str, Table] = {
         Table("llm_tokens", (("call", "INTEGER"), ("start", "INTEGER")), _BLOB),
         Table("llm_step", _ID, _BLOB),
         Table("llm_stream", _ID, _BLOB),
+        Table("llm_window", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
     )
 }
 

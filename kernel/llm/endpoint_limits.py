@@ -14,6 +14,12 @@ Invariants, at any instant:
       between a request's start and its end the endpoint counts its tokens: they leave the window
       60 s after its end, not after its start. Only a request that took more than was reserved
       for it can break this; the excess is booked too, so that others wait for it.
+  I4  a book restored from a row holds at least what the one that wrote it held: what was booked,
+      to the next second, and as reserved all that was open, until ``end_left``.
+
+A row (``to_row``): msgpack of [requests, tokens, reserved]: the windows' bookings by second, in
+wall-clock seconds, and the tokens reserved. So a kernel that starts while the clock is set forward
+forgets a window too early; set backward, nothing is held longer than a minute.
 
 Cost: O(1) amortised for each request. Memory: what started or ended within the last minute.
 That a long request holds its tokens for its own time and a minute is the price of I3: one of
@@ -22,12 +28,12 @@ That a long request holds its tokens for its own time and a minute is the price 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
-from ipc.errors import PromptTooLongError
+import msgpack
 
-WINDOW_NS = 60_000_000_000
+from ipc.errors import PromptTooLongError
+from kernel.llm.sliding_window import SlidingWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +45,6 @@ class Limits:
     tokens_per_minute: int = 0
 
 
-class SlidingWindow:
-    """The sum of what was booked within the last minute. A limit of 0 books nothing."""
-
-    __slots__ = ("_booked", "limit", "sum")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.sum = 0
-        self._booked: deque[tuple[int, int]] = deque()  # (when it leaves, amount), in order
-
-    def advance(self, now_ns: int) -> None:
-        """Let go of what is a minute old."""
-        while self._booked and self._booked[0][0] <= now_ns:
-            self.sum -= self._booked.popleft()[1]
-
-    def book(self, amount: int, now_ns: int) -> None:
-        """Count an amount for a minute from now."""
-        if self.limit and amount:
-            self._booked.append((now_ns + WINDOW_NS, amount))
-            self.sum += amount
-
-    def fits(self, amount: int, held: int = 0) -> bool:
-        """Say whether there is room now. held: what else counts, outside the window."""
-        return not self.limit or self.sum + held + amount <= self.limit
-
-    def fits_at(self, amount: int, held: int = 0) -> int | None:
-        """Return when there will be room if nothing else happens; None: not by waiting."""
-        if self.fits(amount, held):
-            return 0
-        excess = self.sum + held + amount - self.limit
-        for leaves_ns, booked in self._booked:
-            excess -= booked
-            if excess <= 0:
-                return leaves_ns
-        return None
-
-
 class LimitBook:
     """Who is open and what is booked; see the module head."""
 
@@ -85,6 +54,8 @@ class LimitBook:
         self._reserved = 0  # their sum
         self._requests = SlidingWindow(limits.requests_per_minute)
         self._tokens = SlidingWindow(limits.tokens_per_minute)
+        self._left = 0  # tokens reserved in an earlier kernel
+        self.is_unsaved = False  # something was booked or reserved since ``to_row``
 
     def __len__(self) -> int:
         """Return how many requests are open."""
@@ -99,13 +70,13 @@ class LimitBook:
 
     @property
     def reserved_tokens(self) -> int:
-        """What the open requests may come to."""
-        return self._reserved
+        """What the open requests may come to, those of an earlier kernel included."""
+        return self._reserved + self._left
 
     @property
     def booked_tokens(self) -> int:
         """What counts against ``tokens_per_minute``, as of the last time passed in."""
-        return self._tokens.sum + self._reserved
+        return self._tokens.sum + self.reserved_tokens
 
     def check(self, tokens: int) -> None:
         """Refuse a request that would wait for ever.
@@ -125,7 +96,7 @@ class LimitBook:
         return (
             len(self._open) < self.limits.concurrency
             and self._requests.fits(1)
-            and self._tokens.fits(tokens, self._reserved)
+            and self._tokens.fits(tokens, self.reserved_tokens)
         )
 
     def room_at(self, tokens: int) -> int | None:
@@ -136,7 +107,7 @@ class LimitBook:
         if len(self._open) >= self.limits.concurrency:
             return None
         requests_at = self._requests.fits_at(1)
-        tokens_at = self._tokens.fits_at(tokens, self._reserved)
+        tokens_at = self._tokens.fits_at(tokens, self.reserved_tokens)
         if requests_at is None or tokens_at is None:
             return None
         return max(requests_at, tokens_at)
@@ -148,6 +119,7 @@ class LimitBook:
         self._open[request] = tokens
         self._reserved += tokens
         self._requests.book(1, now_ns)
+        self._touch()
 
     def end(self, request: int, used_tokens: int | None, now_ns: int) -> None:
         """Book what an open request took. None: it is not known, so all that was reserved."""
@@ -155,3 +127,36 @@ class LimitBook:
         self._reserved -= reserved
         self._tokens.advance(now_ns)
         self._tokens.book(reserved if used_tokens is None else used_tokens, now_ns)
+        self._touch()
+
+    # --- over a restart of the kernel -----------------------------------------------------
+
+    def to_row(self, offset_ns: int) -> bytes | None:
+        """Return what a next kernel must know; None: nothing. offset_ns: wall clock less ours.
+
+        Cost: O(seconds of the windows in which something was booked), at most 61 each.
+        """
+        self.is_unsaved = False
+        windows = [self._requests.by_second(offset_ns), self._tokens.by_second(offset_ns)]
+        if not (any(windows) or self.reserved_tokens):
+            return None
+        packed: bytes = msgpack.packb([*windows, self.reserved_tokens])
+        return packed
+
+    def restore(self, row: bytes, offset_ns: int, now_ns: int) -> None:
+        """Take what an earlier kernel had booked, into a book that has nothing yet."""
+        requests, tokens, self._left = msgpack.unpackb(row)
+        self._requests.restore(requests, offset_ns, now_ns)
+        self._tokens.restore(tokens, offset_ns, now_ns)
+
+    def end_left(self, now_ns: int) -> None:
+        """What an earlier kernel had open has ended by now; nobody knows what it took."""
+        if self._left:
+            left, self._left = self._left, 0
+            self._tokens.advance(now_ns)
+            self._tokens.book(left, now_ns)
+            self._touch()
+
+    def _touch(self) -> None:
+        if self.limits.requests_per_minute or self.limits.tokens_per_minute:
+            self.is_unsaved = True

@@ -1,9 +1,15 @@
 """The queues of remote models: one a model version, so that its limits hold for all agents.
 
-They outlive engines: what waits for an endpoint waits whichever process is to call it.
+They outlive engines: what waits for an endpoint waits whichever process is to call it. What is
+booked of an endpoint's minute outlives the kernel too: it is journaled with the loop turn that
+books it, so before the call leaves (kernel/llm/endpoint_limits.py has the row).
+
+Cost: one row of at most 1 KB a loop turn in which a call of a limited endpoint begins or ends.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from ipc.llm import LlmInput, ModelSpec
 from kernel.llm.endpoint_limits import Limits
@@ -11,6 +17,7 @@ from kernel.llm.job import Job
 from kernel.llm.prompt_estimate import estimate_tokens
 from kernel.llm.registry import ModelVersion
 from kernel.llm.remote_queue import RemoteQueue, RemoteRequest
+from kernel.records import Rows
 from kernel.state import KernelState
 
 
@@ -36,6 +43,28 @@ class RemoteQueues:
         if model not in self.queues:
             self.queues[model] = RemoteQueue(limits_of(model.spec))
         return self.queues[model]
+
+    def save(self, model: ModelVersion) -> None:
+        """Journal what was booked of a model's limits since the last time."""
+        book = self.queue(model).book
+        if not book.is_unsaved:
+            return
+        key, changes = (model.name, model.version), self.state.output.changes
+        row = book.to_row(self.state.wall_ns - self.state.now_ns)
+        if row is None:
+            changes.delete("llm_window", key)
+        else:
+            changes.put("llm_window", key, (row,))
+
+    def load(self, rows: Rows, models: Mapping[tuple[str, int], ModelVersion]) -> None:
+        """Take what the kernel before had booked."""
+        offset_ns = self.state.wall_ns - self.state.now_ns
+        for key, (row,) in rows.items():
+            model = models.get(key)
+            if model is None:
+                self.state.output.changes.delete("llm_window", key)
+            else:
+                self.queue(model).book.restore(row, offset_ns, self.state.now_ns)
 
     def cancel(self, job: Job) -> bool:
         """Forget a job; say whether an engine must be told."""

@@ -20,6 +20,7 @@ from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Phase
 from kernel.llm.placement import choose_engine
 from kernel.llm.registry import ModelVersion
+from kernel.llm.remote_queue import RemoteQueue
 from kernel.timers import Due
 
 NO_TOKEN = -1
@@ -36,12 +37,17 @@ class RemoteCalls:
 
     def pump(self, model: ModelVersion) -> None:
         """Send what may be sent now; be woken when time lets more through."""
-        queue = self.queues.queue(model)
+        self._send_ready(model, self.queues.queue(model))
+        self.queues.save(model)
+
+    def _send_ready(self, model: ModelVersion, queue: RemoteQueue) -> None:
         ready = [engine for engine in self.generation.engines.of_model(model) if engine.is_ready]
         if not ready:
             if len(queue):
                 self.generation.wanted[model] = None
             return
+        # A driver gives up the calls of an earlier kernel before it says that it is ready.
+        queue.book.end_left(self.state.now_ns)
         for identifier in queue.take_ready(self.state.now_ns):
             self._send(self.queues.jobs[identifier], choose_engine(ready, 0))
         due_ns = queue.next_due_ns()

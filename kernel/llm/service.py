@@ -301,6 +301,7 @@ class LlmService:
                 else:
                     self.engines.add(Engine(actor, record.name, model))
         models = {(model.name, model.version): model for model in self.models.all_versions()}
+        self.generation.remote.load(rows.get("llm_window", {}), models)
         for identifier, (blob,) in rows.get("llm_session", {}).items():
             self.sessions.load(identifier, blob, models)
         self._saved = self.log.load(rows)

@@ -273,13 +273,16 @@ def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "journal.db").read_bytes() == before
 
 
-def test_a_journal_of_an_earlier_format_gets_the_tables_it_lacks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, FORMAT])
+def test_a_journal_of_an_earlier_program_gets_the_tables_it_lacks(
+    tmp_path: Path, version: int
+) -> None:
     journal = open_journal(tmp_path)
     put(journal, ("state", (1, "x"), (b"kept",)))
     journal.close()
     with sqlite3.connect(tmp_path / "journal.db") as connection:
         connection.execute("DROP TABLE llm_step")
-        connection.execute("PRAGMA user_version=1")
+        connection.execute(f"PRAGMA user_version={version}")
     connection.close()
 
     journal = open_journal(tmp_path)

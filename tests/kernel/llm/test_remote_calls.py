@@ -301,3 +301,47 @@ def test_a_session_with_a_remote_model_takes_messages_and_no_text() -> None:
 
     assert isinstance(error_of(world, text), BadPromptError)
     assert world.client.answer(chat)["session"] == session
+
+
+def restart(world: EngineWorld) -> None:
+    """SIGKILL the kernel; its peers come to the next one."""
+    engine = world.engine()
+    world.kill_kernel()
+    world.client.connect()
+    engine.agent.connect()
+    world.engine().ready(block_size=0)
+
+
+def test_a_restarted_kernel_keeps_to_the_minute_that_has_begun() -> None:
+    world = remote_world(requests_per_minute=2)
+    for number in range(4):
+        world.generate(world.client, f"{number}")
+    sent = calls(world.engine())
+    for call in sent:
+        done(world.engine(), call)
+
+    world.advance(20)
+    restart(world)
+    early = calls(world.engine())
+    world.advance(38)
+    early += calls(world.engine())
+    world.advance(4)
+
+    assert (len(sent), early) == (2, [])
+    assert len(calls(world.engine())) == 2
+
+
+def test_what_a_dead_kernel_had_sent_counts_as_all_that_it_may_have_taken() -> None:
+    world = remote_world(tokens_per_minute=500)
+    world.generate(world.client, "Hello", 400)
+    assert len(calls(world.engine())) == 1
+
+    restart(world)  # the call is in doubt
+    world.generate(world.client, "Hello", 400)
+    early = calls(world.engine())
+    world.advance(59)
+    early += calls(world.engine())
+    world.advance(2)
+
+    assert early == []
+    assert len(calls(world.engine())) == 1

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ipc.errors import PromptTooLongError
-from kernel.llm.endpoint_limits import WINDOW_NS, Limits
+from kernel.llm.endpoint_limits import Limits
 from kernel.llm.remote_queue import Backoff, RemoteQueue, RemoteRequest
+from kernel.llm.sliding_window import WINDOW_NS
 
 SECOND = 1_000_000_000
 
@@ -193,6 +194,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.starts: list[int] = []
         self.spent: list[tuple[int, int, int]] = []  # start, end, tokens
         self.begun: dict[int, int] = {}
+        self.slack = 0  # what was rounded up
 
     @rule(tokens=st.integers(1, 60), priority=st.integers(0, 7))
     def add(self, tokens: int, priority: int) -> None:
@@ -237,7 +239,7 @@ class QueueMachine(RuleBasedStateMachine):
         if not waiting or self.now < self.closed_until:
             return
         first = min(waiting, key=lambda request: self.waiting[request])
-        requests, tokens = self.counted(self.now)
+        requests, tokens = self.counted(self.now - self.slack)
         limits = self.limits
         assert (
             len(self.open) >= limits.concurrency
@@ -286,6 +288,24 @@ class QueueMachine(RuleBasedStateMachine):
             self.end(request, self.tokens[request])
         self.backing_off.pop(request, None)
         del self.waiting[request]
+
+    @rule(pause=STEPS)
+    def lose_the_kernel(self, pause: int) -> None:
+        """Its calls go on until an engine of the next one is ready; then they are in doubt."""
+        row = self.queue.book.to_row(0)
+        self.now += pause
+        for request in list(self.open):
+            del self.waiting[request]
+            self.end(request, self.tokens[request])
+        self.queue = RemoteQueue(self.limits, backoff=Backoff(max_attempts=3))
+        if row is not None:
+            self.queue.book.restore(row, 0, self.now)
+        self.queue.book.end_left(self.now)
+        for request, (priority, _) in self.waiting.items():
+            again = RemoteRequest(request, self.tokens[request], priority, accepted_ns=request)
+            self.queue.add(again, self.now)
+        self.backing_off, self.attempts, self.closed_until = {}, {}, 0
+        self.slack = SECOND
 
     def end(self, request: int, tokens: int) -> None:
         del self.open[request]
