@@ -9,7 +9,8 @@ pairs and triples flat.
 
     ENGINE     engine to kernel: EngineNews. "loading" as it loads, then "ready" or "failed".
     PREPARE    kernel to engine. correlation = request; body: Preparation. Answered, in any
-               order, by PREPARED: the token ids (body: Prepared), or flag FAILED, body: error.
+               order, by PREPARED: the token ids, or the text of a completion that the kernel
+               itself has ended (body: Prepared), or flag FAILED, body: error.
                The engine does this outside its step loop.
     PLAN       kernel to engine. body: Plan, one step.        (engines with a KV cache)
     REPORT     engine to kernel. body: Report, of one plan, in order.
@@ -92,17 +93,22 @@ class EngineNews(TypedDict, total=False):
 
 
 class Preparation(TypedDict, total=False):
-    """Body of PREPARE: text to tokens, and a check of all that only the engine can check."""
+    """Body of PREPARE: text to tokens, and a check of all that only the engine can check.
+
+    Or tokens to text: then there are ``emitted`` and ``sampling``, and no ``input``.
+    """
 
     input: LlmInput
     previous: bytes  # ids the input's ids follow (a session); raw prompts get no BOS then
     sampling: Sampling  # absent: only tokens are asked for
+    emitted: bytes  # all ids of a completion that has ended; its text is asked for
 
 
 class Prepared(TypedDict):
     """Body of PREPARED: the ids of the input alone; messages give the whole conversation's."""
 
-    ids: bytes
+    ids: bytes  # empty if a text was asked for
+    text: NotRequired[str]  # of the emitted ids, before the first stop string
 
 
 class NewRequest(TypedDict):

@@ -8,6 +8,7 @@ Cost: nothing for a row whose text nobody waits for, until it ends; else see det
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from actors.torch_engine.detokeniser import Decode, Detokeniser
@@ -56,6 +57,14 @@ class Text:
         if piece and self._stops and (at := find_stop(self.text, self._stops, before)) is not None:
             self.text = self.text[:at]
             self.is_over = self.is_cut = True
+
+
+def spell(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> str:
+    """Return the text of a whole completion, as ``Text`` would have it in the end."""
+    detokeniser = Detokeniser(decode)
+    text = "".join(map(detokeniser.push, ids)) + detokeniser.flush()
+    at = find_stop(text, stops, 0)
+    return text if at is None else text[:at]
 
 
 class Completions:

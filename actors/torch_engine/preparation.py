@@ -1,5 +1,7 @@
 """From what a caller gave to token ids, and the checks that only the engine can make.
 
+And back, for completions that the kernel has ended: from all their ids to their text.
+
 Runs in a thread of its own, outside the steps.
 """
 
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.torch_engine.completions import spell
+from actors.torch_engine.detokeniser import decoder_of
 from actors.torch_engine.grammar import Grammars
 from actors.torch_engine.options import options_of
 from ipc.engine import Preparation, Prepared
@@ -26,16 +30,21 @@ class Preparer:
         self, tokenizer: Any, grammars: Grammars, *, vocab_size: int, max_context: int
     ) -> None:
         self._tokenizer = tokenizer
+        self._decode = decoder_of(tokenizer)
         self._grammars = grammars
         self._vocab_size = vocab_size
         self._max_context = max_context
 
     def prepare(self, preparation: Preparation) -> Prepared:
-        """Return the ids.
+        """Return the ids, or the text that was asked for.
 
         Raises:
             BadPromptError, PromptTooLongError, SamplingError, BadGrammarError.
         """
+        if "emitted" in preparation:
+            options = options_of(preparation["sampling"])
+            emitted = self._checked(preparation["emitted"])
+            return Prepared(ids=b"", text=spell(emitted.tolist(), options.stop, self._decode))
         if "sampling" in preparation:
             options = options_of(preparation["sampling"])
             for token in options.stop_ids:

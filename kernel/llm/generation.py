@@ -31,7 +31,7 @@ from ipc.errors import (
     PromptTooLongError,
     from_wire,
 )
-from ipc.llm import LlmInput
+from ipc.llm import FinishReason, LlmInput
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.llm.answers import Answers
@@ -107,7 +107,9 @@ class Generation:
         engine = choose_engine(ready, job.session.engine if job.session else 0)
         try:
             self._check_doubt(job)
-            if job.request is not None:
+            if job.end_reason is not None:
+                self._spell(job, engine)
+            elif job.request is not None:
                 self._queue(job, engine)
             else:
                 self._prepare(job, engine)
@@ -169,6 +171,9 @@ class Generation:
             return  # cancelled meanwhile
         body = decode_plain(envelope.payload)
         try:
+            if job.end_reason is not None:
+                self._complete_spelt(job, body, is_refused=bool(envelope.flags & Flag.FAILED))
+                return
             if envelope.flags & Flag.FAILED:
                 raise from_wire(body)
             ids = np.frombuffer(_bytes_of(body, "ids"), np.int32)
@@ -271,6 +276,7 @@ class Generation:
                 job.logprobs.append(logprobs)
         for request, ended in result.ended:
             self._end(engine, request, ended)
+        self._end_here(engine, result.ended_here)
         for request, error in result.failed:
             job = self.jobs.get(request.id)
             if job is not None:
@@ -301,18 +307,50 @@ class Generation:
 
     def _end(self, engine: Engine, request: Request, ended: Ended) -> None:
         job = engine.jobs.pop(request.id, None)
-        if job is None:
+        if job is not None:
+            self._complete(job, ended["text"], ended["reason"], ended.get("tool_calls"))
+
+    def _end_here(self, engine: Engine, ends: list[tuple[Request, FinishReason]]) -> None:
+        """The scheduler has ended these. Their tokens are known; what they spell is not."""
+        for request, reason in ends:
+            job = engine.jobs.pop(request.id, None)
+            if job is not None:
+                job.end_reason = reason
+                self._spell(job, engine)
+
+    def _spell(self, job: Job, engine: Engine) -> None:
+        """Have an engine turn the tokens of a job that has ended into text."""
+        request, reason = job.request, job.end_reason
+        assert request is not None
+        assert reason is not None
+        if not request.num_emitted:
+            self._complete(job, "", reason)
             return
-        completion = self.answers.completion(job, ended["text"], ended["reason"])
-        if "tool_calls" in ended:
-            completion["tool_calls"] = ended["tool_calls"]
+        body = Preparation(emitted=request.emitted.tobytes(), sampling=job.sampling)
+        job.phase, job.engine = Phase.SPELLING, engine.actor
+        engine.preparing[job.id] = job
+        self.post(engine, Envelope(Kind.PREPARE, payload=encode_plain(body), correlation=job.id))
+
+    def _complete_spelt(self, job: Job, body: Any, *, is_refused: bool) -> None:
+        """Answer with the text that came; of a driver that has none, with what was shown."""
+        assert job.end_reason is not None
+        text = job.shown if is_refused else body.get("text")
+        if not isinstance(text, str):
+            raise BadFrameError(reason="a completion that was to be spelt has a text")
+        self._complete(job, text, job.end_reason)
+
+    def _complete(
+        self, job: Job, text: str, reason: FinishReason, tool_calls: list[Any] | None = None
+    ) -> None:
+        assert job.request is not None
+        completion = self.answers.completion(job, text, reason)
+        reply: dict[str, Any] = {"role": "assistant", "content": text}
+        if tool_calls is not None:
+            completion["tool_calls"] = reply["tool_calls"] = tool_calls
         if job.logprobs:
             completion["logprobs"] = job.logprobs
         if job.session is not None:
-            reply: dict[str, Any] = {"role": "assistant", "content": ended["text"]}
-            if "tool_calls" in ended:
-                reply["tool_calls"] = ended["tool_calls"]
-            self.extend_session(job.session, job.given, request.ids.copy(), reply)
+            self.extend_session(job.session, job.given, job.request.ids.copy(), reply)
         self.release(job)
         self.answers.complete(job, completion)
 
@@ -431,8 +469,7 @@ class Generation:
             return
         while (plan := scheduler.plan(self.state.now_ns)) is not None:
             self.post(engine, Envelope(Kind.PLAN, payload=encode_plain(plan)))
-        for request, ended in scheduler.take_ends():
-            self._end(engine, request, ended)
+        self._end_here(engine, scheduler.take_ends())
 
 
 def _has_tools(job: Job) -> bool:

@@ -4,6 +4,7 @@ LINE        no engine of its model is ready, or its session is busy
 PREPARING   an engine turns its input into tokens
 QUEUED      an engine's scheduler (or the queue of a remote one) has it
 SENT        a remote endpoint may be computing it
+SPELLING    the kernel has ended it, and an engine turns its tokens into text
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ipc.llm import LlmInput, Sampling
+from ipc.llm import FinishReason, LlmInput, Sampling
 from kernel.calls import Call
 from kernel.llm.registry import ModelVersion
 from kernel.llm.request import Request
@@ -26,6 +27,7 @@ class Phase(Enum):
     PREPARING = "preparing"
     QUEUED = "queued"
     SENT = "sent"
+    SPELLING = "spelling"
 
 
 class Purpose(Enum):
@@ -53,6 +55,7 @@ class Job:
     phase: Phase = Phase.LINE
     engine: int = 0  # actor of the engine that has it
     request: Request | None = None  # once its tokens are known
+    end_reason: FinishReason | None = None  # why the kernel itself has ended it
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     shown: str = ""  # of a streamed completion's text
     unshown_tokens: int = 0  # emitted since, without text of their own

@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ext.kv_cache import KVCache
-from ipc.engine import Ended, EngineFacts, Plan, Report
+from ipc.engine import EngineFacts, Plan, Report
 from ipc.errors import BadPromptError, LlmQueueFullError, PromptTooLongError
+from ipc.llm import FinishReason
 from kernel.llm.flight import Flight
 from kernel.llm.limits import limits_of
 from kernel.llm.owners import OwnerStatistics
@@ -176,8 +177,8 @@ class Scheduler:
         self._shared.now_ns = now_ns
         return self._reports.take(report)
 
-    def take_ends(self) -> list[tuple[Request, Ended]]:
-        """Return requests that the scheduler itself has ended since the last report."""
+    def take_ends(self) -> list[tuple[Request, FinishReason]]:
+        """Return requests that the scheduler itself has ended since the last report, and why."""
         ends, self._shared.ends = self._shared.ends, []
         return ends
 

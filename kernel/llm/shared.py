@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import deque
 
 from ext.kv_cache import KVCache
-from ipc.engine import Ended
 from ipc.llm import FinishReason
 from kernel.llm.batch import Batch
 from kernel.llm.draft import DecodingSet
@@ -56,7 +55,7 @@ class Shared:
         self.dropped: list[int] = []
         self.parked: list[Task] = []
         self.by_quota: dict[int, WaitingLine] = {}
-        self.ends: list[tuple[Request, Ended]] = []
+        self.ends: list[tuple[Request, FinishReason]] = []
         self.changes = 0
         self.generated = 0
         self.prompt = 0
@@ -118,8 +117,7 @@ class Shared:
 
     def tell_end(self, request: Request, reason: FinishReason) -> None:
         """Let it be known that a request has ended without its engine."""
-        tokens = request.num_emitted
-        self.ends.append((request, {"slot": 0, "reason": reason, "text": "", "tokens": tokens}))
+        self.ends.append((request, reason))
 
     def _retire(self, task: Task) -> None:
         """Remember that blocks come free when the newest step has reported."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipc.engine import Ended
+from ipc.llm import FinishReason
 from kernel.llm.request import Request
 
 
@@ -18,9 +19,9 @@ class StepResult:
 
     requests, tokens: who was given which token, in row order; already in ``request.ids``.
     texts: new text of streamed requests; already counted in ``request.sent_chars``.
-    ended: the scheduler has let go of them. ``Ended.reason`` may be "quota" or, for a request
-        whose tokens came from a larger engine, "length"; such an end is said by the scheduler,
-        the engine was not asked and ``text`` is empty.
+    ended: the scheduler has let go of them, as the engine says.
+    ended_here: and of these by itself: "quota" or, for a request whose tokens came from a larger
+        engine, "length". The engine was not asked, so the text of their tokens is still to be had.
     failed: the engine could not go on with them; the error as it came, see ipc.errors.from_wire.
     """
 
@@ -29,6 +30,7 @@ class StepResult:
     texts: list[tuple[Request, str]]
     logprobs: list[tuple[Request, dict[str, Any]]]
     ended: list[tuple[Request, Ended]]
+    ended_here: list[tuple[Request, FinishReason]]
     failed: list[tuple[Request, dict[str, Any]]]
     step_ns: int  # as the engine measured it
     idle_ns: int

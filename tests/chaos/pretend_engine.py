@@ -54,6 +54,13 @@ def tokens_of(given: dict[str, Any]) -> bytes:
     return np.array(list(text.encode()), np.int32).tobytes()
 
 
+def prepared(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a PREPARE: ids of an input, or the text of emitted ids."""
+    if "emitted" in asked:
+        return {"ids": b"", "text": bytes(np.frombuffer(asked["emitted"], "<i4").tolist()).decode()}
+    return {"ids": tokens_of(asked["input"])}
+
+
 class PretendModel:
     """The requests that an engine knows, and what a plan does to them."""
 
@@ -121,8 +128,7 @@ class PretendEngine(Driver):
     def take(self, envelope: Envelope) -> None:
         body = decode_plain(envelope.payload)
         if envelope.kind == Kind.PREPARE:
-            ids = {"ids": tokens_of(body["input"])}
-            self.post(Kind.PREPARED, ids, correlation=envelope.correlation)
+            self.post(Kind.PREPARED, prepared(body), correlation=envelope.correlation)
         elif envelope.kind == Kind.PLAN:
             time.sleep(STEP_S)  # so that a kill finds it at work
             self.post(Kind.REPORT, self.model.carry_out(body))

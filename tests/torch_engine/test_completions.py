@@ -206,3 +206,24 @@ BAD += [
 def test_bad_input_is_a_typed_error(preparation: dict[str, Any], error: type[LLMOSError]) -> None:
     with pytest.raises(error):
         prepare(**preparation)
+
+
+@pytest.mark.parametrize("count", [1, 7, 24])
+def test_a_completion_that_the_kernel_has_ended_is_spelt_as_it_would_have_been(count: int) -> None:
+    job = completed()
+    shorter = completed(num=count)
+    emitted = int32(job.completion[:count])
+
+    spelt = engine().preparer.prepare({"emitted": emitted, "sampling": {"max_tokens": 24}})
+
+    assert spelt == {"ids": b"", "text": shorter.ended["text"]}
+
+
+def test_a_text_that_was_asked_for_ends_before_its_stop_string() -> None:
+    job = completed()
+    stop = job.ended["text"][5:8]
+    sampling = {"max_tokens": 24, "stop": [stop]}
+
+    spelt = engine().preparer.prepare({"emitted": int32(job.completion), "sampling": sampling})
+
+    assert spelt["text"] == job.ended["text"][: job.ended["text"].find(stop)]

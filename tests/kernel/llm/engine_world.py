@@ -11,7 +11,7 @@ from ext.wire import Envelope
 from ipc.errors import BadPromptError
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
-from tests.chaos.pretend_engine import FACTS, PretendModel, completion_of, tokens_of
+from tests.chaos.pretend_engine import FACTS, PretendModel, completion_of, prepared
 from tests.kernel.world import ScriptedAgent, ScriptedClient, World, body
 
 __all__ = ["EngineWorld", "ScriptedEngine", "completion_of"]
@@ -55,14 +55,13 @@ class ScriptedEngine:
                     self.plans.append(decode_plain(envelope.payload))
 
     def _prepare(self, envelope: Envelope) -> None:
-        given = decode_plain(envelope.payload)["input"]
-        if given.get("prompt") == "refused":
+        asked = decode_plain(envelope.payload)
+        if asked.get("input", {}).get("prompt") == "refused":
             error = BadPromptError(problem="the template refuses it")
             refusal = {"code": error.code, "fields": error.fields}
             self.say(Kind.PREPARED, refusal, correlation=envelope.correlation, flags=Flag.FAILED)
         else:
-            ids = {"ids": tokens_of(given)}
-            self.say(Kind.PREPARED, ids, correlation=envelope.correlation)
+            self.say(Kind.PREPARED, prepared(asked), correlation=envelope.correlation)
 
     def step(self) -> bool:
         """Carry out the next plan and report; False if there is none."""

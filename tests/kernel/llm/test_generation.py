@@ -336,3 +336,61 @@ def test_termination_of_the_asking_agent_stops_its_requests(world: EngineWorld) 
     status = world.client.system("llm_status")
     assert status["owners"] == []
     assert status["engines"][0]["blocks_used"] == 0
+
+
+def end_by_quota(world: EngineWorld, flags: int) -> tuple[int, int]:
+    """Let a request run into its owner's quota; return its correlation and its tokens."""
+    asked = world.generate(world.client, "Hello", 100, flags=flags)
+    engine = world.engine()
+    engine.ready()
+    engine.step()
+    engine.step()
+    (known,) = world.core.llm.engines
+    known.scheduler.set_quota(world.client.id, 3)
+    (job,) = world.core.llm.generation.jobs.values()
+    while job.end_reason is None:
+        assert engine.step()
+    return asked, job.request.num_emitted
+
+
+@pytest.mark.parametrize("flags", [0, STREAM])
+def test_a_completion_that_ends_at_its_quota_has_the_text_of_its_tokens(
+    world: EngineWorld, flags: int
+) -> None:
+    asked, emitted = end_by_quota(world, flags)
+    world.engine().run()
+
+    answer = world.client.answer(asked)
+    assert emitted == 8  # three blocks hold the prompt and all of these but the last
+    assert (answer["text"], answer["finish_reason"]) == (completion_of(b"Hello", emitted), "quota")
+    assert answer["usage"]["completion_tokens"] == emitted
+    assert pieces(world, asked) == (answer["text"] if flags else "")
+
+
+def test_an_engine_that_dies_before_it_has_spelt_a_completion_is_replaced(
+    world: EngineWorld,
+) -> None:
+    asked, emitted = end_by_quota(world, 0)
+
+    world.engine().agent.crash()
+    world.engine().ready()
+    world.engine().run()
+
+    answer = world.client.answer(asked)
+    assert (answer["text"], answer["finish_reason"]) == (completion_of(b"Hello", emitted), "quota")
+    assert world.engine().computed_tokens == 0
+
+
+def test_a_driver_that_cannot_spell_ends_a_completion_with_what_was_shown(
+    world: EngineWorld,
+) -> None:
+    asked, emitted = end_by_quota(world, STREAM)
+    engine = world.engine()
+    (call,) = [envelope for envelope in engine.news() if envelope.kind == Kind.PREPARE]
+
+    error = BadPromptError(problem="text to tokens only")
+    refusal = {"code": error.code, "fields": error.fields}
+    engine.say(Kind.PREPARED, refusal, correlation=call.correlation, flags=Flag.FAILED)
+
+    answer = world.client.answer(asked)
+    assert answer["text"] == pieces(world, asked) == completion_of(b"Hello", emitted)

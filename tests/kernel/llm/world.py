@@ -122,7 +122,10 @@ class World:
             self.tokens[request.id].append(token)
         for request, text in result.texts:
             self.texts[request.id] += text
-        self._take(result.ended)
+        for request, end in result.ended:
+            assert end["tokens"] == request.num_emitted
+            self._end(request, end["reason"], end["text"])
+        self._take(result.ended_here)
         for request, _ in result.failed:
             self._end(request, "failed", None)
         return result
@@ -167,10 +170,10 @@ class World:
         if request.stream and how != "failed":
             assert self.texts[request.id] == text == text_of(got)
 
-    def _take(self, ended: list[tuple[Request, Any]]) -> None:
-        for request, end in ended:
-            assert end["tokens"] == request.num_emitted
-            self._end(request, end["reason"], end["text"])
+    def _take(self, ended: list[tuple[Request, str]]) -> None:
+        """Requests that the scheduler has ended: nobody has said what their tokens spell."""
+        for request, reason in ended:
+            self._end(request, reason, None)
 
     def _end(self, request: Request, how: str, text: str | None) -> None:
         assert request.id not in self.ends
