@@ -3,7 +3,8 @@
 Effects: tells, publishes, the reply, state, timers, links, monitors, subscriptions.
 ``check`` raises and changes nothing; ``apply`` does not fail.
 
-Cost: O(effects); a publish costs one message a subscriber, the payload is shared.
+Cost: O(effects); a publish costs one message a subscriber; the payload is one object,
+which the journal stores once (kernel/journal_contents.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The journal: one SQLite file in WAL mode that holds everything not yet done.
 
-What it is not: the layout of a row (kernel/journal_rows.py), opening and refusing files
+What it is not: the layout of a row (kernel/journal_rows.py), contents kept apart from their
+rows, in files or shared (kernel/journal_contents.py), opening and refusing files
 (kernel/journal_file.py), the thread that checkpoints (kernel/housekeeper.py).
 
 Invariants (tests/kernel/test_journal_crash.py kills a committing process over and over):
@@ -23,19 +24,12 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from ext.wire import Envelope, pack
+from ext.wire import Envelope
 from ipc.errors import JournalCorruptError, JournalWriteError
 from kernel.housekeeper import Housekeeper
+from kernel.journal_contents import DELETE_SQL, PUT_SQL, Contents
 from kernel.journal_file import CODECS, connect, explain, mark_clean, open_file
-from kernel.journal_rows import (
-    TableCodec,
-    content_parts,
-    inline_blob,
-    is_large,
-    read_envelope,
-    spill_number,
-    spilled_blob,
-)
+from kernel.journal_rows import TableCodec, is_in_file
 from kernel.payload_files import PayloadFiles
 from kernel.records import Snapshot, WriteSet
 
@@ -47,7 +41,7 @@ _VACUUM_PAGES = 128  # given back in one step: below a millisecond
 _SLACK_PAGES = 512  # freed pages kept for reuse
 
 Rows = dict[Hashable, tuple[Any, ...] | None]
-Spilled = tuple[int, bytes, tuple[Any, ...]]  # file number and the objects it was written from
+Work = tuple[TableCodec, list[tuple[Any, ...]], list[tuple[Any, ...]], int]  # of one table
 
 
 class SqliteJournal:
@@ -81,7 +75,7 @@ class SqliteJournal:
         self._lost_tail = opened.lost_tail
         self._connection = opened.connection
         self._cursor = opened.connection.cursor()
-        self._spilled: dict[tuple[str, Hashable], Spilled] = {}
+        self._contents = Contents(opened.connection, self._files)
         self._rows_since_look = 0
         self._is_broken = False
         self._housekeeper = Housekeeper(connect(path, check_same_thread=False), self._files)
@@ -95,14 +89,16 @@ class SqliteJournal:
         if self._is_broken:
             raise JournalWriteError(path=str(self.path), problem="an earlier commit failed")
         garbage: list[int] = []
+        contents = self._contents
+        contents.begin(changes)
         try:
             work = [
-                self._prepare(CODECS[name], rows, garbage)
-                for name, rows in changes.tables.items()
-                if rows
+                self._prepare(CODECS[name], rows) for name, rows in changes.tables.items() if rows
             ]
+            deletes, garbage = contents.finish()
             if work:
-                self._write(work)
+                self._write(work, contents.puts, deletes)
+                contents.puts.clear()
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
         if garbage:
@@ -115,14 +111,11 @@ class SqliteJournal:
             JournalCorruptError, BadRecordError: it cannot be read.
         """
         try:
+            self._contents.begin_load()
             with _without_gc():
-                snapshot = {
-                    name: codec.read(self._cursor.execute(codec.load_sql), self._decode)
-                    for name, codec in CODECS.items()
-                }
+                snapshot = {name: self._read(codec) for name, codec in CODECS.items()}
             self._forget_lost_rows()
-            named = {number for number, _, _ in self._spilled.values()}
-            self._files.remove(self._files.numbers() - named)
+            self._cursor.executemany(DELETE_SQL, self._contents.sweep())
         except (sqlite3.Error, OSError) as error:
             raise JournalCorruptError(path=str(self.path), problem=str(error)) from None
         return snapshot
@@ -162,24 +155,29 @@ class SqliteJournal:
         finally:
             self._connection.close()
 
-    def _prepare(
-        self, codec: TableCodec, rows: Rows, garbage: list[int]
-    ) -> tuple[TableCodec, list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
-        """Encode a table's rows, writing large contents to files (I2)."""
+    def _prepare(self, codec: TableCodec, rows: Rows) -> Work:
+        """Encode a table's rows; contents that are kept apart are stored or let go of (I2)."""
+        contents = self._contents
         if not codec.has_envelopes:
             puts = codec.insertions(rows, _no_envelope)
         else:
-            if self._spilled:
-                self._drop_spilled(codec, rows, garbage)
-            puts = codec.insertions(rows, self._blob)
+            if not contents.is_empty:
+                for key, row in rows.items():
+                    contents.drop(codec.name, key, None if row is None else codec.envelope_of(row))
+            puts = codec.insertions(rows, contents.blob)
         deletes = codec.deletions(rows) if len(puts) < len(rows) else []
         return codec, puts, deletes, len(rows)
 
     def _write(
-        self, work: list[tuple[TableCodec, list[tuple[Any, ...]], list[tuple[Any, ...]], int]]
+        self, work: list[Work], shared: list[tuple[int, bytes]], unshared: list[tuple[int]]
     ) -> None:
+        """Write all in one transaction. shared, unshared: contents that come and that go."""
         cursor = self._cursor
         cursor.execute("BEGIN IMMEDIATE")
+        if shared:
+            cursor.executemany(PUT_SQL, shared)
+        if unshared:
+            cursor.executemany(DELETE_SQL, unshared)
         for codec, puts, deletes, num_rows in work:
             if len(puts) == 1:  # half the time of executemany with one row
                 cursor.execute(codec.put_sql, puts[0])
@@ -206,46 +204,20 @@ class SqliteJournal:
         else:
             self._housekeeper.wake()
 
-    def _blob(self, table: str, key: Hashable, envelope: Envelope) -> bytes:
-        if not is_large(envelope):
-            return inline_blob(envelope) if envelope.attachments else pack([envelope])
-        known = self._spilled.get((table, key))
-        if known is None:
-            number = self._files.write(content_parts(envelope))
-            known = (number, envelope.payload, envelope.attachments)
-            self._spilled[table, key] = known
-        return spilled_blob(envelope, known[0])
-
-    def _drop_spilled(self, codec: TableCodec, rows: Rows, garbage: list[int]) -> None:
-        """Collect the files of rows that go or get another content."""
-        for key, row in rows.items():
-            known = self._spilled.get((codec.name, key))
-            if known is None:
-                continue
-            envelope = None if row is None else codec.envelope_of(row)
-            _, payload, attachments = known
-            if (
-                envelope is None
-                or envelope.payload is not payload
-                or envelope.attachments is not attachments
-            ):
-                del self._spilled[codec.name, key]
-                garbage.append(known[0])
+    def _read(self, codec: TableCodec) -> dict[Any, tuple[Any, ...]]:
+        # A cursor of its own: a bad record leaves it half read, which would hinder ``close``.
+        with contextlib.closing(self._connection.execute(codec.load_sql)) as cursor:
+            return codec.read(cursor, self._decode)
 
     def _decode(self, table: str, key: Hashable, blob: bytes) -> Envelope | None:
         """Return a row's envelope; None if a power loss took its file (kernel/journal_file.py)."""
-        number = spill_number(blob)
-        if number is None:
-            return read_envelope(blob)
         try:
-            envelope = read_envelope(blob, self._files.read(number))
+            return self._contents.decode(table, key, blob)
         except (FileNotFoundError, ValueError) as error:
-            if not self._lost_tail:
-                raise ValueError(f"its payload file {number:016x}: {error}") from None
+            if not self._lost_tail or not is_in_file(blob):
+                raise ValueError(str(error)) from None
             self._lost_rows.append((table, key))
             return None
-        self._spilled[table, key] = (number, envelope.payload, envelope.attachments)
-        return envelope
 
     def _forget_lost_rows(self) -> None:
         changes = WriteSet()

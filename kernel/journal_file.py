@@ -4,6 +4,7 @@
     user_version     FORMAT; a higher one is refused, a lower one gets the tables it lacks
     tables           those of kernel.records.TABLES; ``meta`` holds format, generation, epoch
     journal_file     name TEXT -> value TEXT: boot_id, is_clean, durability of the last opening
+    payload          id INTEGER -> content BLOB, shared by rows (kernel/journal_contents.py)
 
 A ``generation`` is a history that peers can resume. It ends when committed sets may be
 missing: the file was open at durability ``process`` when another boot of the machine ran.
@@ -31,7 +32,12 @@ WAL_LIMIT_BYTES = 32 << 20  # the WAL file is cut to this when it begins anew
 
 CODECS = {name: TableCodec(table) for name, table in TABLES.items()}
 
-_OWN_TABLE = "CREATE TABLE journal_file (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID"
+_OWN_TABLES = {
+    "journal_file": "CREATE TABLE journal_file (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+    "payload": "CREATE TABLE payload (id INTEGER PRIMARY KEY, content BLOB)",
+}
+_CREATE = {name: codec.create_sql for name, codec in CODECS.items()} | _OWN_TABLES
+_OLDEST = {"meta", "actor", "mark", "message", "answer", "state", "journal_file"}  # in any format
 _PUT_OWN = "INSERT OR REPLACE INTO journal_file VALUES (?, ?)"
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _UNREADABLE = ("not a database", "malformed", "corrupt", "no such table", "no such column")
@@ -120,9 +126,8 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("BEGIN IMMEDIATE")
-    for codec in CODECS.values():
-        connection.execute(codec.create_sql)
-    connection.execute(_OWN_TABLE)
+    for sql in _CREATE.values():
+        connection.execute(sql)
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={FORMAT}")
     connection.execute("COMMIT")
@@ -138,23 +143,20 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise JournalCorruptError(path=str(path), problem=str(answer))
-    if found < FORMAT or _lacks_tables(connection):
-        _upgrade(connection)
-
-
-def _lacks_tables(connection: sqlite3.Connection) -> bool:
-    """Say whether a table was added since the file was written; that needs no new format."""
     there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    return any(codec.name not in there for codec in CODECS.values())
+    if not there >= _OLDEST:
+        problem = f"no such table: {', '.join(sorted(_OLDEST - there))}"
+        raise JournalCorruptError(path=str(path), problem=problem)
+    missing = [sql for name, sql in _CREATE.items() if name not in there]
+    if found < FORMAT or missing:
+        _upgrade(connection, missing)
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    """Add the tables that the file has not; nothing stored changes."""
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+def _upgrade(connection: sqlite3.Connection, missing: list[str]) -> None:
+    """Add the tables that an earlier file has not; nothing stored changes."""
     connection.execute("BEGIN IMMEDIATE")
-    for codec in CODECS.values():
-        if codec.name not in there:
-            connection.execute(codec.create_sql)
+    for sql in missing:
+        connection.execute(sql)
     connection.execute(f"PRAGMA user_version={FORMAT}")
     connection.execute("COMMIT")
 

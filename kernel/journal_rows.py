@@ -2,9 +2,10 @@
 
 What it is not: it opens nothing. An envelope is one blob:
 
-    inline    header (128) | payload | u64 length of each attachment | attachments
-    spilled   b"LF" | u64 file number | header (128)
-              and the file holds: payload | u64 lengths | attachments
+    inline     header (128) | payload | u64 length of each attachment | attachments
+    reference  b"LF" | u64 number of a file | header (128)
+               b"LS" | u64 id in table ``payload`` | header (128)
+               and what is named there holds: payload | u64 lengths | attachments
 
 The header (ipc/envelope.py) begins with b"LO" and tells the lengths; its checksums are
 verified when the row is read. Ids are unsigned 64-bit, SQLite's integers signed: keys with
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from ext.wire import HEADER_SIZE, Envelope, pack, unpack
 from ipc.errors import BadRecordError
@@ -25,7 +26,8 @@ from kernel.records import Rows, Table
 
 SPILL_BYTES = 256 << 10  # payload and attachments together; above it they get a file
 
-_SPILLED = struct.Struct("<2sQ")
+_REFERENCE = struct.Struct("<2sQ")
+_IN_FILE, _IN_TABLE = b"LF", b"LS"
 _NUM_ATTACHMENTS = 7  # offsets in the header, see ipc/envelope.py
 _PAYLOAD_LEN = 108
 _SIGN = 1 << 63
@@ -45,7 +47,14 @@ def is_large(envelope: Envelope) -> bool:
     )
 
 
-def content_parts(envelope: Envelope) -> list[Any]:
+class Holder(Protocol):
+    """Whoever holds a content."""
+
+    payload: bytes
+    attachments: tuple[Any, ...]
+
+
+def content_parts(envelope: Holder) -> list[Any]:
     """Return the buffers that follow the header: payload, lengths, attachments."""
     if not envelope.attachments:
         return [envelope.payload]
@@ -61,23 +70,34 @@ def inline_blob(envelope: Envelope) -> Blob:
     return b"".join((blob, *content_parts(envelope)[1:]))
 
 
-def spilled_blob(envelope: Envelope, number: int) -> Blob:
-    """Return the blob of an envelope whose content is in file ``number``."""
-    return _SPILLED.pack(b"LF", number) + pack([envelope])[:HEADER_SIZE]
+def reference_blob(envelope: Envelope, number: int, *, is_file: bool) -> Blob:
+    """Return the blob of an envelope whose content is apart, under ``number``."""
+    kind = _IN_FILE if is_file else _IN_TABLE
+    return _REFERENCE.pack(kind, number) + pack([envelope])[:HEADER_SIZE]
 
 
-def spill_number(blob: Blob) -> int | None:
-    """Return the number of the file that holds the content, or None if it is inline."""
-    return int(_SPILLED.unpack_from(blob)[1]) if blob[:2] == b"LF" else None
+def content_number(blob: Blob) -> tuple[bool, int] | None:
+    """Return where the content is: (whether in a file, number); None: in the blob."""
+    kind = blob[:2]
+    if kind not in (_IN_FILE, _IN_TABLE):
+        return None
+    if len(blob) < _REFERENCE.size:
+        raise ValueError("the reference is cut short")
+    return kind == _IN_FILE, int(_REFERENCE.unpack_from(blob)[1])
+
+
+def is_in_file(blob: Blob) -> bool:
+    """Say whether the content is in a file."""
+    return blob[:2] == _IN_FILE
 
 
 def read_envelope(blob: Blob, content: bytes | None = None) -> Envelope:
-    """Return the envelope of a blob. content: of its file, if spilled.
+    """Return the envelope of a blob. content: if it is apart.
 
     Raises ValueError if the bytes are not an envelope.
     """
     if content is not None:
-        blob = blob[_SPILLED.size :] + content
+        blob = blob[_REFERENCE.size :] + content
     if len(blob) < HEADER_SIZE:
         raise ValueError(f"{len(blob)} bytes are not an envelope")
     attachments: list[Any] = []

@@ -15,7 +15,8 @@ from kernel.journal import SqliteJournal
 from kernel.records import WriteSet
 
 ROWS = 5  # of each set
-BIG_EVERY = 7  # every so many sets have a payload in a file of its own
+BIG_EVERY = 7  # every so many sets have a payload in a file, shared by their rows
+SHARED_EVERY = 3  # every so many have one in the table of shared payloads
 KEPT = 40  # sets; older ones are deleted
 
 
@@ -23,10 +24,16 @@ def open_journal(directory: Path) -> SqliteJournal:
     return SqliteJournal(directory / "journal.db", directory / "payloads")
 
 
+def size_of(number: int) -> int:
+    if number % BIG_EVERY == 0:
+        return 270_000
+    return 5_000 if number % SHARED_EVERY == 0 else 50
+
+
 def numbered_set(number: int) -> WriteSet:
     """Set ``number``: its rows, and the removal of an old set, are to happen together."""
     changes = WriteSet()
-    payload = bytes([number % 251]) * (270_000 if number % BIG_EVERY == 0 else 50)
+    payload = bytes([number % 251]) * size_of(number)
     for row in range(ROWS):
         key = number * ROWS + row
         changes.put("message", key, (Envelope(10, 1, 2, payload, message=key), number, 0))
@@ -69,6 +76,7 @@ def check(directory: Path, reported: int) -> int:
     """Assert that sets are there wholly or not at all; return the last one that is there."""
     journal = open_journal(directory)
     snapshot = journal.load()
+    (num_shared,) = journal._connection.execute("SELECT count(*) FROM payload").fetchone()
     journal.close()
     last = int(snapshot["mark"][1][1])
     oldest = max(1, last - KEPT + 1)
@@ -80,8 +88,9 @@ def check(directory: Path, reported: int) -> int:
         expected = numbered_set(number).tables["message"][key]
         assert expected is not None
         assert row == expected
-    num_big = sum(number % BIG_EVERY == 0 for number in range(oldest, last + 1))
-    assert len(list((directory / "payloads").iterdir())) == num_big * ROWS
+    sizes = [size_of(number) for number in range(oldest, last + 1)]
+    assert len(list((directory / "payloads").iterdir())) == sizes.count(270_000)
+    assert num_shared == sizes.count(5_000)
     return last
 
 
