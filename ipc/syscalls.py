@@ -25,6 +25,18 @@ handles they hold. Errors are those of ipc/errors.py.
     retry_letter      client  number                         {"message"}: it enters at the tail
     drop_letter       client  number                         {}
     shutdown          client                                 {} ; then all agents stop in order
+
+A pool is an actor without a process, whose members handle what is sent to it (kernel/pool.py).
+
+    pool_create       both    spec [, minimum, maximum,      {"actor", "name"} when as many as the
+                              balance, skills, high, low,    minimum have said hello; spec: of the
+                              shrink_after_s]                members, with the pool's name
+    pools             client                                 [PoolInfo]
+    pool              both    pool                           PoolDetail
+    pool_resize       both    pool [, minimum, maximum,      PoolInfo; agents: of pools they created
+                              high, low, shrink_after_s]
+    pool_remove       both    pool [, force]                 {"terminated": [names]}; refused while
+                                                             it has messages, unless forced
 """
 
 from __future__ import annotations
@@ -105,3 +117,45 @@ class DeadLetter(TypedDict):
     died_wall_ns: int
     size: int
     body: bytes | None  # the payload, only from ``dead_letter``
+
+
+class PoolInfo(TypedDict):
+    """One line of ``llmos pool ls``."""
+
+    actor: int
+    name: str
+    target: str
+    parent: int | None
+    balance: str  # kernel/policy/balance_names.py
+    minimum: int
+    maximum: int
+    members: int
+    running: int
+    draining: int  # get no more messages, and end when they have none
+    lost: int  # quarantined, failed or stopped by an operator
+    unfinished: int  # messages
+    waiting: int  # for room
+    routed: int  # messages given to members since the kernel started
+    taken_over: int  # of them, from members that were lost
+    kept_together: int  # of them, where others of their affinity were
+
+
+class PoolMember(TypedDict):
+    """One member of a pool, as ``llmos pool show`` tells it."""
+
+    actor: int
+    name: str
+    state: str
+    outstanding: int
+    response_ms: float | None  # peak average, None: nothing answered yet
+    handled: int
+    failed: int
+    restarts: int
+    skills: list[str]
+    scores: dict[str, float]  # skill -> expected share of successes
+
+
+class PoolDetail(PoolInfo):
+    """``llmos pool show``."""
+
+    member_list: list[PoolMember]

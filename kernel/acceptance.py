@@ -28,6 +28,7 @@ from kernel.actor_record import ActorRecord, Turn
 from kernel.letters import Letters
 from kernel.mailbox import Message, Reservation
 from kernel.peers import Session
+from kernel.pool_routing import PoolRouting
 from kernel.room import Room
 from kernel.state import KernelState, Peer
 from kernel.timers import Due
@@ -42,6 +43,7 @@ class Acceptance:
         self.state = state
         self.room = Room(state)
         self.letters = Letters(state)
+        self.routing = PoolRouting(state)
 
     # --- acceptance ---------------------------------------------------------------------
 
@@ -83,9 +85,7 @@ class Acceptance:
 
     def give_handle(self, holder: ActorRecord, target: int) -> None:
         """Let the holder send to the target from now on, durably."""
-        if target != holder.id and target not in holder.handles:
-            holder.handles.add(target)
-            self.state.output.changes.put("handle", (holder.id, target), ())
+        self.state.give_handle(holder, target)
 
     def accept(
         self, receiver: ActorRecord, envelope: Envelope, *, reserved: bool = False
@@ -110,13 +110,14 @@ class Acceptance:
 
     def save_message(self, message: Message) -> None:
         """Journal an accepted message whose envelope has changed."""
-        due_wall_ns = self.state.to_wall(message.due_ns) if message.due_ns else 0
-        row = (message.envelope, message.accepted_wall_ns, due_wall_ns)
-        self.state.output.changes.put("message", message.id, row)
+        self.state.save_message(message)
 
     def enqueue(self, receiver: ActorRecord, message: Message) -> None:
         """Put an accepted message into the mailbox; its room is taken here."""
         receiver.mailbox.count(message)
+        if receiver.pool is not None:
+            self.routing.route(receiver, message)
+            return
         receiver.mailbox.put(message)
         self.state.dirty[receiver.id] = None
 
@@ -269,7 +270,9 @@ class Acceptance:
             state.llm.undone += state.llm.made.pop(message.id, ())
         receiver = state.actors.get(message.receiver)
         if receiver is not None:
-            if not message.held:
+            if message.pool:
+                self.routing.end(message)
+            elif not message.held:
                 receiver.mailbox.discharge(message)
             if receiver.solo:
                 receiver.solo.discard(message.id)

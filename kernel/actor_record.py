@@ -16,6 +16,7 @@ import msgpack
 from ipc.channel import Channel
 from ipc.protocol import Declares, SpawnSpec
 from kernel.mailbox import Mailbox, Message
+from kernel.pool import Pool
 
 
 class Status(Enum):
@@ -28,6 +29,7 @@ class Status(Enum):
     STOPPED = "stopped"  # registration kept, no process
     FAILED = "failed"  # its class cannot be loaded
     QUARANTINED = "quarantined"  # crashed too often
+    POOL = "pool"  # it has members in place of a process
 
 
 class Plan(Enum):
@@ -90,6 +92,7 @@ class ActorRecord:
     last_error: dict[str, Any] | None = None
 
     # not journaled
+    pool: Pool | None = None  # what it is, if it has members in place of a process
     concurrency: int = 1  # how many turns may run at once; as declared
     handles: set[int] = field(default_factory=set)
     state: dict[str, bytes] = field(default_factory=dict)

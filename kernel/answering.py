@@ -39,7 +39,11 @@ class Answering(Acceptance):
     def dead_letter(self, message: Message, reason: str, error: LLMOSError | None) -> None:
         """Keep the message as a dead letter and end it, with the calls its attempts have made."""
         self.drop_calls(message)
-        self.letters.keep(message.envelope, message.receiver, reason, error, message.attempts)
+        envelope = message.envelope
+        if message.pool:  # whoever sends it again sends it to the pool
+            envelope = envelope.copy()
+            envelope.receiver = message.pool
+        self.letters.keep(envelope, message.receiver, reason, error, message.attempts)
         self.end_message(message)
 
     # --- answers ------------------------------------------------------------------------

@@ -32,6 +32,9 @@ from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.service import LlmService
 from kernel.output import Output
 from kernel.peers import Session
+from kernel.pool_calls import PoolCalls
+from kernel.pool_keeper import PoolKeeper
+from kernel.pool_takeover import PoolTakeover
 from kernel.records import Snapshot
 from kernel.recovery import Recovery
 from kernel.registry import NameTable
@@ -109,13 +112,19 @@ class Core:
         self.effects = Effects(self.delivery)
         self.turns = Turns(self.delivery, self.effects)
         self.lifecycle = Lifecycle(self.delivery, self.turns)
-        self.termination = Termination(self.delivery, self.turns, self.effects, self.lifecycle)
+        takeover = PoolTakeover(self.delivery)
+        self.pools = PoolKeeper(self.lifecycle, takeover)
+        self.termination = Termination(
+            self.delivery, self.turns, self.effects, self.lifecycle, takeover
+        )
         self.heartbeat = Heartbeat(self.state)
         self.handshake = Handshake(self.lifecycle, self.streams, self.effects, self.heartbeat)
         policies = NamedPolicies(self.state.config.llm_policy)
         self.llm = LlmService(self.sending, self.lifecycle, policies, DEFERRED)
         reports = Reports(self.state, facts)
-        self.syscalls = Syscalls(self.sending, self.termination, reports, self.llm.calls())
+        pool_calls = PoolCalls(self.sending, self.termination, self.pools, DEFERRED)
+        more = self.llm.calls() | pool_calls.calls()
+        self.syscalls = Syscalls(self.sending, self.termination, reports, more)
         self._of_agent: dict[int, Take] = {
             Kind.COMMIT: self.turns.on_commit,
             Kind.ASK: self._agent_ask,
@@ -347,6 +356,8 @@ class Core:
             self._send_late_acks()
         elif kind is Due.REMOTE:
             self.llm.on_due(key)
+        elif kind is Due.POOL:
+            self.pools.on_due(key)
         elif kind is Due.SWEEP:
             self._sweep()
 
@@ -394,6 +405,8 @@ class Core:
         """Do what was left to do, until nothing is: terminations, crashes, grants, answers."""
         state = self.state
         while state.doomed or state.crashed or state.dirty or self._is_unsettled():
+            if state.pools_due:
+                self.pools.settle()
             while state.doomed:
                 actor, reason = next(iter(state.doomed.items()))
                 del state.doomed[actor]
@@ -413,7 +426,7 @@ class Core:
             self.lifecycle.shut_down()
 
     def _is_unsettled(self) -> bool:
-        return self.llm.is_unsettled or self._line_moves()
+        return bool(self.state.pools_due) or self.llm.is_unsettled or self._line_moves()
 
     def _pump_dirty(self) -> None:
         state = self.state

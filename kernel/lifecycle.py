@@ -53,6 +53,19 @@ class Lifecycle:
         Raises:
             NameTakenError, LimitError: nothing was registered.
         """
+        record = self.register(spec, parent, spawn_call=spawn_call, spawn_turn=spawn_turn)
+        self.state.counters.add("spawns")
+        self.start(record)
+        return record
+
+    def register(
+        self, spec: SpawnSpec, parent: int, *, spawn_call: int = 0, spawn_turn: int = 0
+    ) -> ActorRecord:
+        """Give a new actor its id, its name and its place in the tree; not journaled yet.
+
+        Raises:
+            NameTakenError, LimitError: nothing was registered.
+        """
         state = self.state
         name = spec.get("name")
         owner = state.names.find(name) if name else None
@@ -76,8 +89,6 @@ class Lifecycle:
         state.tree.add(parent, identifier)
         if parent:
             self.delivery.give_handle(record, parent)
-        state.counters.add("spawns")
-        self.start(record)
         return record
 
     def start(self, record: ActorRecord) -> None:
@@ -113,6 +124,7 @@ class Lifecycle:
         """The incarnation has said its first hello."""
         state = self.state
         state.timers.cancel(Due.START_TIMEOUT, (record.id, record.incarnation))
+        self.state.note_member(record)
         facts = {"actor": record.id, "name": record.name, "incarnation": record.incarnation}
         body = encode_plain(facts)
         self._answer_starters(record, body)
@@ -168,6 +180,7 @@ class Lifecycle:
             record.last_error = {"code": error.code, "fields": error.fields}
             record.failures += 1
             self.state.timers.cancel(Due.START_TIMEOUT, (record.id, record.incarnation))
+            self.state.note_member(record)
             self._refuse_starters(record, error)
             self.tell_parent(record, "failed", will_restart=False)
             self.tell_monitors(record, "failed")
@@ -209,6 +222,7 @@ class Lifecycle:
         record.handled = 0
         state.touched.pop(record.id, None)
         state.llm.lost_processes.append(record.id)
+        state.note_member(record)
         state.output.changes.delete("mark", record.id)
         self.delivery.room.take_back_all(record)
 
@@ -230,6 +244,7 @@ class Lifecycle:
         record.status = Status.STOPPED
         record.plan = Plan.NONE
         self.state.save_actor(record)
+        self.state.note_member(record)
         self._answer_stoppers(record)
         if not self.state.is_shutting_down:
             problem = "it was stopped before it had said hello"
@@ -277,6 +292,8 @@ class Lifecycle:
     def _window(self, record: ActorRecord) -> RestartWindow:
         """Return what counts this actor's restarts: its supervisor's window, or its own."""
         parent = self.state.actors.get(record.parent)
+        if parent is not None and parent.pool is not None:
+            parent = None  # of one member that keeps crashing the others shall not suffer
         key = parent.id if parent is not None else record.id
         if key not in self._windows:
             config = self.state.config
@@ -355,6 +372,7 @@ class Lifecycle:
     def stop(self, record: ActorRecord, plan: Plan = Plan.STOP) -> None:
         """Let the agent finish its turns and end; kill it after the grace period."""
         state = self.state
+        _need_process(record)
         if self._is_lingering(record):
             self._end_lingering(record, plan)
             return
@@ -397,6 +415,7 @@ class Lifecycle:
 
     def restart(self, record: ActorRecord) -> None:
         """Replace the process; past restarts are forgiven."""
+        _need_process(record)
         self.forget_window(record)
         if record.has_process or self._is_lingering(record):
             self.stop(record, Plan.RESTART)
@@ -431,3 +450,10 @@ class Lifecycle:
                 if record.has_process:
                     return True
         return False
+
+
+def _need_process(record: ActorRecord) -> None:
+    """Raise WrongStateError for a pool: there is no process to stop or to replace."""
+    if record.pool is not None:
+        problem = "it has no process of its own; name a member, resize it or remove it"
+        raise WrongStateError(actor=record.name, state="a pool", problem=problem)

@@ -36,6 +36,7 @@ class Message:
         "held",
         "id",
         "order",
+        "pool",
         "receiver",
         "reserved",
         "sender",
@@ -55,6 +56,7 @@ class Message:
         self.held = False  # waits for room
         self.reserved = False  # came through room of its own: not counted against the limit
         self.granted = False  # has been sent to an agent before
+        self.pool = 0  # the pool it was sent to, while it is one of its messages
 
 
 @dataclass(slots=True)

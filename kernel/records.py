@@ -19,6 +19,8 @@ A row that was put and deleted within one set, and was never in the journal, lea
     handle        (actor id, target)   ()
     dead_letter   number               (Envelope, blob)
     keyed         digest               (expires wall ns, Envelope | None)
+    pool          pool's actor id      (blob)         kernel/pool.py
+    routed        message id           (pool id, blob)  a pool's message that a member has
     model         (name, version)      (blob)         kernel/llm/registry.py
     llm_session   session id           (blob)         kernel/llm/sessions.py
     llm_request   call id              (blob)         this and the next two: kernel/llm/token_log.py
@@ -80,6 +82,8 @@ TABLES: dict[str, Table] = {
             (("expires", "INTEGER"), ("envelope", "BLOB")),
             (1,),
         ),
+        Table("pool", _ID, _BLOB),
+        Table("routed", _ID, (("pool", "INTEGER"), ("hints", "BLOB"))),
         Table("model", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
         Table("llm_session", _ID, _BLOB),
         Table("llm_request", _ID, _BLOB),

@@ -10,6 +10,8 @@ only then is it replaced. Cost: about 5 us a message.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ext.wire import Envelope
 from ipc.ids import is_session
 from ipc.protocol import Flag, Kind
@@ -22,6 +24,7 @@ from kernel.lifecycle import Lifecycle
 from kernel.mailbox import Message
 from kernel.output import WatchProcess
 from kernel.peers import Session
+from kernel.pool import Pool
 from kernel.records import Snapshot
 from kernel.state import DurableTimer, Keyed, unsigned
 from kernel.syscalls import Syscalls
@@ -50,6 +53,7 @@ class Recovery:
                 session = Session(peer, channel, None, heard_ns=self.state.now_ns)
                 self.state.peers.sessions[peer] = session
         self._load_actors(effects)
+        self._load_pools()
         self._load_messages()
         self._load_answers()
         self._load_items()
@@ -83,8 +87,17 @@ class Recovery:
                 state.actors[actor].state[name] = value
                 state.actors[actor].state_bytes += len(value)
 
+    def _load_pools(self) -> None:
+        for identifier, row in sorted(self.rows.get("pool", {}).items()):
+            record = self.state.actors.get(identifier)
+            if record is None:
+                continue
+            pool = Pool.from_row(identifier, (row[0],), self.state.new_rng())
+            record.pool = self.state.pools[identifier] = pool
+            self.state.pools_due[identifier] = None
+
     def _load_messages(self) -> None:
-        state = self.state
+        state, routed = self.state, self.rows.get("routed", {})
         for identifier, row in sorted(self.rows.get("message", {}).items()):
             envelope, accepted_wall_ns, due_wall_ns = row
             if envelope.receiver == 0:
@@ -108,6 +121,8 @@ class Recovery:
                 state.timers.set(Due.DEADLINE, message.id, message.due_ns)
             if envelope.kind == Kind.ASK:
                 self._load_call(message)
+            if identifier in routed and self._restore_routed(message, routed[identifier]):
+                continue
             if is_start(message):
                 message.order = 0
                 record.solo.add(message.id)
@@ -115,6 +130,9 @@ class Recovery:
                 record.mailbox.put_back([message])
             else:
                 self.delivery.enqueue_or_wait(record, message)
+
+    def _restore_routed(self, message: Message, row: tuple[Any, ...]) -> bool:
+        return self.delivery.routing.restore(message, (row[0], row[1]))
 
     def _load_call(self, message: Message) -> None:
         envelope = message.envelope

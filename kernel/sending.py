@@ -181,6 +181,8 @@ class Sending:
         turn.outstanding.add(call.id)
         self.delivery.count_slots(record)
         self.delivery.enqueue_or_wait(receiver, message)
+        if message.pool:
+            receiver = self.state.actors[message.receiver]
         if message.held or (receiver.open and not receiver.slots):
             self._break_or_refuse(record, turn, call)
 
@@ -406,11 +408,12 @@ class Sending:
             return None
         found: list[int] = []
         if record.mailbox.used_messages:
-            if record.status is not Status.RUNNING:
-                return None
-            if len(record.mailbox) and self.stuck_candidates(actor) is None:
-                return None  # a queued message can start, and end
-            found += [turn.message.id for turn in record.running]
+            for owner in self._owners_of(record):
+                if owner.status is not Status.RUNNING:
+                    return None
+                if len(owner.mailbox) and self.stuck_candidates(owner.id) is None:
+                    return None  # a queued message can start, and end
+                found += [turn.message.id for turn in owner.running]
         if record.mailbox.lent_messages:
             for borrower in self.state.actors.values():
                 if borrower.lent.get(actor, (0, 0))[0]:
@@ -418,6 +421,12 @@ class Sending:
                         return None  # it has been asked to give it back
                     found += [turn.message.id for turn in borrower.running]
         return found or None
+
+    def _owners_of(self, record: ActorRecord) -> list[ActorRecord]:
+        """Return who handles what counts against an actor's mailbox: of a pool, its members."""
+        if record.pool is None:
+            return [record]
+        return [self.state.actors[member] for member in record.pool.members]
 
 
 def _two_numbers(envelope: Envelope) -> tuple[int, int]:

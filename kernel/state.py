@@ -27,6 +27,7 @@ from kernel.llm.todo import LlmTodo
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
 from kernel.peers import Peers, Session
+from kernel.pool import Pool
 from kernel.registry import NameTable, SpawnTree
 from kernel.slots import SlotLine
 from kernel.telemetry import Counters
@@ -92,6 +93,8 @@ class KernelState:
     dirty: dict[int, None] = field(default_factory=dict)  # actors whose mailbox may move
     doomed: dict[int, str] = field(default_factory=dict)  # actors to terminate, with the reason
     crashed: dict[int, str] = field(default_factory=dict)  # processes to kill, with the reason
+    pools: dict[int, Pool] = field(default_factory=dict)
+    pools_due: dict[int, None] = field(default_factory=dict)  # to be looked at
     llm: LlmTodo = field(default_factory=LlmTodo)
     is_storage_low: bool = False
     free_bytes: int = 1 << 62
@@ -108,6 +111,10 @@ class KernelState:
             self.node_bits = make_id(self.config.node, self.reserved) ^ self.reserved
             self.output.changes.put("meta", "counter", (self.reserved,))
         return self.node_bits | self.counter
+
+    def new_rng(self) -> random.Random:
+        """Return a source of chance for a policy, drawn from this one."""
+        return random.Random(self.rng.getrandbits(64))
 
     def new_mailbox(self, messages: int | None, size: int | None) -> Mailbox:
         """Return a mailbox with the given limits, or the kernel's."""
@@ -149,6 +156,18 @@ class KernelState:
         """Journal what is durable of the actor."""
         self.output.changes.put("actor", record.id, record.to_row())
 
+    def save_message(self, message: Message) -> None:
+        """Journal an accepted message whose envelope has changed."""
+        due_wall_ns = self.to_wall(message.due_ns) if message.due_ns else 0
+        row = (message.envelope, message.accepted_wall_ns, due_wall_ns)
+        self.output.changes.put("message", message.id, row)
+
+    def give_handle(self, holder: ActorRecord, target: int) -> None:
+        """Let the holder send to the target from now on, durably."""
+        if target != holder.id and target not in holder.handles:
+            holder.handles.add(target)
+            self.output.changes.put("handle", (holder.id, target), ())
+
     def name_of(self, identifier: int) -> str:
         """Return what people call the actor, session or kernel."""
         if identifier == 0:
@@ -174,6 +193,11 @@ class KernelState:
         """Return the counters, and how long turns have held slots since the kernel started."""
         busy_us = self.slots.busy_ns(self.now_ns) // 1000
         return {**self.counters.statistics(), "turn_slot_us": busy_us}
+
+    def note_member(self, record: ActorRecord) -> None:
+        """The actor has come, gone or changed its state: its pool, if it has one, looks at it."""
+        if record.parent in self.pools:
+            self.pools_due[record.parent] = None
 
     def mark_dirty(self, actor: int) -> None:
         """Look at the actor's mailbox at the end of this loop turn."""

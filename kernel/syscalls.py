@@ -114,7 +114,7 @@ class Syscalls:
         if name == FOLLOW:
             self._follow_on(call, arguments["key"])
             return
-        if isinstance(peer, ActorRecord) and name == "spawn":
+        if isinstance(peer, ActorRecord) and name in ("spawn", "pool_create"):
             child = self._existing_child(call, SpawnSpec(), peer.id)
             if child is None:
                 self.delivery.forget_call(call)  # the retried turn makes it anew

@@ -19,6 +19,7 @@ from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.lifecycle import Lifecycle
 from kernel.mailbox import Message, Reservation
+from kernel.pool_takeover import PoolTakeover
 from kernel.timers import Due
 from kernel.turns import Turns
 
@@ -27,17 +28,27 @@ class Termination:
     """See the module head."""
 
     def __init__(
-        self, delivery: Delivery, turns: Turns, effects: Effects, lifecycle: Lifecycle
+        self,
+        delivery: Delivery,
+        turns: Turns,
+        effects: Effects,
+        lifecycle: Lifecycle,
+        takeover: PoolTakeover,
     ) -> None:
         self.state = delivery.state
         self.delivery = delivery
         self.turns = turns
         self.effects = effects
         self.lifecycle = lifecycle
+        self.takeover = takeover
 
     def terminate(self, record: ActorRecord, reason: str, *, is_abnormal: bool = True) -> list[str]:
         """End the actor and all below it; return their names, the last children first."""
         ended = []
+        if record.pool is not None:
+            record.pool.is_ending = True
+        elif record.parent in self.state.pools:
+            self._leave_pool(record)
         for child in reversed(self.state.tree.children(record.id)):
             other = self.state.actors.get(child)
             if other is not None:
@@ -51,6 +62,18 @@ class Termination:
                 if linked in self.state.actors:
                     self.state.doomed[linked] = f"linked with {record.name}, which was terminated"
         return [*ended, record.name]
+
+    def _leave_pool(self, record: ActorRecord) -> None:
+        """Let the others of its pool take over while all that it has made is still there."""
+        pool = self.state.pools[record.parent]
+        member = pool.members.get(record.id)
+        if member is None or pool.is_ending:
+            return
+        member.is_draining = True  # nothing is to come back to it
+        self.takeover.evacuate(record)
+        del pool.members[record.id]
+        self.state.output.changes.put("pool", pool.id, pool.to_row())
+        self.state.pools_due[pool.id] = None
 
     def _end(self, record: ActorRecord, reason: str) -> None:
         state = self.state
@@ -130,6 +153,9 @@ class Termination:
         state.dirty.pop(record.id, None)
         state.doomed.pop(record.id, None)
         state.crashed.pop(record.id, None)
+        if state.pools.pop(record.id, None) is not None:
+            changes.delete("pool", record.id)
+        state.pools_due.pop(record.id, None)
         del state.actors[record.id]
         state.llm.departed.append(record.id)
         changes.delete("actor", record.id)

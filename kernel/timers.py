@@ -28,6 +28,7 @@ class Due(IntEnum):
     ACK = 9
     SWEEP = 10
     REMOTE = 11  # key: label of a remote model; a call may be let through
+    POOL = 12  # key: pool id; its load is to be looked at
 
 
 class TimerHeap:

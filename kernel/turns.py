@@ -103,6 +103,8 @@ class Turns:
                 self._adopt_child(child)
         if state.llm.made:
             state.llm.kept += state.llm.made.pop(message.id, ())
+        if message.pool:
+            self.delivery.routing.succeed(message)
         record.handled += 1
         state.counters.add("turns_committed")
         self._close(record, turn)
@@ -215,6 +217,8 @@ class Turns:
         record.failures += 1
         record.last_error = {"code": error.code, "fields": error.fields}
         self.state.counters.add("turns_failed")
+        if message.pool:
+            self.delivery.routing.fail(message)
         self.delivery.withdraw_waits([turn])
         self._close(record, turn)
         if is_start(message):

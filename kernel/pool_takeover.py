@@ -1,0 +1,76 @@
+"""A member of a pool is gone for good: what it had of the pool's messages goes to the others.
+
+In the order of acceptance, each to its own place in its new mailbox, and counted. A turn that was
+under way there has left nothing behind; another member begins it again, gets the recorded answers
+of what it had asked, and the asks that are still under way now answer to it. What it had asked of
+the kernel and was not answered (a completion) is cancelled, and asked again. A turn that had
+spawned children or opened LLM sessions begins with nothing recorded: those end with the member.
+
+What it is not: crashes. Those are the supervisor's, and the messages stay with the member.
+Invariant: the pool's room, the message's attempts and its deadline stay as they are.
+Cost: O(messages), plus the policy's choice for each.
+"""
+
+from __future__ import annotations
+
+from kernel.actor_record import ActorRecord
+from kernel.delivery import Delivery
+from kernel.mailbox import Message
+from kernel.pool import Pool
+
+
+class PoolTakeover:
+    """See the module head."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.state = delivery.state
+        self.delivery = delivery
+
+    def evacuate(self, record: ActorRecord) -> None:
+        """Give the pool's messages that an actor has to the other members of its pool."""
+        pool = self.state.pools.get(record.parent)
+        if pool is None or pool.is_ending or record.id not in pool.members:
+            return
+        messages = self._take_open(record) + self._take_queued(record)
+        for message in sorted(messages, key=lambda item: item.order):
+            self._move(pool, message)
+        self.delivery.count_slots(record)
+        self.state.dirty[record.id] = None
+
+    def _take_open(self, record: ActorRecord) -> list[Message]:
+        turns = [turn for turn in record.open.values() if turn.message.pool]
+        for turn in turns:
+            del record.open[turn.message.id]
+        self.delivery.withdraw_waits(turns)
+        return [turn.message for turn in turns if not turn.is_cancelled]
+
+    def _take_queued(self, record: ActorRecord) -> list[Message]:
+        messages = [message for message in record.mailbox.queued() if message.pool]
+        for message in messages:
+            record.mailbox.remove(message)
+        return messages
+
+    def _move(self, pool: Pool, message: Message) -> None:
+        self.state.actors[message.receiver].solo.discard(message.id)
+        job = pool.leave(message.id)
+        self._begin_anew(message)
+        pool.num_taken_over += 1
+        self.state.counters.add("pool_taken_over")
+        message.granted = True  # it may have been begun: its next grant says so
+        owner = self.state.actors[pool.id]
+        assert job is not None  # P1
+        self.delivery.routing.place(owner, pool, message, job.hints)
+
+    def _begin_anew(self, message: Message) -> None:
+        """Prepare the calls that the last attempt has made for one by another member."""
+        state = self.state
+        if message.id in state.spawned or message.id in state.llm.made:
+            for child in state.spawned.pop(message.id, ()):
+                state.doomed[child] = "the turn that spawned it never committed"
+            state.llm.undone += state.llm.made.pop(message.id, ())
+            self.delivery.drop_calls(message)
+            return
+        self.delivery.release_calls(message)
+        for call in list(state.calls.of_turn(message.id)):
+            if call.request is not None and not call.is_finished:
+                self.delivery.cancel_call(call)
