@@ -45,6 +45,10 @@ from kernel.journal import SqliteJournal
 from kernel.launcher import Launcher
 from kernel.logs import configure_logs
 from kernel.memory_journal import MemoryJournal
+from kernel.resources.gpus import Gpus, load_nvml
+from kernel.resources.monitor import Monitor
+from kernel.resources.node_sampler import NodeSampler
+from kernel.resources.process_sampler import ProcessSampler
 from kernel.signals import Signals
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
@@ -117,6 +121,8 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         core = _make_core(home, config, journal, clock)
         edge = _listen(home, config)
         parts.callback(edge.close)
+        monitor = _make_monitor(home, clock)
+        parts.callback(monitor.close)
         daemon = Daemon(
             core,
             journal=journal,
@@ -125,6 +131,7 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
             watcher=watcher,
             clock=clock,
             free_bytes=lambda: free_bytes_of(home.state_dir),
+            monitor=monitor,
         )
         signals = Signals(watcher, shutdown=daemon.request_shutdown, leave=daemon.leave)
         parts.callback(signals.close)
@@ -156,6 +163,16 @@ def _make_core(
         wall_ns=clock.wall_ns(),
         log_path=lambda actor, name: str(home.log_path(actor, name)),
         facts=lambda: _facts(config, journal),
+    )
+
+
+def _make_monitor(home: Home, clock: SystemClock) -> Monitor:
+    gpus = Gpus(load_nvml())
+    return Monitor(
+        NodeSampler(home.state_dir, gpus, clock.monotonic_ns),
+        ProcessSampler(),
+        gpu_bytes=gpus.bytes_by_pid,
+        monotonic_ns=clock.monotonic_ns,
     )
 
 

@@ -39,6 +39,7 @@ from kernel.records import Snapshot
 from kernel.recovery import Recovery
 from kernel.registry import NameTable
 from kernel.reports import Reports
+from kernel.resources.samples import Samples
 from kernel.sending import Sending
 from kernel.slots import SlotLine
 from kernel.state import KernelState, Peer, signed
@@ -197,6 +198,17 @@ class Core:
         """Take note of how much room the journal's disk has."""
         self.state.free_bytes = free_bytes
         self.state.is_storage_low = free_bytes < self.state.config.free_space_mark_bytes
+
+    def sampled(self, samples: Samples) -> None:
+        """Take note of what was seen of the machine and of agents' processes.
+
+        Samples of an incarnation that is over are left out.
+        """
+        self.state.board.take(samples, self._is_current)
+
+    def _is_current(self, actor: int, incarnation: int) -> bool:
+        record = self.state.actors.get(actor)
+        return record is not None and record.incarnation == incarnation
 
     def request_shutdown(self) -> None:
         """Stop all agents in order, then emit Shutdown."""

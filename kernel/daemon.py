@@ -37,6 +37,7 @@ from kernel.output import (
     WatchProcess,
 )
 from kernel.records import Journal
+from kernel.resources.monitor import Monitor
 from kernel.watcher import Watcher
 
 TICK_NS = 1_000_000_000
@@ -73,8 +74,9 @@ class Daemon:
         watcher: Watcher,
         clock: Clock,
         free_bytes: Callable[[], int],
+        monitor: Monitor | None = None,
     ) -> None:
-        """free_bytes: tells the room on the journal's disk."""
+        """free_bytes: tells the room on the journal's disk. monitor: None: nothing is sampled."""
         self._core = core
         self._journal = journal
         self._edge = edge
@@ -82,6 +84,7 @@ class Daemon:
         self._watcher = watcher
         self._clock = clock
         self._free_bytes = free_bytes
+        self._monitor = monitor
         self._is_done = False
         self._wants_shutdown = False
         self._next_tick_ns = 0
@@ -182,6 +185,9 @@ class Daemon:
         self._next_tick_ns = now_ns + TICK_NS
         self._core.storage(self._free_bytes())
         self._launcher.tick()
+        samples = self._monitor.exchange(self._launcher.roots) if self._monitor else None
+        if samples is not None:
+            self._core.sampled(samples)
         for _ in range(_TEND_STEPS):
             if not self._journal.tend() or self._edge.has_input():
                 break

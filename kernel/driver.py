@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ext.wire import Envelope
 from kernel.output import Output
+from kernel.resources.samples import Samples
 
 
 class CoreInputs(Protocol):
@@ -39,6 +40,10 @@ class CoreInputs(Protocol):
 
     def storage(self, free_bytes: int) -> None:
         """Tell how much room the journal's disk has (asked about once a second)."""
+        ...
+
+    def sampled(self, samples: Samples) -> None:
+        """Tell what was seen of the machine and of agents' processes (about once a second)."""
         ...
 
     def request_shutdown(self) -> None:

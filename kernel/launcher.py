@@ -28,6 +28,7 @@ import structlog
 from kernel.activity import Activity, read_activity
 from kernel.output import InspectProcess, KillProcess, StartProcess, WatchProcess
 from kernel.processes import Death, boot_ticks, kill_tree, open_process, sweep
+from kernel.resources.process_sampler import Root
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
 
@@ -114,6 +115,14 @@ class Launcher:
         events = list(self._events)
         self._events.clear()
         return events
+
+    def roots(self) -> list[Root]:
+        """Return the agents' processes that are there."""
+        return [
+            Root(*process.identity, process.pid, process.start_time)
+            for process in self._by_identity.values()
+            if process.gone_since_ns is None
+        ]
 
     def start(self, command: StartProcess) -> None:
         """Have the zygote fork the agent."""

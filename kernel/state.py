@@ -29,6 +29,7 @@ from kernel.output import Output
 from kernel.peers import Peers, Session
 from kernel.pool import Pool
 from kernel.registry import NameTable, SpawnTree
+from kernel.resources.board import Board
 from kernel.slots import SlotLine
 from kernel.telemetry import Counters
 from kernel.timers import TimerHeap
@@ -96,6 +97,7 @@ class KernelState:
     pools: dict[int, Pool] = field(default_factory=dict)
     pools_due: dict[int, None] = field(default_factory=dict)  # to be looked at
     llm: LlmTodo = field(default_factory=LlmTodo)
+    board: Board = field(default_factory=Board)  # the last samples of machine and processes
     is_storage_low: bool = False
     free_bytes: int = 1 << 62
     is_shutting_down: bool = False

@@ -20,7 +20,9 @@ from kernel.edge import Edge
 from kernel.launcher import Exited, Inspected, Started
 from kernel.memory_journal import MemoryJournal
 from kernel.output import Command, KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from kernel.resources.samples import Samples
 from kernel.watcher import Watcher
+from tests.kernel.resources.looks import samples
 
 
 class EchoCore:
@@ -63,6 +65,9 @@ class EchoCore:
     def storage(self, free_bytes: int) -> None:
         self.told.append(("storage", free_bytes))
 
+    def sampled(self, samples: Samples) -> None:
+        self.told.append(("sampled", samples))
+
     def request_shutdown(self) -> None:
         self.output.commands.append(Shutdown())
 
@@ -92,6 +97,9 @@ class NoteLauncher:
         self._note(command)
 
     watch = kill = start
+
+    def roots(self) -> list[Any]:
+        return []
 
     def tick(self) -> None:
         pass
@@ -163,6 +171,21 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.context.destroy(linger=0)
     stage.edge.close()
     stage.watcher.close()
+
+
+def test_the_core_is_told_what_was_sampled(stage: Stage) -> None:
+    look = samples(1)
+
+    class OneLook:
+        def exchange(self, roots: Any) -> Samples | None:
+            return look
+
+    monitor: Any = OneLook()
+    stage.daemon._monitor = monitor
+
+    stage.turn_until(lambda: ("sampled", look) in stage.core.told)
+
+    assert stage.core.told.count(("sampled", look)) == 1
 
 
 def test_nothing_is_sent_before_it_is_committed(stage: Stage) -> None:

@@ -195,6 +195,8 @@ class KernelHost:
             core.process_inspected(
                 actor, incarnation, is_stopped=False, wants_cpu=spins, cpu_ns=cpu_ns
             )
+        elif event == "sampled":
+            core.sampled(*facts)
         else:
             core.storage(*facts)
 
