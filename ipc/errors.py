@@ -288,6 +288,24 @@ class BadTraceError(UsageError):
     template = "{path}, line {line}: {problem}"
 
 
+class BadBudgetError(UsageError):
+    """An amount of a budget is no amount, or of no resource there is. Nothing was changed."""
+
+    code = 145
+    template = "budget of {resource!r}: {problem}"
+
+
+class InfeasibleBudgetError(UsageError):
+    """A limit does not fit what there is. Amounts in the resource's unit. Nothing was changed.
+
+    account: whose limit was to be set; constraint: what stands against it, and missing: by how
+    much.
+    """
+
+    code = 146
+    template = "a limit of {wanted} {resource} for {account} is {missing} {constraint}"
+
+
 class DeniedError(LLMOSError):
     """The caller lacks the authority. Another caller, or other access rules, are needed."""
 
@@ -373,6 +391,17 @@ class LlmQueueFullError(OverloadError):
     code = 204
     retryable = True
     template = "{value} requests wait for model {model!r}; the limit is {limit}"
+
+
+class BudgetExceededError(OverloadError):
+    """A budget does not allow it, and the caller would not wait. Nothing was sent or computed.
+
+    Amounts in the resource's unit. account: whose limit it is. used: spent, reserved and promised.
+    """
+
+    code = 205
+    retryable = True
+    template = "the budget of {account}: {needed} {resource} needed, {used} of {limit} are taken"
 
 
 class DeadlineError(LLMOSError):
