@@ -13,10 +13,12 @@ from ipc.errors import (
     AskCancelledError,
     AskTimeoutError,
     AttemptsExhaustedError,
+    BadBudgetError,
     BadGrammarError,
     BadModelError,
     BadPromptError,
     BadSpecError,
+    BudgetExceededError,
     ChannelBrokenError,
     DeadlineError,
     DeadlockError,
@@ -24,6 +26,7 @@ from ipc.errors import (
     EndpointError,
     EngineDownError,
     InDoubtError,
+    InfeasibleBudgetError,
     KernelUnavailableError,
     LLMOSError,
     LlmQueueFullError,
@@ -55,6 +58,7 @@ from ipc.errors import (
 
 if TYPE_CHECKING:
     from actors.actor import Actor, ChildExit, Down
+    from actors.budget import BudgetView, ChildBudget
     from actors.client import Client, connect
     from actors.connecting import aconnect
     from actors.handlers import receive, subscribe
@@ -75,13 +79,17 @@ __all__ = [
     "AskTimeoutError",
     "AsyncClient",
     "AttemptsExhaustedError",
+    "BadBudgetError",
     "BadGrammarError",
     "BadModelError",
     "BadPromptError",
     "BadSpecError",
     "BlockingLlm",
     "BlockingLlmSession",
+    "BudgetExceededError",
+    "BudgetView",
     "ChannelBrokenError",
+    "ChildBudget",
     "ChildExit",
     "Client",
     "Completion",
@@ -93,6 +101,7 @@ __all__ = [
     "EndpointError",
     "EngineDownError",
     "InDoubtError",
+    "InfeasibleBudgetError",
     "KernelUnavailableError",
     "LLMOSError",
     "Llm",
@@ -136,6 +145,8 @@ _MODULES = {
     "AsyncClient": "actors.session",
     "BlockingLlm": "actors.llm.blocking",
     "BlockingLlmSession": "actors.llm.blocking",
+    "BudgetView": "actors.budget",
+    "ChildBudget": "actors.budget",
     "ChildExit": "actors.actor",
     "Client": "actors.client",
     "Completion": "actors.llm.completion",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 import structlog
 
+from actors.budget import BudgetView, ChildBudget
 from actors.handlers import handler_name
 from actors.llm.llm import Llm
 from actors.port import FORWARD
@@ -24,6 +25,7 @@ from actors.reference import ActorRef, Call
 from actors.spawning import Restart, make_spec
 from actors.state import TurnState
 from actors.turn import Turn, current_turn
+from ipc.budget import Budget, read_amount
 from ipc.errors import TurnClosedError
 from ipc.ids import is_session
 from ipc.syscalls import ActorInfo
@@ -84,6 +86,9 @@ class Actor:
 
     async def on_child_exit(self, event: ChildExit) -> None:
         """Override: a child ended. The supervisor acts by itself; this is to know of it."""
+
+    async def on_child_budget(self, event: ChildBudget) -> None:
+        """Override: a child has used four fifths of a limit. At the limit it is suspended."""
 
     async def on_down(self, event: Down) -> None:
         """Override: a monitored actor is gone or held back."""
@@ -162,14 +167,17 @@ class Actor:
         priority: int | None = None,
         rlimits: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
+        budget: Budget | None = None,
         **kwargs: Any,
     ) -> ActorRef[Any]:
         """Start a child and return when it is up.
 
         target: a class, "module:Class" or "path/to/file.py:Class". args, kwargs: of its
             constructor. restart: permanent (always), transient (after a crash), temporary.
+        budget: what the child and all below it may use; set aside from what is left to this actor.
         Raises:
             BadSpecError: its class cannot be loaded. NameTakenError. SchemaError.
+            BadBudgetError, InfeasibleBudgetError: more than there is. Nothing was started.
         """
         port = self._open_port("spawn")
         spec = make_spec(
@@ -185,6 +193,7 @@ class Actor:
             priority=priority,
             rlimits=rlimits,
             environment=environment,
+            budget=budget,
         )
         born = await port.system("spawn", {"spec": spec})
         actor_class = target if isinstance(target, type) else None
@@ -194,6 +203,22 @@ class Actor:
         """Return what the kernel knows of this actor's children, first started first."""
         found: list[ActorInfo] = await self._port.system("children", {})
         return found
+
+    async def budget(self) -> BudgetView:
+        """Return what this actor and those below it have used, and what is left."""
+        return BudgetView(await self._port.system("budget", {}))
+
+    async def top_up(self, child: ActorRef[Any], **amounts: Any) -> None:
+        """Raise limits of a child, from what is left to this actor: ``tokens=5_000``.
+
+        Negative amounts lower them, as far as they are not used.
+        Raises:
+            BadBudgetError, InfeasibleBudgetError: nothing was changed.
+        """
+        changes = {
+            name: read_amount(name, value, is_signed=True) for name, value in amounts.items()
+        }
+        await self._port.system("budget_top_up", {"actor": child.id, "amounts": changes})
 
     async def stop_child(self, child: ActorRef[Any]) -> None:
         """Terminate a child and all below it."""
@@ -259,5 +284,5 @@ class Actor:
 
 def hooks_of(actor_class: type[Actor]) -> list[str]:
     """Return the hooks that the class overrides and the kernel must know of."""
-    names = ("on_start", "on_child_exit", "on_down")
+    names = ("on_start", "on_child_exit", "on_child_budget", "on_down")
     return [name for name in names if getattr(actor_class, name) is not getattr(Actor, name)]

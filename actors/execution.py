@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from actors import bodies
 from actors.actor import Actor, ChildExit, Down
+from actors.budget import ChildBudget
 from actors.driver import Driver
 from actors.eager import start_eagerly
 from actors.failure import to_error
@@ -38,7 +39,7 @@ from ipc.errors import (
     to_wire,
 )
 from ipc.plain import encode_plain
-from ipc.protocol import ON_CHILD_EXIT, ON_DOWN, ON_START, Flag, Kind
+from ipc.protocol import ON_CHILD_BUDGET, ON_CHILD_EXIT, ON_DOWN, ON_START, Flag, Kind
 
 _FIRST_WALL_NS = 1 << 60  # no correlation counts so far; see ``_accepted_ns``
 
@@ -193,6 +194,8 @@ class Execution:
             await actor.on_start()
         elif method == ON_CHILD_EXIT:
             await actor.on_child_exit(ChildExit(make_ref(args[0]), *args[1:4]))
+        elif method == ON_CHILD_BUDGET:
+            await actor.on_child_budget(ChildBudget(make_ref(args[0]), *args[1:5]))
         elif method == ON_DOWN:
             await actor.on_down(Down(make_ref(args[0]), *args[1:3]))
 

@@ -263,8 +263,8 @@ class TurnPort:
         if turn.deadline_ns or options.deadline is not None:
             now = self.clock.monotonic_ns()
             envelope.deadline = turn.deadline_left(now, options.deadline, receiver)
-        if options.nowait:
-            envelope.flags |= Flag.NOWAIT
+        if options is not PLAIN:
+            envelope.flags |= _wait_flags(options)
         if stream:
             envelope.flags |= Flag.STREAM
             envelope.index = FIRST_CREDIT
@@ -286,7 +286,8 @@ class TurnPort:
     async def _take_room(self, turn: Turn, receiver: int, size: int, options: Options) -> None:
         epoch = self.room.epoch
         if not self.room.take_nowait(receiver, size):
-            epoch = await self.room.take(receiver, size, turn.id, nowait=options.nowait)
+            flags = _wait_flags(options)
+            epoch = await self.room.take(receiver, size, turn.id, flags=flags)
             if not turn.is_open:
                 self.room.give_back({receiver: [1, size]}, epoch)
                 current_turn(self.name, "a tell")
@@ -312,10 +313,17 @@ def class_handlers(actor_class: type) -> dict[str, Any]:
     return table
 
 
+def _wait_flags(options: Options) -> int:
+    """Return the flags that say what the sender will not wait for."""
+    flags = Flag.NOWAIT if options.nowait else 0
+    return flags if options.on_budget == "wait" else flags | Flag.NO_BUDGET_WAIT
+
+
 def _marks(options: Options, stream: bool) -> dict[str, Any]:
-    return {
+    marks = {
         "priority": options.priority,
         "deadline": options.deadline,
         "nowait": options.nowait,
         "stream": stream,
     }
+    return marks if options.on_budget == "wait" else {**marks, "on_budget": options.on_budget}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Generator
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 
 from ipc.errors import UsageError
 from ipc.ids import short
@@ -23,6 +23,7 @@ from ipc.ids import short
 A_co = TypeVar("A_co", covariant=True)
 
 Verb = Literal["ask", "tell", "stream"]
+OnBudget = Literal["wait", "raise"]
 
 RESERVED = frozenset({"api", "actor_class", "id", "name", "options", "stream", "tell"})
 
@@ -35,12 +36,15 @@ class Options:
     deadline: float | None = None  # seconds for the answer, and for all that is done for it
     nowait: bool = False  # MailboxFullError instead of waiting for room
     key: str | None = None  # clients: sent at most once for this key in 24 hours
+    on_budget: OnBudget = "wait"  # raise: BudgetExceededError instead of waiting for budget
 
     def __post_init__(self) -> None:
         if self.priority is not None and not 0 <= self.priority <= 7:
             raise UsageError(reason=f"a priority is 0 (most urgent) to 7, not {self.priority!r}")
         if self.deadline is not None and self.deadline <= 0:
             raise UsageError(reason=f"a deadline is in seconds, above 0, not {self.deadline!r}")
+        if self.on_budget not in get_args(OnBudget):
+            raise UsageError(reason=f"on_budget is wait or raise, not {self.on_budget!r}")
 
 
 PLAIN = Options()
@@ -208,9 +212,10 @@ class ActorRef(Generic[A_co]):
         deadline: float | None = None,
         nowait: bool = False,
         key: str | None = None,
+        on_budget: OnBudget = "wait",
     ) -> ActorRef[A_co]:
         """Return the same reference with other options (see ``Options``)."""
-        return self._with(Options(priority, deadline, nowait, key))
+        return self._with(Options(priority, deadline, nowait, key, on_budget))
 
     def _with(self, options: Options) -> ActorRef[A_co]:
         return ActorRef(

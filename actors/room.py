@@ -22,7 +22,7 @@ from actors.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import LLMOSError
 from ipc.plain import decode_plain, encode_plain
-from ipc.protocol import Flag, Kind
+from ipc.protocol import Kind
 
 if TYPE_CHECKING:
     from actors.calls import CallTable
@@ -33,15 +33,15 @@ Taken = dict[int, list[int]]  # receiver -> [messages, bytes]
 class _Wait(Waiter):
     """One tell that waits for room."""
 
-    __slots__ = ("correlation", "nowait", "receiver", "size", "turn")
+    __slots__ = ("correlation", "flags", "receiver", "size", "turn")
 
-    def __init__(self, table: CallTable, receiver: int, size: int, turn: int, nowait: bool) -> None:
+    def __init__(self, table: CallTable, receiver: int, size: int, turn: int, flags: int) -> None:
         super().__init__(table.loop)
         self.correlation = 0
         self.receiver = receiver
         self.size = size
         self.turn = turn
-        self.nowait = nowait
+        self.flags = flags
 
 
 class Room:
@@ -65,15 +65,16 @@ class Room:
         lent[1] -= size
         return True
 
-    async def take(self, receiver: int, size: int, turn: int, *, nowait: bool) -> int:
+    async def take(self, receiver: int, size: int, turn: int, *, flags: int = 0) -> int:
         """Take room for one message, waiting for it; return the epoch in which it was taken.
 
         Raises:
-            MailboxFullError: there is none, and ``nowait`` or a ring of waiters forbids waiting.
+            MailboxFullError: there is none, and NOWAIT or a ring of waiters forbids waiting.
+            BudgetExceededError: the agent's budget has none, and NO_BUDGET_WAIT or NOWAIT is set.
         """
         if self.take_nowait(receiver, size):
             return self.epoch
-        wait = _Wait(self._calls, receiver, size, turn, nowait)
+        wait = _Wait(self._calls, receiver, size, turn, flags)
         self._waiting.setdefault(receiver, deque()).append(wait)
         self._reserve(wait)
         try:
@@ -144,7 +145,7 @@ class Room:
                 encode_plain([1, wait.size]),
                 turn=wait.turn,
                 correlation=wait.correlation,
-                flags=Flag.NOWAIT if wait.nowait else 0,
+                flags=wait.flags,
             )
         )
 

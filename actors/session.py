@@ -473,6 +473,7 @@ SPAWN_OPTIONS = frozenset(
         "name",
         "priority",
         "restart",
+        "budget",
         "rlimits",
     }
 )

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from actors import bodies
 from actors.schema import Signature
+from ipc.budget import read_budget
 from ipc.errors import BadSpecError, UsageError
 from ipc.protocol import SpawnSpec
 
@@ -37,6 +38,7 @@ def make_spec(
     restart: Restart = "permanent",
     rlimits: Mapping[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
+    budget: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> SpawnSpec:
     """Return the spec.
@@ -45,6 +47,7 @@ def make_spec(
 
     Raises:
         BadSpecError: the target names no class. SchemaError: the arguments do not fit it.
+        BadBudgetError: no resource there is, or no amount.
     """
     if restart not in get_args(Restart):
         raise UsageError(reason=f"restart is one of {get_args(Restart)}, not {restart!r}")
@@ -66,6 +69,8 @@ def make_spec(
         spec["rlimits"] = dict(rlimits)
     if environment:
         spec["environment"] = dict(environment)
+    if budget and (limits := read_budget(budget)):
+        spec["budget"] = limits
     for key, value in options.items():
         if value is not None:
             spec[key] = value  # type: ignore[literal-required]

@@ -48,7 +48,14 @@ from kernel.config import KernelConfig
 from kernel.core import Core
 from kernel.llm.fleet import PROGRAMS
 from kernel.memory_journal import MemoryJournal
-from kernel.output import Command, InspectProcess, KillProcess, Shutdown, StartProcess
+from kernel.output import (
+    Command,
+    InspectProcess,
+    KillProcess,
+    Notice,
+    Shutdown,
+    StartProcess,
+)
 
 __all__ = ["ScriptedModel", "ScriptedReply", "ScriptedRequest", "TestKernel"]
 
@@ -295,6 +302,8 @@ class TestKernel:
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Shutdown):
             self.stop_kernel()
+            return
+        if isinstance(command, Notice):
             return
         if isinstance(command, StartProcess):
             self._start(command)

@@ -95,8 +95,8 @@ class ChildBudgetInfo(TypedDict):
 def check_resource(resource: str) -> None:
     """Raise BadBudgetError for a name that is none, listing those there are."""
     if resource not in SCALES:
-        known = ", ".join(SCALES)
-        raise BadBudgetError(resource=resource, problem=f"there is no such resource; known: {known}")
+        problem = f"there is no such resource; known are {', '.join(SCALES)}"
+        raise BadBudgetError(resource=resource, problem=problem)
 
 
 def read_amount(resource: str, value: Any, *, is_signed: bool = False) -> int:

@@ -9,6 +9,8 @@ An error carries fields, never only text: its class names them in ``template``,
 and the text is built from them. On the wire an error is ``{"code", "fields"}``
 (``to_wire``); a reader that does not know a code falls back to the class of
 its hundred. Codes are ABI: append only, never renumber, never reuse.
+
+Long because every error is here: codes must be seen together to stay unique.
 """
 
 from __future__ import annotations

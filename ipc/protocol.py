@@ -68,7 +68,7 @@ A turn's commit, numbered, agent to kernel
 
 Room for tells made inside turns, numbered
     RESERVE   agent to kernel: receiver, correlation, body: [messages, bytes]. NOWAIT: refuse
-              instead of waiting.
+              instead of waiting. NO_BUDGET_WAIT: refuse if only the sender's budget lacks it.
     CREDIT    kernel to agent: receiver, correlation, body: [messages, bytes] lent (at least what
               was asked). Unused credit stays lent after the turn.
     RECALL    kernel to agent: receiver; others wait for that room.
@@ -157,6 +157,7 @@ class Flag:
     REDELIVERED: Final = 128  # to an agent: an earlier attempt at this turn ended early
     RECORDED: Final = 256  # to a peer: this answer was recorded, not made anew
     SYSTEM: Final = 512  # to an agent: a message of the kernel's own
+    NO_BUDGET_WAIT: Final = 1024  # ASK, RESERVE: refuse instead of waiting for budget
 
 
 WATCH_OPERATIONS = {
@@ -171,6 +172,7 @@ WATCH_OPERATIONS = {
 # Methods of the kernel's own messages to agents (flag SYSTEM), with their arguments.
 ON_START = "$start"  # []; once per incarnation, first of all, if the class has on_start
 ON_CHILD_EXIT = "$child_exit"  # [child id, name, reason, will_restart]
+ON_CHILD_BUDGET = "$child_budget"  # [child id, name, resource, used, limit]; at four fifths
 ON_DOWN = "$down"  # [actor id, name, reason]; a monitor fired
 
 
@@ -197,7 +199,7 @@ class Hello(TypedDict):
 class Declares(TypedDict, total=False):
     """What an actor's class says of itself; told in HELLO."""
 
-    hooks: list[str]  # "on_start", "on_child_exit", "on_down"
+    hooks: list[str]  # "on_start", "on_child_exit", "on_child_budget", "on_down"
     concurrency: int
     lease_s: float
     subscriptions: list[list[str]]  # [topic, handler, overflow]
@@ -251,6 +253,7 @@ class SpawnSpec(TypedDict, total=False):
     mailbox_bytes: int
     max_attempts: int
     priority: int
+    budget: dict[str, int]  # limits by resource, in smallest units (ipc/budget.py)
     rlimits: dict[str, int]  # cpu_s, memory_bytes, files, processes
     environment: dict[str, str]
 

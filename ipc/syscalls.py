@@ -24,6 +24,13 @@ handles they hold. Errors are those of ipc/errors.py.
     dead_letter       client  number                         DeadLetter with body bytes
     retry_letter      client  number                         {"message"}: it enters at the tail
     drop_letter       client  number                         {}
+    budget            both    [actor]                        [BudgetInfo] (ipc/budget.py): an
+                                                             agent's own or a child's; a client's:
+                                                             a tree or all, parents first
+    budget_set        client  actor, limits: {resource:      [BudgetInfo]; in smallest units; nil
+                              amount or nil}                 takes a limit away
+    budget_top_up     both    actor, amounts: {resource:     [BudgetInfo]; limits change by so
+                              change}                        much; agents: of a child
     shutdown          client                                 {} ; then all agents stop in order
 
 A pool is an actor without a process, whose members handle what is sent to it (kernel/pool.py).
@@ -111,7 +118,7 @@ class DeadLetter(TypedDict):
     sender: int
     receiver: int
     receiver_name: str
-    reason: str  # max_attempts | no_handler | receiver_terminated | overflow | expired
+    reason: str  # max_attempts | no_handler | receiver_terminated | overflow | expired | unpaid
     error: dict[str, Any] | None  # as ipc.errors.to_wire
     attempts: int
     died_wall_ns: int

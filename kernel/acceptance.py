@@ -4,9 +4,9 @@ What happens to a message's turn is kernel/turns.py's, what is answered kernel/a
 is granted what kernel/delivery.py's.
 
 Invariants:
-  D1  a message in ``state.messages`` is in its receiver's queue, in its line of waiters,
-      or in its ``open`` turns, and in the journal.
-  D3  a turn is parked exactly while it has outstanding calls or waiting reservations;
+  D1  a message in ``state.messages`` is in its receiver's queue, in its line of waiters, in its
+      ``open`` turns, or unpaid (kernel/budget/postage.py), and in the journal.
+  D3  a turn is parked exactly while it waits for calls, for room, or for budget;
       ``record.slots`` counts the unparked ones, ``state.slots.used`` their sum.
 
 Cost: O(1) a message, except where a lane is held back or a mailbox is full.
@@ -207,6 +207,7 @@ class Acceptance:
         borrower = self.state.actors.get(wish.sender)
         turn = borrower.open.get(wish.turn) if borrower is not None else None
         if borrower is None or turn is None:
+            self.release_wish(receiver, wish)
             return
         turn.reservations.remove(receiver.id)
         self.count_slots(borrower)
@@ -221,9 +222,19 @@ class Acceptance:
             if 0 < message.due_ns <= self.state.now_ns:
                 self.state.timers.set(Due.DEADLINE, message.id, message.due_ns)
 
+    def release_wish(self, receiver: ActorRecord, wish: Reservation) -> None:
+        """Somebody waits for room no more: nor is budget reserved for it."""
+        borrower = self.state.actors.get(wish.sender)
+        if borrower is not None and borrower.paid:
+            self.room.release_paid(borrower, receiver.id, wish.messages, wish.size)
+
     def withdraw_waits(self, turns: list[Turn]) -> None:
         """Take the reservations of turns that wait no more out of the lines."""
         for turn in turns:
+            if turn.budget_waits:
+                for standing in turn.budget_waits.values():
+                    self.state.budgets.give_up(standing)
+                turn.budget_waits = None
             for target in turn.reservations:
                 receiver = self.state.actors.get(target)
                 if receiver is not None:
@@ -231,13 +242,14 @@ class Acceptance:
                     for waiter in [w for w in waiting if not isinstance(w, Message)]:
                         if waiter.turn == turn.message.id:
                             waiting.remove(waiter)
+                            self.release_wish(receiver, waiter)
                     self.state.dirty[target] = None  # who stood behind them may have room
             turn.reservations.clear()
 
     def count_slots(self, record: ActorRecord) -> None:
         """Bring the slots that an actor holds in line with its turns (D3)."""
         turns = record.open
-        if not turns:
+        if not turns or record.is_stopped:
             held = 0
         elif record.concurrency == 1:
             held = 0 if next(iter(turns.values())).is_parked else 1
@@ -263,6 +275,8 @@ class Acceptance:
             changes.delete("retry", message.id)
         if message.due_ns:
             state.timers.cancel(Due.DEADLINE, message.id)
+        if message.is_unpaid:
+            self._forget_unpaid(message)
         if state.spawned:
             for child in state.spawned.pop(message.id, ()):
                 state.doomed[child] = "the turn that spawned it never committed"
@@ -277,6 +291,15 @@ class Acceptance:
             if receiver.solo:
                 receiver.solo.discard(message.id)
             state.dirty[receiver.id] = None
+
+    def _forget_unpaid(self, message: Message) -> None:
+        """An unpaid message ends; its sender may go on if it was the last."""
+        self.state.budgets.forget_unpaid(message)
+        self.state.output.changes.delete("unpaid", message.id)
+        sender = self.state.actors.get(message.sender)
+        if sender is not None and sender.id not in self.state.budgets.unpaid:
+            sender.suspended.discard("messages")
+            self.state.dirty[sender.id] = None
 
     def unqueue(self, message: Message) -> None:
         """Take a message that has not been granted out of its queue or line."""

@@ -15,6 +15,8 @@ import msgpack
 
 from ipc.channel import Channel
 from ipc.protocol import Declares, SpawnSpec
+from kernel.budget.accounts import Account
+from kernel.budget.lines import Waiter
 from kernel.mailbox import Mailbox, Message
 from kernel.pool import Pool
 
@@ -45,6 +47,7 @@ class Turn:
     """A message that an agent has been granted and not committed."""
 
     __slots__ = (
+        "budget_waits",
         "is_adopted",
         "is_cancelled",
         "is_starved",
@@ -57,6 +60,7 @@ class Turn:
         self.message = message
         self.outstanding: set[int] = set()  # ids of calls whose answer has not been sent
         self.reservations: list[int] = []  # receivers whose room it waits for
+        self.budget_waits: dict[int, Waiter] | None = None  # for tells, by number of the RESERVE
         self.is_cancelled = False
         self.is_adopted = False  # begun before this kernel
         self.is_starved = False  # it has yielded all that its stream's asker will take
@@ -64,7 +68,7 @@ class Turn:
     @property
     def is_parked(self) -> bool:
         """Say whether the turn waits for something and so holds no slot."""
-        return bool(self.outstanding or self.reservations or self.is_starved)
+        return bool(self.outstanding or self.reservations or self.is_starved or self.budget_waits)
 
 
 @dataclass(slots=True)
@@ -101,6 +105,10 @@ class ActorRecord:
     slots: int = 0
     solo: set[int] = field(default_factory=set)  # redelivered one at a time
     lent: dict[int, list[int]] = field(default_factory=dict)  # receiver -> [messages, bytes]
+    account: Account | None = None  # None: neither it nor any actor above it has a budget
+    paid: dict[int, list[int]] = field(default_factory=dict)  # of lent, what budget is reserved for
+    suspended: set[str] = field(default_factory=set)  # resources it lacks: it is granted nothing
+    is_stopped: bool = False  # its process is, for want of one of these
     channel: Channel | None = None
     route: bytes | None = None
     told: int = 0  # the mark it was last told

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ipc.errors import BadFrameError, HandshakeError, UnknownCallError
+from ipc.budget import MAX_AMOUNT, check_resource
+from ipc.errors import BadBudgetError, BadFrameError, HandshakeError, UnknownCallError
 from ipc.protocol import PROTOCOL_VERSION, Declares, Hello, SpawnSpec
 from kernel.supervisor import Restart, Strategy
 
@@ -65,7 +66,11 @@ def _problem_of(declares: Declares) -> str:
 
 
 def read_spec(value: Any) -> SpawnSpec:
-    """Return the spec of an actor to be spawned; raise UnknownCallError if it does not fit."""
+    """Return the spec of an actor to be spawned.
+
+    Raises:
+        UnknownCallError: it does not fit. BadBudgetError: unknown resource, or negative.
+    """
     try:
         spec = _SPEC.validate_python(value, strict=True)
     except ValidationError as error:
@@ -73,6 +78,10 @@ def read_spec(value: Any) -> SpawnSpec:
     problem = _problem_of_spec(spec)
     if problem:
         raise UnknownCallError(call="spawn", problem=problem)
+    for resource, amount in spec.get("budget", {}).items():
+        check_resource(resource)
+        if not 0 <= amount <= MAX_AMOUNT:
+            raise BadBudgetError(resource=resource, problem=f"{amount} is not from 0 to 2**62")
     return spec
 
 

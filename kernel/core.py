@@ -21,6 +21,9 @@ from ext.wire import Envelope
 from ipc.errors import LLMOSError
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
+from kernel.budget.budget_calls import BudgetCalls
+from kernel.budget.postage import Postage
+from kernel.budget.warnings import BudgetWarnings
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
 from kernel.delivery import Delivery
@@ -99,7 +102,7 @@ class Core:
         self._progress: dict[int, tuple[int, int]] = {}
         self._ack_later: dict[int, Peer] = {}
         self._parked: dict[int, None] = {}  # turns that waited at the last sweep
-        recovery = Recovery(snapshot, self.delivery)
+        recovery = Recovery(snapshot, self.delivery, self.postage)
         recovery.load(self.effects, self.turns)
         self.llm.load(snapshot)
         recovery.bring_up(self.lifecycle, self.syscalls)
@@ -108,9 +111,11 @@ class Core:
 
     def _compose(self, facts: Callable[[], dict[str, Any]]) -> None:
         self.delivery = Delivery(self.state)
+        self.postage = Postage(self.delivery)
+        self.warnings = BudgetWarnings(self.delivery)
         self.streams = Streams(self.delivery)
-        self.sending = Sending(self.delivery, self.streams)
-        self.effects = Effects(self.delivery)
+        self.sending = Sending(self.delivery, self.streams, self.postage)
+        self.effects = Effects(self.delivery, self.postage)
         self.turns = Turns(self.delivery, self.effects)
         self.lifecycle = Lifecycle(self.delivery, self.turns)
         takeover = PoolTakeover(self.delivery)
@@ -124,7 +129,7 @@ class Core:
         self.llm = LlmService(self.sending, self.lifecycle, policies, DEFERRED)
         reports = Reports(self.state, facts)
         pool_calls = PoolCalls(self.sending, self.termination, self.pools, DEFERRED)
-        more = self.llm.calls() | pool_calls.calls()
+        more = self.llm.calls() | pool_calls.calls() | BudgetCalls(self.state).calls()
         self.syscalls = Syscalls(self.sending, self.termination, reports, more)
         self._of_agent: dict[int, Take] = {
             Kind.COMMIT: self.turns.on_commit,
@@ -223,6 +228,9 @@ class Core:
         state = self.state
         self._settle()
         self._mark()
+        budgets = state.budgets
+        if budgets.tree.changed or budgets.tree.closed:
+            budgets.save(state.output.changes)
         output = state.output
         output.is_patient = True
         for route, (peer, batch) in state.outgoing.items():
@@ -432,13 +440,24 @@ class Core:
                     self.lifecycle.crash(record, reason)
             if self.llm.is_unsettled:
                 self.llm.settle()
+            self._settle_budgets()
             self._pump_dirty()
         self.llm.plan()
         if state.is_shutting_down:
             self.lifecycle.shut_down()
 
+    def _settle_budgets(self) -> None:
+        tree = self.state.budgets.tree
+        if tree.freed:
+            self.state.budgets.wake()
+        if tree.crossings:
+            self.warnings.give()
+
     def _is_unsettled(self) -> bool:
-        return bool(self.state.pools_due) or self.llm.is_unsettled or self._line_moves()
+        tree = self.state.budgets.tree
+        if self.state.pools_due or tree.freed or tree.crossings:
+            return True
+        return self.llm.is_unsettled or self._line_moves()
 
     def _pump_dirty(self) -> None:
         state = self.state

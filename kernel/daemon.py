@@ -31,6 +31,7 @@ from kernel.output import (
     Command,
     InspectProcess,
     KillProcess,
+    Notice,
     Output,
     Shutdown,
     StartProcess,
@@ -156,6 +157,8 @@ class Daemon:
                 self._launcher.watch(command)
             case InspectProcess():
                 self._launcher.inspect(command)
+            case Notice():
+                log.warning(command.event, **command.fields)
             case Shutdown():
                 self._is_done = True
 

@@ -29,6 +29,8 @@ class Delivery(Answering):
             return
         if record.status is not Status.RUNNING or record.is_refusing or record.channel is None:
             return
+        if record.suspended:
+            return
         may_hold = self._may_hold(record)
         while mailbox.num_queued and len(record.open) < may_hold:
             if not record.slots and slots.used >= slots.limit:

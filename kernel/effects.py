@@ -17,6 +17,7 @@ from ipc.errors import BadFrameError, LimitError, NoCapabilityError
 from ipc.plain import decode_plain
 from ipc.protocol import EFFECTS, WATCH_OPERATIONS, Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
+from kernel.budget.postage import Postage
 from kernel.claims import OVERFLOWS, check_deadline
 from kernel.delivery import Delivery
 from kernel.state import DurableTimer
@@ -28,9 +29,10 @@ TIMER_ID_MASK = (1 << 63) - 1
 class Effects:
     """See the module head."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, postage: Postage) -> None:
         self.state = delivery.state
         self.delivery = delivery
+        self.postage = postage
 
     # --- checks -------------------------------------------------------------------------
 
@@ -128,7 +130,10 @@ class Effects:
         if receiver.mailbox.waiting:
             self.delivery.admit_before(receiver, envelope)
         message = self.delivery.accept(receiver, envelope, reserved=is_self)
-        self.delivery.enqueue(receiver, message)
+        if record.account is None:
+            self.delivery.enqueue(receiver, message)
+        else:
+            self.postage.send_told(record, receiver, message)
 
     def _tell_the_dead(self, envelope: Envelope) -> None:
         envelope.message = self.state.new_id()
@@ -219,7 +224,11 @@ class Effects:
             envelope.message = self.state.new_id()
             self.delivery.letters.keep(envelope, receiver.id, "overflow", None, 0)
             return
-        self.delivery.enqueue_or_wait(receiver, self.delivery.accept(receiver, envelope))
+        message = self.delivery.accept(receiver, envelope)
+        if record.account is None:
+            self.delivery.enqueue_or_wait(receiver, message)
+        else:
+            self.postage.send(record, receiver, message)
 
     def _watch(self, record: ActorRecord, body: list[Any]) -> None:
         operation, target = body[0], body[1]

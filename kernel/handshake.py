@@ -182,6 +182,8 @@ class Handshake:
                 stop = Envelope(Kind.CANCEL, 0, record.id, turn=identifier)
                 self.state.post(record, stop)
                 continue
+            if message.is_unpaid:
+                continue  # it was never granted
             if message.held:
                 self.delivery.admit_held(record, message)  # it had room in the epoch before
             if not record.mailbox.remove(message):

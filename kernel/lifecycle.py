@@ -51,7 +51,7 @@ class Lifecycle:
         """Register a new actor and start its process.
 
         Raises:
-            NameTakenError, LimitError: nothing was registered.
+            NameTakenError, LimitError, InfeasibleBudgetError: nothing was registered.
         """
         record = self.register(spec, parent, spawn_call=spawn_call, spawn_turn=spawn_turn)
         self.state.counters.add("spawns")
@@ -75,11 +75,15 @@ class Lifecycle:
             limit = state.config.max_actors
             raise LimitError(what="actors", value=len(state.actors), limit=limit)
         identifier = state.new_id()
+        name = name or f"{spec['qualname'].rpartition('.')[2].lower()}-{identifier & 0xFFFFFFFF}"
+        above = state.actors.get(parent)
+        account = above.account if above is not None else None
         record = ActorRecord(
             id=identifier,
-            name=name or f"{spec['qualname'].rpartition('.')[2].lower()}-{identifier & 0xFFFFFFFF}",
+            name=name,
             spec=spec,
             parent=parent,
+            account=state.budgets.open(identifier, name, account, spec.get("budget", {})),
             mailbox=state.new_mailbox(spec.get("mailbox_messages"), spec.get("mailbox_bytes")),
             spawn_call=spawn_call,
             spawn_turn=spawn_turn,

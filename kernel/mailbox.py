@@ -35,6 +35,7 @@ class Message:
         "granted",
         "held",
         "id",
+        "is_unpaid",
         "order",
         "pool",
         "receiver",
@@ -53,7 +54,8 @@ class Message:
         self.attempts = 0
         self.due_ns = 0  # monotonic; 0 = no deadline
         self.accepted_wall_ns = 0
-        self.held = False  # waits for room
+        self.held = False  # waits for room, or is unpaid: in no mailbox
+        self.is_unpaid = False  # waits for its sender's budget (kernel/budget/postage.py)
         self.reserved = False  # came through room of its own: not counted against the limit
         self.granted = False  # has been sent to an agent before
         self.pool = 0  # the pool it was sent to, while it is one of its messages

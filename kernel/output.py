@@ -13,6 +13,7 @@ an ask is saved, and an agent works while what it was granted is being written.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ext.wire import Envelope
 from ipc.protocol import SpawnSpec
@@ -65,11 +66,19 @@ class InspectProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Write a line into the kernel's log. fields: plain values."""
+
+    event: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     """Everything has stopped: leave the loop."""
 
 
-Command = StartProcess | KillProcess | WatchProcess | InspectProcess | Shutdown
+Command = StartProcess | KillProcess | WatchProcess | InspectProcess | Notice | Shutdown
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ A row that was put and deleted within one set, and was never in the journal, lea
     llm_step      number               (blob)
     llm_stream    call id              (blob)         items of a finished streamed completion
     llm_window    (name, version)      (blob)         kernel/llm/endpoint_limits.py
+    budget        actor id             (blob)         kernel/budget/budgets.py
+    unpaid        message id           ()             it waits for its sender's budget
 
 Cost: one dict write a record.
 """
@@ -91,6 +93,8 @@ TABLES: dict[str, Table] = {
         Table("llm_step", _ID, _BLOB),
         Table("llm_stream", _ID, _BLOB),
         Table("llm_window", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
+        Table("budget", _ID, _BLOB),
+        Table("unpaid", _ID, ()),
     )
 }
 

@@ -16,6 +16,8 @@ from ext.wire import Envelope
 from ipc.ids import is_session
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Plan, Status
+from kernel.budget.ownership import Ownership
+from kernel.budget.postage import Postage
 from kernel.calls import Call
 from kernel.dead_letters import Letter
 from kernel.delivery import Delivery
@@ -35,8 +37,9 @@ from kernel.turns import Turns, is_start
 class Recovery:
     """See the module head."""
 
-    def __init__(self, snapshot: Snapshot, delivery: Delivery) -> None:
+    def __init__(self, snapshot: Snapshot, delivery: Delivery, postage: Postage) -> None:
         self.rows = snapshot
+        self.postage = postage
         self.state = delivery.state
         self.delivery = delivery
         self._unanswered: list[tuple[Call, Envelope]] = []
@@ -54,6 +57,8 @@ class Recovery:
                 self.state.peers.sessions[peer] = session
         self._load_actors(effects)
         self._load_pools()
+        self.state.budgets.load(self.rows.get("budget", {}))
+        Ownership(self.state).restore()
         self._load_messages()
         self._load_answers()
         self._load_items()
@@ -129,7 +134,17 @@ class Recovery:
                 record.mailbox.count(message)
                 record.mailbox.put_back([message])
             else:
-                self.delivery.enqueue_or_wait(record, message)
+                self._enqueue(record, message)
+
+    def _enqueue(self, record: ActorRecord, message: Message) -> None:
+        """Put a message into its mailbox, or where the unpaid ones of its sender wait."""
+        if message.id in self.rows.get("unpaid", {}):
+            sender = self.state.actors.get(message.sender)
+            if sender is not None and sender.account is not None:
+                self.postage.restore(sender, message)
+                return
+            self.state.output.changes.delete("unpaid", message.id)
+        self.delivery.enqueue_or_wait(record, message)
 
     def _restore_routed(self, message: Message, row: tuple[Any, ...]) -> bool:
         return self.delivery.routing.restore(message, (row[0], row[1]))

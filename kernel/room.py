@@ -2,7 +2,8 @@
 
 Room is taken when a tell is made, so that a commit never waits (DESIGN 4a). Credit counts
 against the mailbox that lent it, stays lent after the turn, and is recalled when others wait.
-Credits are void in a new kernel epoch.
+Credits are void in a new kernel epoch. An agent with a budget is lent what it asks for and no
+more: as much of its budget is reserved with it (``record.paid``, kernel/budget/postage.py).
 
 Invariant: a mailbox's ``lent_*`` are the sums of what its borrowers hold (``record.lent``).
 Cost: O(1), but for ``recall_credit`` and its like, which look at all actors.
@@ -72,6 +73,28 @@ class Room:
                 receiver.mailbox.lent_messages -= messages
                 receiver.mailbox.lent_bytes -= size
                 self.state.dirty[target] = None
+        for target in list(borrower.paid):
+            self.release_paid(borrower, target, *borrower.paid[target])
+
+    def take_paid(self, borrower: ActorRecord, target: int, messages: int, size: int) -> bool:
+        """Take so much from what is reserved of a budget for tells; False: it is not there."""
+        paid = borrower.paid.get(target)
+        if paid is None or paid[0] < messages or paid[1] < size:
+            return False
+        paid[0] -= messages
+        paid[1] -= size
+        if paid == [0, 0]:
+            del borrower.paid[target]
+        return True
+
+    def release_paid(self, borrower: ActorRecord, target: int, messages: int, size: int) -> None:
+        """Let go of what is reserved of a budget for tells that are not made, at most so much."""
+        paid = borrower.paid.get(target)
+        if paid is not None and borrower.account is not None:
+            messages, size = min(messages, paid[0]), min(size, paid[1])
+            self.take_paid(borrower, target, messages, size)
+            amounts = {"messages": messages, "bytes": size}
+            self.state.budgets.tree.release(borrower.account, amounts)
 
     def recall_credit(self, receiver: ActorRecord) -> None:
         """Ask those who hold unused room of a full mailbox to give it back."""
@@ -88,7 +111,7 @@ class Room:
         free = mailbox.limit_messages - mailbox.used_messages - mailbox.lent_messages - messages
         free_bytes = mailbox.limit_bytes - mailbox.used_bytes - mailbox.lent_bytes - size
         part = min(free, free_bytes // _TELL_BYTES) // _SMALL_PART
-        if part > 0 and not mailbox.waiting:
+        if part > 0 and not mailbox.waiting and borrower.account is None:
             extra = min(part, PREFETCHED_CREDIT)
             messages, size = messages + extra, size + extra * _TELL_BYTES
         self.lend(receiver, borrower, messages, size)

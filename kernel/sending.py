@@ -24,6 +24,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.answering import NOTHING, again
+from kernel.budget.postage import Postage
 from kernel.calls import Call
 from kernel.claims import check_deadline
 from kernel.deadlock import Wait, find_deadlock
@@ -39,10 +40,11 @@ FOLLOW = "$follow"  # a repeated ask that waits for the answer of the first with
 class Sending:
     """See the module head. It is the WaitGraph of kernel/deadlock.py."""
 
-    def __init__(self, delivery: Delivery, streams: Streams) -> None:
+    def __init__(self, delivery: Delivery, streams: Streams, postage: Postage) -> None:
         self.state = delivery.state
         self.delivery = delivery
         self.streams = streams
+        self.postage = postage
 
     def check_storage(self) -> None:
         """Refuse new sends while the disk is nearly full.
@@ -174,13 +176,18 @@ class Sending:
         receiver = self.delivery.find_receiver(record, envelope.receiver)
         if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
             raise self.delivery.room.full_error(receiver)
+        if record.account is not None:
+            self.postage.check(record, envelope)
         self.delivery.pass_handles(record, receiver, envelope)
         message = self.delivery.accept(receiver, envelope)
         call = Call(message.id, envelope, is_stream=bool(envelope.flags & Flag.STREAM))
         self.state.calls.add(call)
         turn.outstanding.add(call.id)
         self.delivery.count_slots(record)
-        self.delivery.enqueue_or_wait(receiver, message)
+        if record.account is None:
+            self.delivery.enqueue_or_wait(receiver, message)
+        else:
+            self.postage.send(record, receiver, message)
         if message.pool:
             receiver = self.state.actors[message.receiver]
         if message.held or (receiver.open and not receiver.slots):
@@ -210,11 +217,14 @@ class Sending:
         self.check_storage()
         receiver = self.delivery.find_receiver(record, envelope.receiver)
         mailbox = receiver.mailbox
-        if not mailbox.waiting and mailbox.has_room(wish.messages, wish.size):
+        has_room = not mailbox.waiting and mailbox.has_room(wish.messages, wish.size)
+        if envelope.flags & Flag.NOWAIT and not has_room:
+            raise self.delivery.room.full_error(receiver)
+        if record.account is not None and not self.postage.reserve(record, turn, envelope, wish):
+            return
+        if has_room:
             self.delivery.room.grant_credit(receiver, record, wish)
             return
-        if envelope.flags & Flag.NOWAIT:
-            raise self.delivery.room.full_error(receiver)
         mailbox.waiting.append(wish)
         turn.reservations.append(receiver.id)
         self.state.counters.add("held_for_room")
@@ -224,6 +234,10 @@ class Sending:
 
     def _forgo_room(self, record: ActorRecord, correlation: int) -> None:
         for turn in record.open.values():
+            if turn.budget_waits and correlation in turn.budget_waits:
+                self.state.budgets.give_up(turn.budget_waits.pop(correlation))
+                self.delivery.count_slots(record)
+                return
             for target in turn.reservations:
                 receiver = self.state.actors.get(target)
                 waiting = receiver.mailbox.waiting if receiver is not None else ()
@@ -235,6 +249,8 @@ class Sending:
                     ):
                         waiting.remove(wish)  # type: ignore[union-attr]
                         turn.reservations.remove(target)
+                        if receiver is not None:
+                            self.delivery.release_wish(receiver, wish)
                         self.delivery.count_slots(record)
                         self.state.dirty[target] = None
                         return
@@ -253,6 +269,8 @@ class Sending:
             messages, size = _two_numbers(envelope)
             self.delivery.room.take_back(receiver, record, messages, size)
             self.state.dirty[receiver.id] = None
+            if record.paid:
+                self.delivery.room.release_paid(record, receiver.id, messages, size)
 
     # --- rings --------------------------------------------------------------------------
 
@@ -336,6 +354,7 @@ class Sending:
             for waiter in list(mailbox.waiting):
                 if isinstance(waiter, Reservation) and waiter.turn == turn_id:
                     mailbox.waiting.remove(waiter)
+                    self.delivery.release_wish(record, waiter)
         message = self.state.messages.get(turn_id)
         owner = self.state.actors.get(message.receiver) if message is not None else None
         turn = owner.open.get(turn_id) if owner is not None else None
@@ -365,6 +384,8 @@ class Sending:
         open_turn = record.open.get(turn) if record is not None else None
         if open_turn is None or not open_turn.is_parked:
             return None
+        if open_turn.budget_waits or record is None or record.is_stopped:
+            return None  # a budget can be topped up
         waits = [Wait(receiver, is_room=True) for receiver in open_turn.reservations]
         if open_turn.is_starved:
             taker = self._taker_of(turn)
@@ -374,7 +395,7 @@ class Sending:
         for call in sorted(open_turn.outstanding):
             asked = self.state.messages.get(call)
             receiver = self.state.actors.get(asked.receiver) if asked is not None else None
-            if asked is None or receiver is None:
+            if asked is None or receiver is None or asked.is_unpaid:
                 return None
             started = call in (item.message.id for item in receiver.running)
             waits.append(Wait(receiver.id, call if started else None, asked.held))
@@ -394,7 +415,7 @@ class Sending:
     def stuck_candidates(self, actor: int) -> list[int] | None:
         """See kernel.deadlock.WaitGraph."""
         record = self.state.actors.get(actor)
-        if record is None or record.status is not Status.RUNNING:
+        if record is None or record.status is not Status.RUNNING or record.suspended:
             return None
         running = record.running
         if len(running) < record.concurrency:

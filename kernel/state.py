@@ -20,6 +20,7 @@ from ipc.channel import Channel
 from ipc.ids import make_id
 from ipc.protocol import SESSION_BIT
 from kernel.actor_record import ActorRecord
+from kernel.budget.budgets import Budgets
 from kernel.calls import CallTable
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
@@ -98,6 +99,7 @@ class KernelState:
     pools_due: dict[int, None] = field(default_factory=dict)  # to be looked at
     llm: LlmTodo = field(default_factory=LlmTodo)
     board: Board = field(default_factory=Board)  # the last samples of machine and processes
+    budgets: Budgets = field(default_factory=Budgets)
     is_storage_low: bool = False
     free_bytes: int = 1 << 62
     is_shutting_down: bool = False

@@ -96,6 +96,7 @@ class Termination:
         messages = [turn.message for turn in turns if not turn.is_cancelled]
         messages += record.mailbox.queued()
         messages += [waiter for waiter in waiting if isinstance(waiter, Message)]
+        messages += self.state.budgets.unpaid_to(record.id)
         self.delivery.withdraw_waits(turns)
         error = ActorDeadError(actor=record.name, reason=reason)
         for message in messages:
@@ -114,6 +115,16 @@ class Termination:
         for waiter in waiting:
             if not isinstance(waiter, Message):
                 self._refuse_waiter(waiter, record, error)
+        self._bury_unpaid(record, error)
+
+    def _bury_unpaid(self, record: ActorRecord, error: ActorDeadError) -> None:
+        """Nobody will pay for what the actor has sent beyond its budget."""
+        for message in list(self.state.budgets.unpaid.get(record.id, ())):
+            call = self.state.calls.get(message.id)
+            if call is not None:
+                self.delivery.cancel_call(call)
+            else:
+                self.delivery.dead_letter(message, "unpaid", error)
 
     def _refuse_waiter(
         self, waiter: Reservation, record: ActorRecord, error: ActorDeadError
@@ -123,6 +134,7 @@ class Termination:
         if borrower is None or turn is None or record.id not in turn.reservations:
             return  # gone, or cancelled with an ask of the one that is being ended
         turn.reservations.remove(record.id)
+        self.delivery.room.release_paid(borrower, record.id, waiter.messages, waiter.size)
         self.delivery.count_slots(borrower)
         asked = Envelope(Kind.RESERVE, correlation=waiter.correlation)
         self.delivery.refuse(borrower, asked, error)
@@ -130,6 +142,8 @@ class Termination:
     def _return_room(self, record: ActorRecord) -> None:
         for other in self.state.actors.values():
             other.lent.pop(record.id, None)
+            if record.id in other.paid:
+                self.delivery.room.release_paid(other, record.id, *other.paid[record.id])
 
     def _forget(self, record: ActorRecord) -> None:
         state, changes = self.state, self.state.output.changes
@@ -159,6 +173,8 @@ class Termination:
         del state.actors[record.id]
         state.llm.departed.append(record.id)
         changes.delete("actor", record.id)
+        if record.account is not None:
+            state.budgets.tree.close(record.account)
 
     def _tell_callers(self, record: ActorRecord, reason: str) -> None:
         error = ActorDeadError(actor=record.name, reason=reason)

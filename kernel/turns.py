@@ -128,7 +128,7 @@ class Turns:
 
     def _close(self, record: ActorRecord, turn: Turn) -> None:
         """The agent is done with the turn: its slot is free, and it waits for nothing."""
-        if turn.reservations:
+        if turn.reservations or turn.budget_waits:
             self.delivery.withdraw_waits([turn])
         record.open.pop(turn.message.id, None)
         if record.solo:

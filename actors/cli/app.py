@@ -48,6 +48,7 @@ COMMANDS: dict[str, Entry] = {
     "stop": Entry(AGENTS, "control", "stop"),
     "restart": Entry(AGENTS, "control", "restart"),
     "kill": Entry(AGENTS, "control", "kill"),
+    "budget": Entry(AGENTS, "budget", "app"),
     "ask": Entry(MAIL, "messages", "ask"),
     "tell": Entry(MAIL, "messages", "tell"),
     "dead-letters": Entry(MAIL, "dead_letters", "app"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from actors.cli.budget import parse_amounts
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
 from actors.cli.options import HomeOption, JsonOption, NameOption, ValuesArgument
@@ -47,6 +48,10 @@ def spawn(
         int | None, typer.Option(min=16, help="Limit of its address space, in MiB.")
     ] = None,
     cpu_s: Annotated[int | None, typer.Option(min=1, help="Limit of its CPU time, in s.")] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RESOURCE=AMOUNT", help="Such as tokens=10000; can be repeated."),
+    ] = None,
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,
@@ -64,7 +69,10 @@ def spawn(
         "max_attempts": max_attempts,
         "rlimits": _rlimits(memory_mib, cpu_s),
     }
+    limits = parse_amounts(budget or [])
     spec = make_spec_here(target, args, kwargs, options)
+    if limits:
+        spec["budget"] = {key: amount for key, amount in limits.items() if amount is not None}
     with open_client(Where(home, name)) as client:
         answer = client.system("spawn", spec=spec)
     if as_json:

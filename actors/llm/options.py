@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, cast
 from typing_extensions import TypedDict
 
 from actors.llm.structure import Structure
-from actors.reference import PLAIN, Options
+from actors.reference import PLAIN, OnBudget, Options
 from ipc.errors import SamplingError
 from ipc.llm import Sampling
 
@@ -40,6 +40,7 @@ class SessionOptions(TypedDict, total=False):
     logprobs: int | None  # how many alternatives a token; 0: only its own
     regex: str | None  # that the text keeps to
     on_doubt: Literal["raise", "retry"] | None  # remote models; default raise
+    on_budget: Literal["wait", "raise"] | None  # default wait; raise: BudgetExceededError
 
 
 class LlmOptions(SessionOptions, total=False):
@@ -68,8 +69,10 @@ def prepare(options: Mapping[str, Any], structure: Structure | None = None) -> P
     if unknown:
         raise _unknown(min(unknown))
     message = PLAIN
-    if "priority" in given or "deadline" in given:
-        message = Options(given.get("priority"), given.get("deadline"))
+    if given.keys() & {"priority", "deadline", "on_budget"}:
+        on_budget = _choice("on_budget", given.get("on_budget", "wait"), ("wait", "raise"))
+        priority, deadline = given.get("priority"), given.get("deadline")
+        message = Options(priority, deadline, on_budget=cast(OnBudget, on_budget))
     request: dict[str, Any] = {}
     if "model" in given:
         request["model"] = _text("model", given["model"])

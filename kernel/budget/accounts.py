@@ -144,7 +144,8 @@ class AccountTree:
 
     def adopt(self, parent: Account, child: Account) -> None:
         """Put a tree of accounts below an account that has no limits yet."""
-        assert child.parent is None and not parent.limits
+        assert child.parent is None
+        assert not parent.limits
         parent.children[child.id] = child
         child.parent = parent
         for resource in {*child.used, *child.reserved, *child.promised, *child.limits}:

@@ -45,6 +45,14 @@ class Budgets:
         """Return an actor's account, if it has one."""
         return self.tree.accounts.get(actor)
 
+    def open(
+        self, identifier: int, name: str, parent: Account | None, limits: Amounts
+    ) -> Account | None:
+        """Make the account of a new actor, if it needs one. Raises InfeasibleBudgetError."""
+        if parent is None and not limits:
+            return None
+        return self.tree.open(identifier, name, parent, limits)
+
     # --- reserving ------------------------------------------------------------------------
 
     def take(self, account: Account, needs: Amounts, number: int) -> Shortage | None:
@@ -71,9 +79,7 @@ class Budgets:
         for resource, amount in amounts.items():
             self.tree.settle(account, resource, amount, amount)
 
-    def wait(
-        self, account: Account, number: int, attempt: Attempt, shortage: Shortage
-    ) -> Waiter:
+    def wait(self, account: Account, number: int, attempt: Attempt, shortage: Shortage) -> Waiter:
         """Try again whenever more is left of what stands against it."""
         waiter = Waiter(number, account, attempt)
         self.lines.stand(waiter, shortage)
@@ -173,7 +179,7 @@ class Budgets:
         """Return one account as ``llmos budget`` shows it. Cost: O(resources + waiters)."""
         names = {name for part in ALL_SHOWN for name in _present(getattr(account, part))}
         names |= account.limits.keys()
-        names |= {r for r in _limited_above(account)}
+        names |= _limited_above(account)
         waiting = sum(waiter.account is account for waiter in self.lines.waiters())
         return BudgetInfo(
             actor=account.id,

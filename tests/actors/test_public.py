@@ -7,9 +7,11 @@ import actors
 PUBLIC = set(
     """
     AccessRuleError Actor ActorDeadError ActorRef AskCancelledError AskTimeoutError AsyncClient
-    AttemptsExhaustedError BadGrammarError BadModelError BadPromptError BadSpecError BlockingLlm
-    BlockingLlmSession ChannelBrokenError ChildExit Client Completion CompletionStream
+    AttemptsExhaustedError BadBudgetError BadGrammarError BadModelError BadPromptError BadSpecError
+    BlockingLlm BlockingLlmSession BudgetExceededError BudgetView ChannelBrokenError ChildBudget
+    ChildExit Client Completion CompletionStream
     DeadlineError DeadlockError DeniedError Down EndpointError EngineDownError InDoubtError
+    InfeasibleBudgetError
     KernelUnavailableError LLMOSError Llm LlmQueueFullError LlmSession MailboxFullError
     ModelInUseError NameTakenError NoCapabilityError NoHandlerError NonFiniteLogitsError
     NotEncodableError OverloadError OvertakeError PayloadTooLargeError PeerError

@@ -44,7 +44,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     async def take(self, receiver: int, size: int, number: int) -> None:
         try:
-            await self.room.take(receiver, size, 1, nowait=False)
+            await self.room.take(receiver, size, 1)
         except MailboxFullError:
             self.refused += 1
         else:

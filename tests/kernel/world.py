@@ -22,6 +22,7 @@ from kernel.memory_journal import MemoryJournal
 from kernel.output import (
     InspectProcess,
     KillProcess,
+    Notice,
     Output,
     Shutdown,
     StartProcess,
@@ -323,7 +324,7 @@ class World:
         elif isinstance(command, InspectProcess):
             self.inspected(command)
         else:
-            assert isinstance(command, WatchProcess)
+            assert isinstance(command, WatchProcess | Notice)
 
     def start_processes(self) -> None:
         waiting, self.starting = self.starting, []

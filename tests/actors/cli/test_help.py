@@ -13,6 +13,7 @@ from tests.actors.cli.fake import Terminal
 LEAVES = [
     *([name] for name in app.COMMANDS if name not in {"dead-letters", "model", "bench", "lab"}),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
+    *(["budget", verb] for verb in ("set", "top-up")),
     *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
 ]
 
