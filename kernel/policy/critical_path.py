@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from kernel.policy.least_attained import LeastAttained, Program, Standing
+from kernel.policy.least_attained import (
+    FIRST_BOUND,
+    TOKEN_NS,
+    LeastAttained,
+    Program,
+    Standing,
+)
 from kernel.policy.policy import Job
 
 MAX_PATHS = 100_000  # finished calls whose path is remembered; then the program's longest counts
@@ -25,8 +31,8 @@ class CriticalPath(LeastAttained):
 
     __slots__ = ("_paths",)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, token_ns: int = TOKEN_NS, first_bound: int = FIRST_BOUND) -> None:
+        super().__init__(token_ns=token_ns, first_bound=first_bound)
         self._paths: OrderedDict[int, int] = OrderedDict()
 
     def attained_before(self, job: Job, program: Program) -> int:

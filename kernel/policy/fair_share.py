@@ -8,12 +8,14 @@ Bound: of two owners with work waiting all the time, the counters differ by at m
 slice / weight + slice / weight', where slice is the most that is given between two decisions:
 `quantum_tokens`, and for a request's first slice its prompt besides. So what they get is in the
 ratio of their weights, up to one slice each.
+Cost: O(1) a call, but O(log owners) where an owner who was idle comes back.
 Source: Sheng et al., Fairness in Serving Large Language Models, OSDI 2024 (VTC); Waldspurger and
 Weihl, Stride Scheduling, 1995.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,6 +23,7 @@ from kernel.policy.policy import Job, need_positive
 
 QUANTUM_TOKENS = 64
 MAX_IDLE = 10_000  # owners without work who are remembered
+SLACK = 64
 
 
 @dataclass(slots=True)
@@ -34,12 +37,14 @@ class Account:
 class FairShare:
     """See the module head."""
 
-    __slots__ = ("_busy", "_changed", "_idle", "_last_counter", "_quantum_tokens")
+    __slots__ = ("_busy", "_by_counter", "_changed", "_idle", "_last_counter", "_quantum_tokens")
 
     def __init__(self, quantum_tokens: int = QUANTUM_TOKENS) -> None:
         need_positive("fair_share", "quantum_tokens", quantum_tokens)
         self._quantum_tokens = quantum_tokens
         self._busy: dict[str, Account] = {}
+        # Who is busy, once at least, with a counter that was theirs: counters only grow.
+        self._by_counter: list[tuple[float, str]] = []
         self._idle: dict[str, Account] = {}  # the one longest idle first
         self._changed: dict[str, None] = {}
         self._last_counter = 0.0
@@ -58,10 +63,26 @@ class FairShare:
         Where nobody is busy, to that of who was last, so that nobody starts ahead of them.
         """
         account = self._idle.pop(owner, None) or Account(0.0)
-        least = min((other.counter for other in self._busy.values()), default=self._last_counter)
-        account.counter = max(account.counter, least)
+        account.counter = max(account.counter, self._least_counter())
         self._busy[owner] = account
+        if len(self._by_counter) > 2 * len(self._busy) + SLACK:  # most are of who is idle by now
+            self._by_counter = [(other.counter, name) for name, other in self._busy.items()]
+            heapq.heapify(self._by_counter)
+        else:
+            heapq.heappush(self._by_counter, (account.counter, owner))
         return account
+
+    def _least_counter(self) -> float:
+        while self._by_counter:
+            counter, owner = self._by_counter[0]
+            account = self._busy.get(owner)
+            if account is None:
+                heapq.heappop(self._by_counter)
+            elif account.counter > counter:
+                heapq.heapreplace(self._by_counter, (account.counter, owner))
+            else:
+                return counter
+        return self._last_counter
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""

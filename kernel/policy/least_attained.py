@@ -2,14 +2,14 @@
 
 An agent program is many calls, and nobody knows how many. A call starts with what the finished
 calls of its program have been given, and adds what it is given itself; the sum decides its level,
-doubling from FIRST_BOUND tokens on. Levels are served from the least on, within one in the order
+doubling from `first_bound` tokens on. Levels are served from the least on, within one in the order
 of arrival there. So short programs pass long ones, with calls of any number and length.
 
 A program has waited for as long as it had calls here, less the time its service takes. Bound:
-where that is `patience` times its service (of FIRST_BOUND tokens at least), its waiting calls go to
-the level above all, in the order in which they were promoted, and stay there until they are done. A
-job there waits only for those promoted before it and the slice in progress. Judged once per epoch,
-by `rekey`.
+where that is `patience` times its service (of `first_bound` tokens at least), its waiting calls go
+to the level above all, in the order in which they were promoted, and stay there until they are
+done. A job there waits only for those promoted before it and the slice in progress. Judged once per
+epoch, by `rekey`.
 
 Cost: O(1) a call; `rekey` is O(jobs) once in EPOCH_NS, and O(changed) between.
 Source: Luo et al., Autellix, arXiv 2502.13965 (PLAS).
@@ -63,6 +63,7 @@ class LeastAttained:
 
     __slots__ = (
         "_changed",
+        "_first_bound",
         "_idle",
         "_last_place",
         "_next_epoch_ns",
@@ -79,11 +80,14 @@ class LeastAttained:
         quantum_tokens: int = QUANTUM_TOKENS,
         patience: float = PATIENCE,
         token_ns: int = TOKEN_NS,
+        first_bound: int = FIRST_BOUND,
     ) -> None:
         need_positive("least_attained", "quantum_tokens", quantum_tokens)
         need_positive("least_attained", "patience", patience)
         need_positive("least_attained", "token_ns", token_ns)
+        need_positive("least_attained", "first_bound", first_bound)
         self._quantum_tokens = quantum_tokens
+        self._first_bound = first_bound
         self._patience = patience
         self._token_ns = token_ns
         self._programs: dict[str, Program] = {}
@@ -101,7 +105,7 @@ class LeastAttained:
         program.num_jobs += 1
         self._idle.pop(job.program, None)
         before = self.attained_before(job, program)
-        level = level_of(before)
+        level = level_of(before, self._first_bound)
         self._standings[job.id] = Standing(job, before, 0, level, self._next_place())
 
     def attained_before(self, job: Job, program: Program) -> int:
@@ -126,7 +130,7 @@ class LeastAttained:
         standing = self._standings[job.id]
         standing.served += tokens
         self._programs[job.program].served += tokens
-        level = level_of(standing.before + standing.served)
+        level = level_of(standing.before + standing.served, self._first_bound)
         if standing.level not in (PROMOTED, level):
             self._move(standing, level)
 
@@ -181,10 +185,10 @@ class LeastAttained:
     def _is_starved(self, program: Program, now_ns: int) -> bool:
         present_ns = program.present_ns + now_ns - program.since_ns
         waited_ns = present_ns - program.served * self._token_ns
-        served = max(program.served, FIRST_BOUND)
+        served = max(program.served, self._first_bound)
         return waited_ns >= self._patience * served * self._token_ns
 
 
-def level_of(tokens: int) -> int:
-    """Return 1 below FIRST_BOUND tokens, one more for each doubling from there."""
-    return min(1 + (tokens // FIRST_BOUND).bit_length(), NUM_LEVELS)
+def level_of(tokens: int, first_bound: int = FIRST_BOUND) -> int:
+    """Return 1 below the first bound, one more for each doubling from there."""
+    return min(1 + (tokens // first_bound).bit_length(), NUM_LEVELS)

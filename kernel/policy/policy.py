@@ -23,9 +23,9 @@ from ipc.errors import BadPolicyError
 LEVEL = float(1 << 43)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs five times as much to make, once a decision
 class Job:
-    """Work that waits, as a policy sees it.
+    """Work that waits, as a policy sees it; never changed, but by who made it between decisions.
 
     priority: 0 is the most urgent.  weight: the owner's share, above 0.
     arrival_ns, deadline_ns: on the clock that `now_ns` is of; below 2^53 a float keeps each one.

@@ -29,6 +29,26 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "critical_path": CriticalPath,
 }
 
+SUMMARIES: dict[str, str] = {  # what `llmos policy show` says of each
+    "fcfs": "first come, first served",
+    "sjf": "shortest first, by predicted length",
+    "srpt": "shortest remaining time first, by predicted length",
+    "priority": "the more urgent first; waiting makes urgent",
+    "round_robin": "each in turn",
+    "feedback": "who has asked for little first; levels, with a periodic boost",
+    "fair_share": "who has had least for their weight first",
+    "deadline": "earliest deadline first",
+    "least_attained": "whose whole program has had least first",
+    "critical_path": "as least_attained, by the longest path of a program's calls",
+}
+
+
+def check_name(name: str) -> None:
+    """Raise UnknownPolicyError, which lists the policies there are, if this is none."""
+    if name not in POLICIES:
+        known = ", ".join(sorted(POLICIES))
+        raise UnknownPolicyError(kind="scheduling", name=name, known=known)
+
 
 def new_policy(name: str) -> Policy:
     """Return a new policy with its usual settings.
@@ -36,7 +56,5 @@ def new_policy(name: str) -> Policy:
     Raises:
         UnknownPolicyError: lists those there are.
     """
-    if name not in POLICIES:
-        known = ", ".join(sorted(POLICIES))
-        raise UnknownPolicyError(kind="scheduling", name=name, known=known)
+    check_name(name)
     return POLICIES[name]()
