@@ -165,6 +165,7 @@ class Actor:
         mailbox_bytes: int | None = None,
         max_attempts: int | None = None,
         priority: int | None = None,
+        weight: float | None = None,
         rlimits: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
         budget: Budget | None = None,
@@ -174,10 +175,12 @@ class Actor:
 
         target: a class, "module:Class" or "path/to/file.py:Class". args, kwargs: of its
             constructor. restart: permanent (always), transient (after a crash), temporary.
+            weight: its share of turns and LLM work where policies weigh; above 0, 1 is usual.
         budget: what the child and all below it may use; set aside from what is left to this actor.
         Raises:
             BadSpecError: its class cannot be loaded. NameTakenError. SchemaError.
             BadBudgetError, InfeasibleBudgetError: more than there is. Nothing was started.
+            BadPolicyError: the weight is not above 0.
         """
         port = self._open_port("spawn")
         spec = make_spec(
@@ -191,6 +194,7 @@ class Actor:
             mailbox_bytes=mailbox_bytes,
             max_attempts=max_attempts,
             priority=priority,
+            weight=weight,
             rlimits=rlimits,
             environment=environment,
             budget=budget,

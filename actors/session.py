@@ -470,6 +470,7 @@ SPAWN_OPTIONS = frozenset(
         "mailbox_bytes",
         "mailbox_messages",
         "max_attempts",
+        "weight",
         "name",
         "priority",
         "restart",

@@ -254,6 +254,7 @@ class SpawnSpec(TypedDict, total=False):
     max_attempts: int
     priority: int
     budget: dict[str, int]  # limits by resource, in smallest units (ipc/budget.py)
+    weight: float  # its share under fair scheduling policies; above 0, 1 unless given
     rlimits: dict[str, int]  # cpu_s, memory_bytes, files, processes
     environment: dict[str, str]
 

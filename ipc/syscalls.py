@@ -31,6 +31,11 @@ handles they hold. Errors are those of ipc/errors.py.
                               amount or nil}                 takes a limit away
     budget_top_up     both    actor, amounts: {resource:     [BudgetInfo]; limits change by so
                               change}                        much; agents: of a child
+    policies          client                                 [PolicyInfo]: of turns and of llm
+    policy_set        client  kind, name                     PolicyInfo; holds over restarts, before
+                                                             the configuration
+    policy_reset      client  kind                           PolicyInfo; the configuration counts
+    grants            client  [keep: so many from now on]    {"kept", "grants": [Grant]} until now
     shutdown          client                                 {} ; then all agents stop in order
 
 A pool is an actor without a process, whose members handle what is sent to it (kernel/pool.py).
@@ -108,6 +113,29 @@ class KernelStatus(TypedDict):
     dead_letters: int
     journal_bytes: int
     rss_bytes: int
+
+
+class PolicyInfo(TypedDict):
+    """How one kind of work is scheduled: ``llmos policy show``."""
+
+    kind: str  # turns | llm
+    policy: str  # the one in use
+    source: str  # configuration | set
+    configured: str  # what the configuration says
+    waiting: int  # for a slot, or for an engine to compute them
+    known: dict[str, str]  # policies there are, and what each does
+
+
+class Grant(TypedDict):
+    """A slot that was given."""
+
+    number: int
+    wall_ns: int
+    given: str  # message: a turn began; answer: one went on
+    actor: int
+    turn: int
+    priority: int
+    program: str
 
 
 class DeadLetter(TypedDict):

@@ -29,6 +29,7 @@ from kernel.letters import Letters
 from kernel.mailbox import Message, Reservation
 from kernel.peers import Session
 from kernel.pool_routing import PoolRouting
+from kernel.program import root_trace
 from kernel.room import Room
 from kernel.state import KernelState, Peer
 from kernel.timers import Due
@@ -137,7 +138,9 @@ class Acceptance:
         """Send one of the kernel's own messages; it has reserved room."""
         body = encode_plain([method, list(arguments), {}])
         envelope = Envelope(Kind.TELL, 0, receiver.id, body, flags=Flag.SYSTEM, priority=0)
-        self.enqueue(receiver, self.accept(receiver, envelope, reserved=True))
+        message = self.accept(receiver, envelope, reserved=True)
+        envelope.trace = root_trace(message.id)
+        self.enqueue(receiver, message)
 
     # --- room ---------------------------------------------------------------------------
 
@@ -256,6 +259,8 @@ class Acceptance:
         else:
             parked = sum(turn.is_parked for turn in turns.values())
             held = max(0, min(record.concurrency, len(turns)) - parked)
+        if (order := self.state.slots.order) is not None:
+            order.account(record, self.state.now_ns)
         if held != record.slots:
             self.state.slots.change(held - record.slots, self.state.now_ns)
             record.slots = held

@@ -135,6 +135,11 @@ class ActorRecord:
         return turns[: self.concurrency]
 
     @property
+    def weight(self) -> float:
+        """Return its share among those who compete, under policies that weigh; 1 is usual."""
+        return self.spec.get("weight", 1.0)
+
+    @property
     def has_process(self) -> bool:
         """Say whether a process exists, or is about to."""
         return self.status in (Status.STARTING, Status.RUNNING, Status.STOPPING)

@@ -100,10 +100,30 @@ class Answering(Acceptance):
         if turn is None or not call.claimed or call.id not in turn.outstanding:
             return
         slots = self.state.slots
-        if len(turn.outstanding) == 1 and slots.used >= slots.limit:
-            slots.line_up_answer(call.id)
-            return
+        if len(turn.outstanding) == 1:
+            if slots.order is not None:
+                message = turn.message
+                slots.order.line_up_answer(
+                    owner,
+                    message,
+                    call.id,
+                    self.state.now_ns,
+                    priority=message.envelope.priority,
+                )
+                return
+            if slots.used >= slots.limit:
+                slots.line_up_answer(call.id)
+                return
+            if self.state.grants is not None:
+                self.state.grants.add(turn.message, self.state.wall_ns, is_answer=True)
         self.send_answer(owner, turn, call)
+
+    def line_up_again(self, call_id: int) -> None:
+        """The line of those who want a slot is ordered anew: the turn of this call was in it."""
+        call = self.state.calls.get(call_id)
+        owner = self.state.actors.get(call.owner) if call is not None else None
+        if call is not None and owner is not None:
+            self._resume(owner, call)
 
     def send_answer(self, owner: ActorRecord, turn: Turn, call: Call) -> None:
         """Send the recorded answer; the turn no longer waits for it."""
@@ -128,6 +148,8 @@ class Answering(Acceptance):
         if call is not None and owner is not None:
             turn = owner.open.get(call.turn)
             if turn is not None and call.id in turn.outstanding:
+                if self.state.grants is not None:
+                    self.state.grants.add(turn.message, self.state.wall_ns, is_answer=True)
                 self.send_answer(owner, turn, call)
 
     def forget_call(self, call: Call) -> None:

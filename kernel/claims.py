@@ -8,12 +8,19 @@ Cost: about 20 us a hello or spawn. Pure.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ipc.budget import MAX_AMOUNT, check_resource
-from ipc.errors import BadBudgetError, BadFrameError, HandshakeError, UnknownCallError
+from ipc.errors import (
+    BadBudgetError,
+    BadFrameError,
+    BadPolicyError,
+    HandshakeError,
+    UnknownCallError,
+)
 from ipc.protocol import PROTOCOL_VERSION, Declares, Hello, SpawnSpec
 from kernel.supervisor import Restart, Strategy
 
@@ -70,6 +77,7 @@ def read_spec(value: Any) -> SpawnSpec:
 
     Raises:
         UnknownCallError: it does not fit. BadBudgetError: unknown resource, or negative.
+        BadPolicyError: its weight is not above 0.
     """
     try:
         spec = _SPEC.validate_python(value, strict=True)
@@ -82,6 +90,10 @@ def read_spec(value: Any) -> SpawnSpec:
         check_resource(resource)
         if not 0 <= amount <= MAX_AMOUNT:
             raise BadBudgetError(resource=resource, problem=f"{amount} is not from 0 to 2**62")
+    weight = spec.get("weight", 1.0)
+    if not 0 < weight < math.inf:
+        needs = "above 0 and finite"
+        raise BadPolicyError(policy="fair_share", what="weight", value=weight, needs=needs)
     return spec
 
 

@@ -40,6 +40,9 @@ class KernelConfig(BaseModel):
     )
     turn_slots: int = Field(64, ge=1, description="turns that may run (not wait) at once")
     turn_quantum: int = Field(64, ge=1, description="messages granted at once to one agent")
+    turn_policy: str = Field(
+        "fcfs", description="who gets a slot first; kernel/policy/policy_names.py lists them"
+    )
     mailbox_messages: int = Field(4096, ge=1)
     mailbox_bytes: int = Field(64 << 20, ge=1024)
     max_attempts: int = Field(3, ge=1, description="of a tell, before it is a dead letter")

@@ -35,6 +35,8 @@ from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.service import LlmService
 from kernel.output import Output
 from kernel.peers import Session
+from kernel.policy.policy_names import POLICIES, check_name
+from kernel.policy_calls import PolicyCalls
 from kernel.pool_calls import PoolCalls
 from kernel.pool_keeper import PoolKeeper
 from kernel.pool_takeover import PoolTakeover
@@ -44,12 +46,14 @@ from kernel.registry import NameTable
 from kernel.reports import Reports
 from kernel.resources.samples import Samples
 from kernel.sending import Sending
+from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.state import KernelState, Peer, signed
 from kernel.streams import Streams
 from kernel.syscalls import DEFERRED, Syscalls
 from kernel.termination import Termination
 from kernel.timers import Due
+from kernel.turn_order import TurnOrder
 from kernel.turns import Turns
 
 Take = Callable[[Any, Envelope], None]  # takes an envelope of an agent, or of a client
@@ -97,8 +101,11 @@ class Core:
             names=NameTable(config.access),
             letters=DeadLetterQueue(config.dead_letters, age_ns),
             slots=SlotLine(config.turn_slots),
+            settings=Settings(snapshot),
         )
-        self._compose(facts)
+        turn_policy, llm_policy = (self._policy(key) for key in ("turn_policy", "llm_policy"))
+        self.state.slots.set_policy(turn_policy)
+        self._compose(facts, llm_policy)
         self._progress: dict[int, tuple[int, int]] = {}
         self._ack_later: dict[int, Peer] = {}
         self._parked: dict[int, None] = {}  # turns that waited at the last sweep
@@ -109,7 +116,21 @@ class Core:
         self.llm.forget_unclaimed()
         self.state.timers.set(Due.SWEEP, 0, monotonic_ns + SWEEP_NS)
 
-    def _compose(self, facts: Callable[[], dict[str, Any]]) -> None:
+    def _policy(self, key: str) -> str:
+        """Return the policy that was set, or else the configured one.
+
+        Raises:
+            UnknownPolicyError: there is none of the name that the configuration gives.
+        """
+        configured = str(getattr(self.state.config, key))
+        check_name(configured)
+        chosen = self.state.settings.get(key) or configured
+        if chosen in POLICIES:
+            return chosen
+        self.state.counters.add("settings_ignored")  # set by a kernel that knew more policies
+        return configured
+
+    def _compose(self, facts: Callable[[], dict[str, Any]], llm_policy: str) -> None:
         self.delivery = Delivery(self.state)
         self.postage = Postage(self.delivery)
         self.warnings = BudgetWarnings(self.delivery)
@@ -125,11 +146,13 @@ class Core:
         )
         self.heartbeat = Heartbeat(self.state)
         self.handshake = Handshake(self.lifecycle, self.streams, self.effects, self.heartbeat)
-        policies = NamedPolicies(self.state.config.llm_policy)
+        policies = NamedPolicies(llm_policy)
         self.llm = LlmService(self.sending, self.lifecycle, policies, DEFERRED)
         reports = Reports(self.state, facts)
         pool_calls = PoolCalls(self.sending, self.termination, self.pools, DEFERRED)
-        more = self.llm.calls() | pool_calls.calls() | BudgetCalls(self.state).calls()
+        policy_calls = PolicyCalls(self.delivery, self.llm)
+        more = self.llm.calls() | pool_calls.calls() | policy_calls.calls()
+        more |= BudgetCalls(self.state).calls()
         self.syscalls = Syscalls(self.sending, self.termination, reports, more)
         self._of_agent: dict[int, Take] = {
             Kind.COMMIT: self.turns.on_commit,
@@ -471,7 +494,9 @@ class Core:
     def _line_moves(self) -> bool:
         """Let those in line for a slot go on; say whether any could."""
         slots, moved = self.state.slots, False
-        if not slots.is_contended:
+        if slots.order is not None:
+            return self._order_moves(slots.order)
+        if not slots.waiting:
             return False
         while (call := slots.take_answer()) is not None:
             self.delivery.resume_next(call)
@@ -479,7 +504,16 @@ class Core:
         while (actor := slots.take_actor()) is not None:
             record = self.state.actors.get(actor)
             if record is not None:
-                self.delivery.pump(record)
+                self.delivery.pump(record, has_slot=True)
+            moved = True
+        return moved
+
+    def _order_moves(self, order: TurnOrder) -> bool:
+        """As ``_line_moves``, where a policy orders the line."""
+        slots, moved = self.state.slots, False
+        order.settle(self.state.now_ns)
+        while slots.used < slots.limit and (seat := order.take(self.state.now_ns)) is not None:
+            self.delivery.grant_next(seat)
             moved = True
         return moved
 

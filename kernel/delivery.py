@@ -12,6 +12,7 @@ from ipc.protocol import Flag
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.answering import Answering
 from kernel.mailbox import Message
+from kernel.turn_order import Seat, TurnOrder
 
 _REDELIVERED = int(Flag.REDELIVERED)
 _STREAM = int(Flag.STREAM)
@@ -20,11 +21,17 @@ _STREAM = int(Flag.STREAM)
 class Delivery(Answering):
     """See the module head."""
 
-    def pump(self, record: ActorRecord) -> None:
-        """Grant the actor what it may have now."""
+    def pump(self, record: ActorRecord, *, has_slot: bool = False) -> None:
+        """Grant the actor what it may have now, or let it stand in line.
+
+        has_slot: a free slot is kept for it: it was the first in line.
+        """
         mailbox, slots = record.mailbox, self.state.slots
         if mailbox.waiting:
             self.admit_waiting(record)
+        if slots.order is not None:
+            self._pump_in_order(record, slots.order)
+            return
         if not mailbox.num_queued:
             return
         if record.status is not Status.RUNNING or record.is_refusing or record.channel is None:
@@ -33,7 +40,11 @@ class Delivery(Answering):
             return
         may_hold = self._may_hold(record)
         while mailbox.num_queued and len(record.open) < may_hold:
-            if not record.slots and slots.used >= slots.limit:
+            if (
+                record.slots < record.concurrency
+                and (slots.used >= slots.limit or slots.waiting)
+                and not has_slot
+            ):
                 slots.line_up(record.id)
                 return
             message = mailbox.next()
@@ -43,6 +54,51 @@ class Delivery(Answering):
                 self.expire(message.id)
                 continue
             self._grant(record, message)
+            has_slot = False
+
+    def _pump_in_order(self, record: ActorRecord, order: TurnOrder) -> None:
+        """Let the actor stand in line with its next message, as the policy wants it."""
+        while (message := self._next_message(record)) is not None:
+            if record.slots < record.concurrency:
+                order.line_up(
+                    record, message, self.state.now_ns, priority=message.envelope.priority
+                )
+                return
+            record.mailbox.next()  # behind one that has the slot
+            self._grant(record, message)
+        order.leave(record.id, self.state.now_ns)
+
+    def _next_message(self, record: ActorRecord) -> Message | None:
+        """Return the message that the actor may be granted next, but for the slot."""
+        mailbox = record.mailbox
+        if not mailbox.num_queued or record.is_refusing or record.channel is None:
+            return None
+        if record.status is not Status.RUNNING or len(record.open) >= self._may_hold(record):
+            return None
+        while (message := mailbox.peek()) is not None:
+            if not 0 < message.due_ns <= self.state.now_ns:
+                break
+            mailbox.next()  # it has come back from a turn too late
+            self.expire(message.id)
+        return message
+
+    def grant_next(self, seat: Seat) -> None:
+        """A slot is free, and it is the seat's turn."""
+        state, order = self.state, self.state.slots.order
+        assert order is not None
+        if seat.call:
+            self.resume_next(seat.call)
+            return
+        record = state.actors.get(seat.actor)
+        message = self._next_message(record) if record is not None else None
+        if record is None or message is None or message.id != seat.job.id:
+            order.drop(seat, state.now_ns)
+            if record is not None:
+                state.dirty[record.id] = None
+            return
+        record.mailbox.next()
+        self._grant(record, message)
+        self._pump_in_order(record, order)
 
     def _may_hold(self, record: ActorRecord) -> int:
         """Return how many granted messages the actor may have."""
@@ -58,9 +114,14 @@ class Delivery(Answering):
                 return 0  # its one turn waits: what comes now keeps its place by priority
         elif parked >= concurrency:
             return 0
-        if self.state.slots.is_contended:
+        slots = self.state.slots
+        if slots.waiting or (slots.order is not None and not self._is_roomy(record)):
             return concurrency
         return max(concurrency, self.state.config.turn_quantum)
+
+    def _is_roomy(self, record: ActorRecord) -> bool:
+        """Say whether messages may be granted ahead of a slot that nobody else can come to want."""
+        return record.concurrency == 1 and self.state.max_turns <= self.state.slots.limit
 
     def _grant(self, record: ActorRecord, message: Message) -> None:
         state = self.state
@@ -81,4 +142,6 @@ class Delivery(Answering):
         record.open[message.id] = Turn(message)
         if record.slots < record.concurrency:
             self.count_slots(record)
+        if state.grants is not None:
+            state.grants.add(message, state.wall_ns)
         state.post(record, envelope)

@@ -30,6 +30,7 @@ from kernel.heartbeat import Heartbeat
 from kernel.lifecycle import Lifecycle
 from kernel.output import WatchProcess
 from kernel.peers import Session
+from kernel.program import root_trace
 from kernel.state import Peer, signed
 from kernel.streams import Streams
 
@@ -149,7 +150,9 @@ class Handshake:
         declares = hello.get("declares")
         if isinstance(declares, dict):
             record.declares = declares
+            self.state.max_turns -= record.concurrency
             record.concurrency = declares.get("concurrency", 1)
+            self.state.max_turns += record.concurrency
             for topic, handler, overflow in declares.get("subscriptions", ()):
                 self.effects.subscribe(record, topic, handler, overflow)
 
@@ -169,6 +172,7 @@ class Handshake:
         body = encode_plain([ON_START, [], {}])
         envelope = Envelope(Kind.TELL, 0, record.id, body, flags=Flag.SYSTEM, priority=0)
         message = self.delivery.accept(record, envelope, reserved=True)
+        envelope.trace = root_trace(message.id)
         message.order = 0
         record.mailbox.count(message)
         record.mailbox.put_back([message])

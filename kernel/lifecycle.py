@@ -89,6 +89,7 @@ class Lifecycle:
             spawn_turn=spawn_turn,
         )
         state.actors[identifier] = record
+        state.max_turns += record.concurrency
         state.names.claim(record.name, identifier)
         state.tree.add(parent, identifier)
         if parent:

@@ -174,11 +174,11 @@ class Mailbox:
                 return lane.popleft()
         return None
 
-    def peek_priority(self) -> int | None:
-        """Return the priority of what ``next`` would return."""
-        for priority, lane in enumerate(self._lanes):
+    def peek(self) -> Message | None:
+        """Return what ``next`` would return, and leave it there."""
+        for lane in self._lanes:
             if lane:
-                return priority
+                return lane[0]
         return None
 
     def block(self, sender: int, priority: int) -> None:

@@ -80,6 +80,7 @@ class Recovery:
                 record.spec.get("mailbox_messages"), record.spec.get("mailbox_bytes")
             )
             state.actors[record.id] = record
+            state.max_turns += record.concurrency
             state.names.claim(record.name, record.id)
             state.tree.add(record.parent, record.id)
             for topic, (handler, overflow) in list(record.subscriptions.items()):

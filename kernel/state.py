@@ -24,6 +24,7 @@ from kernel.budget.budgets import Budgets
 from kernel.calls import CallTable
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
+from kernel.grant_record import GrantRecord
 from kernel.llm.todo import LlmTodo
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
@@ -31,6 +32,7 @@ from kernel.peers import Peers, Session
 from kernel.pool import Pool
 from kernel.registry import NameTable, SpawnTree
 from kernel.resources.board import Board
+from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.telemetry import Counters
 from kernel.timers import TimerHeap
@@ -75,6 +77,7 @@ class KernelState:
     names: NameTable
     letters: DeadLetterQueue
     slots: SlotLine
+    settings: Settings
     actors: dict[int, ActorRecord] = field(default_factory=dict)
     tree: SpawnTree = field(default_factory=SpawnTree)
     peers: Peers = field(default_factory=Peers)
@@ -89,6 +92,7 @@ class KernelState:
     keyed: dict[bytes, Keyed] = field(default_factory=dict)
     keys_of_calls: dict[int, bytes] = field(default_factory=dict)
     followers: dict[bytes, list[int]] = field(default_factory=dict)  # key -> calls of repeats
+    grants: GrantRecord | None = None  # kept while an operator wants it
     output: Output = field(default_factory=Output)
     outgoing: dict[bytes, tuple[Peer, list[Envelope]]] = field(default_factory=dict)
     touched: dict[int, Peer] = field(default_factory=dict)  # have taken frames in this turn
@@ -100,6 +104,7 @@ class KernelState:
     llm: LlmTodo = field(default_factory=LlmTodo)
     board: Board = field(default_factory=Board)  # the last samples of machine and processes
     budgets: Budgets = field(default_factory=Budgets)
+    max_turns: int = 0  # slots that all actors together may come to want
     is_storage_low: bool = False
     free_bytes: int = 1 << 62
     is_shutting_down: bool = False

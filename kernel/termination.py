@@ -171,6 +171,7 @@ class Termination:
             changes.delete("pool", record.id)
         state.pools_due.pop(record.id, None)
         del state.actors[record.id]
+        state.max_turns -= record.concurrency
         state.llm.departed.append(record.id)
         changes.delete("actor", record.id)
         if record.account is not None:

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "top": Entry(AGENTS, "top", "top"),
     "inspect": Entry(AGENTS, "agents", "inspect"),
     "logs": Entry(AGENTS, "logs", "logs"),
+    "policy": Entry(KERNEL, "policy", "app"),
     "stop": Entry(AGENTS, "control", "stop"),
     "restart": Entry(AGENTS, "control", "restart"),
     "kill": Entry(AGENTS, "control", "kill"),

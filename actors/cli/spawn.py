@@ -52,6 +52,10 @@ def spawn(
         list[str] | None,
         typer.Option(metavar="RESOURCE=AMOUNT", help="Such as tokens=10000; can be repeated."),
     ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(help="Its share of turns and of LLM work under `fair_share`; 1 is usual."),
+    ] = None,
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,
@@ -68,6 +72,7 @@ def spawn(
         "mailbox_messages": mailbox,
         "max_attempts": max_attempts,
         "rlimits": _rlimits(memory_mib, cpu_s),
+        "weight": weight,
     }
     limits = parse_amounts(budget or [])
     spec = make_spec_here(target, args, kwargs, options)

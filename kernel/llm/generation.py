@@ -44,6 +44,7 @@ from kernel.llm.session_pins import Pins
 from kernel.llm.sessions import Ids, LlmSession
 from kernel.llm.step_result import StepResult
 from kernel.llm.token_log import Saved, TokenLog
+from kernel.program import program_number
 
 MAX_DEATHS = 3  # engines that may die while they compute a request
 FOLD_EVERY = 16  # steps between looks at what is to be journaled
@@ -227,6 +228,7 @@ class Generation:
         }
 
     def _make_request(self, job: Job, ids: Ids, num_prompt: int) -> Request:
+        asked, owner = job.call.request, self.state.actors.get(job.owner)
         return Request(
             id=job.id,
             owner=job.owner,
@@ -239,6 +241,8 @@ class Generation:
             call_site=job.call_site,
             sent_chars=len(job.shown),
             has_tools=_has_tools(job),
+            program=program_number(asked.trace) if asked is not None else 0,
+            weight=owner.weight if owner is not None else 1.0,
         )
 
     def _queue(self, job: Job, engine: Engine) -> None:

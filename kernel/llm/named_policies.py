@@ -49,6 +49,7 @@ class Standing:
     left: tokens of its quantum; None: it has no quantum.  emitted: tokens told of (N4).
     """
 
+    request: Request
     job: Job
     left: int | None
     estimate: Estimate | None
@@ -59,18 +60,36 @@ class Standing:
 class NamedPolicies:
     """One policy, and its views: call it to get one for a scheduler."""
 
-    __slots__ = ("_policy", "_predictor", "name", "standings")
+    __slots__ = ("_predictor", "name", "policy", "standings")
 
     def __init__(self, name: str) -> None:
         """Raises: UnknownPolicyError: lists those there are."""
         self.name = name
-        self._policy: JobPolicy = new_policy(name)
+        self.policy: JobPolicy = new_policy(name)
         self._predictor = LengthPredictor() if name in BY_LENGTH else None
         self.standings: dict[int, Standing] = {}
 
     def __call__(self) -> View:
         """Return a view for one more scheduler."""
-        return View(self, self._policy)
+        return View(self)
+
+    def use(self, name: str, now_ns: int) -> None:
+        """Order by another policy from now on. It begins without memory, with those who are here.
+
+        Raises:
+            UnknownPolicyError: lists the policies there are. Nothing was changed.
+        """
+        if name == self.name:
+            return
+        self.policy = new_policy(name)
+        self.name = name
+        if name not in BY_LENGTH:
+            self._predictor = None
+        elif self._predictor is None:
+            self._predictor = LengthPredictor()
+        for standing in list(self.standings.values()):
+            self.arrive(standing.request, standing.view, now_ns)
+            standing.view.changed[standing.request.id] = None
 
     def arrive(self, request: Request, view: View, now_ns: int) -> None:
         """Take note of a new request at one of the engines."""
@@ -78,20 +97,22 @@ class NamedPolicies:
         if self._predictor is not None:
             estimate = self._predictor.predict(features_of(request))
         job = job_of(request, now_ns, estimate)
-        self._policy.on_arrival(job, now_ns)
-        quantum = self._policy.quantum_tokens(job)
-        self.standings[request.id] = Standing(job, quantum, estimate, view, request.num_emitted)
+        self.policy.on_arrival(job, now_ns)
+        quantum = self.policy.quantum_tokens(job)
+        self.standings[request.id] = Standing(
+            request, job, quantum, estimate, view, request.num_emitted
+        )
 
     def end(self, request: Request, now_ns: int) -> None:
         """Forget a request, and learn from it if it was computed to its end (N2)."""
         standing = self.standings.pop(request.id)
-        self._policy.on_done(standing.job, now_ns)
+        self.policy.on_done(standing.job, now_ns)
         if self._predictor is not None and standing.estimate and request.is_complete:
             self._predictor.learn(features_of(request), request.num_emitted, standing.estimate)
 
     def collect(self, now_ns: int) -> None:
         """Tell each view which of its keys have changed (N1)."""
-        for number in self._policy.rekey(now_ns):
+        for number in self.policy.rekey(now_ns):
             standing = self.standings.get(number)
             if standing is not None:
                 standing.view.changed[number] = None
@@ -100,11 +121,10 @@ class NamedPolicies:
 class View:
     """The policy of one scheduler; see kernel/llm/policies.py ``Policy``."""
 
-    __slots__ = ("_policies", "_policy", "changed")
+    __slots__ = ("_policies", "changed")
 
-    def __init__(self, policies: NamedPolicies, policy: JobPolicy) -> None:
+    def __init__(self, policies: NamedPolicies) -> None:
         self._policies = policies
-        self._policy = policy
         self.changed: dict[int, None] = {}
 
     def on_arrival(self, job: Request, now_ns: int) -> None:
@@ -116,7 +136,7 @@ class View:
         standing = self._policies.standings[job.id]
         if standing.job.priority != job.priority:
             standing.job = replace(standing.job, priority=job.priority)
-        return self._policy.key(standing.job, now_ns)
+        return self._policies.policy.key(standing.job, now_ns)
 
     def rekey(self, now_ns: int) -> Iterable[int]:
         """See ``Policy``."""
@@ -132,12 +152,12 @@ class View:
         if standing.estimate is not None:  # N4
             emitted = job.num_emitted
             tokens, standing.emitted = emitted - standing.emitted, emitted
-        self._policy.on_service(standing.job, tokens, now_ns)
+        self._policies.policy.on_service(standing.job, tokens, now_ns)
         if standing.left is None:
             return
         standing.left -= tokens
         if standing.left <= 0:
-            standing.left = self._policy.quantum_tokens(standing.job)
+            standing.left = self._policies.policy.quantum_tokens(standing.job)
             self.changed[job.id] = None
 
     def on_done(self, job: Request, now_ns: int) -> None:
@@ -174,4 +194,5 @@ def job_of(request: Request, now_ns: int, estimate: Estimate | None) -> Job:
         deadline_ns=deadline_ns,
         predicted_tokens=1.0 if estimate is None else max(estimate.mean, 1.0),
         prompt_tokens=request.num_prompt,
+        weight=request.weight,
     )

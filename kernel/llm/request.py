@@ -26,6 +26,7 @@ class Request:
     extra_key: model version and trust domain; only equal ones share cached prefixes.
     sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
     has_tools: the input declared tools, so the engine looks for calls of them in the text.
+    weight: its owner's share, under policies that weigh.
     is_complete: its engine has ended it; nobody cancelled it, nothing failed.
     """
 
@@ -54,6 +55,7 @@ class Request:
         "sampling",
         "sent_chars",
         "stream",
+        "weight",
     )
 
     def __init__(
@@ -73,6 +75,7 @@ class Request:
         program: int = 0,
         sent_chars: int = 0,
         has_tools: bool = False,
+        weight: float = 1.0,
     ) -> None:
         """ids: prompt, then what was emitted before; num_prompt: how many are the prompt."""
         self._ids: NDArray[np.int32] = np.array(ids, np.int32)
@@ -94,6 +97,7 @@ class Request:
         self.program = program
         self.sent_chars = sent_chars
         self.has_tools = has_tools
+        self.weight = weight
         self.first_planned_ns = 0
         self.first_token_ns = 0
         self.cached_tokens = 0

@@ -26,7 +26,7 @@ from kernel.llm.engines import Engine, Engines
 from kernel.llm.fleet import Fleet
 from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Purpose
-from kernel.llm.named_policies import Policies
+from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.registry import ModelRegistry, ModelVersion
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.remote_calls import RemoteCalls
@@ -45,11 +45,12 @@ class LlmService:
     """See the module head. deferred: what a call returns that is answered later."""
 
     def __init__(
-        self, sending: Sending, lifecycle: Lifecycle, policies: Policies, deferred: object
+        self, sending: Sending, lifecycle: Lifecycle, policies: NamedPolicies, deferred: object
     ) -> None:
         self.sending = sending
         self.state = sending.state
         self.deferred = deferred
+        self.policies = policies
         self.models = ModelRegistry()
         self.sessions = LlmSessions()
         self.engines = Engines()
@@ -205,6 +206,22 @@ class LlmService:
         return LlmStatus(
             engines=describe_engines(self.generation),
             owners=describe_owners(self.generation),
+        )
+
+    # --- policy -------------------------------------------------------------------------
+
+    def use_policy(self, name: str) -> None:
+        """Order requests by another policy from the next plans on. Raises UnknownPolicyError."""
+        self.policies.use(name, self.state.now_ns)
+        for engine in self.engines:
+            self.generation.dirty[engine.actor] = engine
+
+    def num_waiting(self) -> int:
+        """Return how many requests wait for an engine to compute them."""
+        return sum(
+            engine.scheduler.statistics().waiting
+            for engine in self.engines
+            if engine.scheduler is not None
         )
 
     # --- engines ------------------------------------------------------------------------

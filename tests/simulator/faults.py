@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kernel.policy.policy_names import POLICIES
 from tests.simulator.plan import S
 
 if TYPE_CHECKING:
@@ -73,11 +74,13 @@ class Faults:
             return
         client, actor = simulation.living_client(), rng.choice(simulation.targets)
         name = rng.choice(["kill", "stop", "restart", "restart", "ps", "inspect", "retry_letter",
-                           "drop_letter", "status", "shutdown"])  # fmt: skip
+                           "drop_letter", "status", "shutdown", "policy_set"])  # fmt: skip
         if name == "shutdown" and rng.random() < 0.7:
             return
         if name in ("retry_letter", "drop_letter"):
             self._treat_letter(name)
+        elif name == "policy_set":
+            client.system(name, {"kind": "turns", "name": rng.choice(sorted(POLICIES))})
         elif name == "kill" and len(simulation.targets) < 3:
             return
         else:

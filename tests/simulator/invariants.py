@@ -5,6 +5,8 @@ Conditions are written out with ``if``: this runs after each loop turn, and text
 
 from __future__ import annotations
 
+import itertools
+
 from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
@@ -28,9 +30,29 @@ def check(core: Core) -> None:
     used = sum(record.slots for record in state.actors.values())
     if state.slots.used != used:
         raise Violation("D3 slots", f"{state.slots.used} used, actors hold {used}")
+    _check_order(state)
     for timer in state.durable_timers.values():
         if state.timers.due_at(Due.TIMER, timer.id) is None or timer.actor not in state.actors:
             raise Violation("timers are set", str(timer))
+
+
+def _check_order(state: KernelState) -> None:
+    """What the policy of turns knows is what stands in line, or is open and has begun."""
+    order = state.slots.order
+    if order is None:
+        return
+    try:
+        order.check_integrity()
+    except AssertionError as problem:
+        raise Violation("the order of turns", str(problem)) from None
+    for record in state.actors.values():
+        begun = dict(itertools.islice(record.open.items(), record.concurrency))
+        known = order.open_of(record.id)
+        if not begun.keys() <= known.keys() <= record.open.keys():
+            raise Violation("the order of turns", f"{record.name}: {list(known)}, not {begun}")
+        running = {number for number, has_slot in known.items() if has_slot}
+        if running != {number for number, turn in begun.items() if not turn.is_parked}:
+            raise Violation("the order of turns", f"{record.name}: {running} have slots")
 
 
 def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, str]) -> None:

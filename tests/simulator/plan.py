@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass
 
 from kernel.config import KernelConfig, load_config
+from kernel.policy.policy_names import POLICIES
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -48,6 +49,7 @@ def draw_plan(rng: random.Random, scale: float = 1.0) -> Plan:
         {},
         turn_slots=rng.choice([1, 2, 4, 64]),
         turn_quantum=rng.choice([1, 2, 8, 64]),
+        turn_policy=rng.choice(["fcfs", rng.choice(sorted(POLICIES))]),
         mailbox_messages=rng.choice([3, 8, 4096]),
         mailbox_bytes=rng.choice([2048, 1 << 20]),
         max_attempts=rng.choice([1, 3, 3, 5]),

@@ -9,12 +9,14 @@ from actors.cli import app
 from actors.cli.exits import MEANINGS
 from tests.actors.cli.fake import Terminal
 
-# dead-letters and model have their examples on their own commands; bench hands --help to the bench.
+# These have their examples on their own commands, or hand --help on.
+GROUPS = {"dead-letters", "model", "policy", "bench", "lab"}
 LEAVES = [
-    *([name] for name in app.COMMANDS if name not in {"dead-letters", "model", "bench", "lab"}),
+    *([name] for name in app.COMMANDS if name not in GROUPS),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
     *(["budget", verb] for verb in ("set", "top-up")),
     *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
+    *(["policy", verb] for verb in ("ls", "show", "set", "reset", "grants")),
 ]
 
 

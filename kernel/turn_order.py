@@ -1,0 +1,295 @@
+"""Who gets the next slot, by a scheduling policy: agents that want a turn, and turns that go on.
+
+A **job** is a turn: the next message of an agent that may run it but for the slot, until the turn
+has ended. It arrives when it comes to stand in line, so that waiting for one's own agent is not
+waiting for a slot. An agent stands in line with the first message of its mailbox, whose order is
+not the policy's. Its owner is the agent; its weight is the agent's; its program is that of the
+message (kernel/program.py). Its **service** is the time it holds a slot, in tokens of TOKEN_NS, at
+least one a stretch. Its quantum is the turn, or what is left of it when its wait is over: a turn is
+never interrupted, and each slot that comes free is decided on anew.
+
+What it is not: how many slots there are (kernel/slots.py), what may be granted
+(kernel/delivery.py).
+
+Invariants (``check_integrity``):
+  O1  an agent stands in line at most once to be granted a message; a turn that goes on likewise.
+  O2  the policy knows a job from its arrival in line until its turn has ended, or it left the line;
+      of one that ends it is told after the agent's next has arrived (``settle``): who has more
+      mail was not idle in between.
+  O3  who waits is in the queue under the key the policy gives now, once ``rekey`` was asked.
+
+Cost: O(log waiting) a decision in Cython, beside what the policy's own calls cost
+(bench/turn_policies.py). Owner: the core's loop.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from ext.ready_queue import FloatReadyQueue
+from kernel.actor_record import ActorRecord
+from kernel.mailbox import Message
+from kernel.policy.policy import Job
+from kernel.policy.turn_lengths import Alike, TurnLengths
+from kernel.policy.turn_policies import TOKEN_NS, new_turn_policy
+from kernel.program import program_name
+
+BY_LENGTH = frozenset({"sjf", "srpt"})
+BY_PATH = frozenset({"critical_path"})
+Seats = dict[int, "Seat"]  # by message
+
+
+class Seat:
+    """A job, and where it stands.
+
+    handle: of its place in the queue; 0: it does not wait for a slot.
+    call: the finished call whose answer it waits to be given; 0: it waits to be granted.
+    since_ns: when it took its slot; 0: it has none.
+    """
+
+    __slots__ = ("actor", "alike", "call", "handle", "job", "served", "since_ns")
+
+    def __init__(self, actor: int, job: Job, alike: Alike | None) -> None:
+        self.actor = actor
+        self.job = job
+        self.alike = alike
+        self.call = 0
+        self.handle = 0
+        self.served = 0
+        self.since_ns = 0
+
+
+class TurnOrder:
+    """See the module head."""
+
+    def __init__(self, name: str) -> None:
+        """Raises: UnknownPolicyError: lists the policies there are."""
+        self.name = name
+        self.policy = new_turn_policy(name)
+        self.lengths = TurnLengths() if name in BY_LENGTH else None
+        self.is_by_path = name in BY_PATH
+        self._queue = FloatReadyQueue()  # of message ids
+        self._seats: Seats = {}
+        self._first: dict[int, Seat] = {}  # by actor: who waits to be granted a message
+        self._open: dict[int, Seats] = {}  # by actor: turns that run or are parked
+        self._ended: dict[int, Job] = {}  # their policy is about to be told
+
+    def __len__(self) -> int:
+        """Return how many wait for a slot."""
+        return len(self._queue)
+
+    # --- the line -------------------------------------------------------------------------
+
+    def line_up(
+        self,
+        record: ActorRecord,
+        message: Message,
+        now_ns: int,
+        *,
+        priority: int,
+        parents: tuple[int, ...] = (),
+    ) -> None:
+        """Let an agent stand in line with this message, in place of the one it stood with.
+
+        priority: of the message, or a more urgent one it has inherited.
+        """
+        seat = self._first.get(record.id)
+        if seat is not None:
+            if seat.job.id == message.id:
+                if seat.job.priority != priority:
+                    self._set_priority(seat, priority, now_ns)
+                return
+            self._end(seat, now_ns)
+        seat = self._arrive(record, message, now_ns, priority, parents)
+        self._first[record.id] = seat
+        seat.handle = self._queue.push(self.policy.key(seat.job, now_ns), message.id)
+
+    def leave(self, actor: int, now_ns: int) -> None:
+        """An agent wants no turn any more, or may not have one."""
+        seat = self._first.get(actor)
+        if seat is not None:
+            self._end(seat, now_ns)
+
+    def line_up_answer(
+        self, record: ActorRecord, message: Message, call: int, now_ns: int, *, priority: int
+    ) -> None:
+        """Let a parked turn stand in line to be given the answer of a call."""
+        seat = self._seats.get(message.id)
+        if seat is None or seat.actor != record.id:
+            seat = self._arrive(record, message, now_ns, priority, ())
+            self._open.setdefault(record.id, {})[message.id] = seat
+        seat.call = call
+        if not seat.handle:
+            seat.handle = self._queue.push(self.policy.key(seat.job, now_ns), message.id)
+
+    def settle(self, now_ns: int) -> None:
+        """All that wants a slot stands in line: let the policy forget the jobs that have ended."""
+        while self._ended:
+            _, job = self._ended.popitem()
+            self.policy.on_done(job, now_ns)
+
+    def take(self, now_ns: int) -> Seat | None:
+        """Return who gets a slot that is free; it stands in line no more."""
+        for number in self.policy.rekey(now_ns):
+            changed = self._seats.get(number)
+            if changed is not None and changed.handle:
+                self._queue.update(changed.handle, self.policy.key(changed.job, now_ns))
+        if not self._queue:
+            return None
+        seat = self._seats[self._queue.pop()]
+        seat.handle = 0
+        if not seat.call:
+            del self._first[seat.actor]
+        return seat
+
+    def drop(self, seat: Seat, now_ns: int) -> None:
+        """Who was taken cannot have the slot: forget the job, or let the turn stay parked."""
+        if not seat.call:
+            self._end(seat, now_ns)
+
+    def raise_priority(self, message: int, priority: int, now_ns: int) -> None:
+        """A job has inherited a more urgent priority."""
+        seat = self._seats.get(message)
+        if seat is not None and priority < seat.job.priority:
+            self._set_priority(seat, priority, now_ns)
+
+    def _set_priority(self, seat: Seat, priority: int, now_ns: int) -> None:
+        seat.job.priority = priority
+        if seat.handle:
+            self._queue.update(seat.handle, self.policy.key(seat.job, now_ns))
+
+    # --- service --------------------------------------------------------------------------
+
+    def account(self, record: ActorRecord, now_ns: int) -> None:
+        """Bring what the policy knows in line with the agent's turns: begun, waiting, ended."""
+        turns, seats = record.open, self._open.get(record.id)
+        if seats:
+            for number in [number for number in seats if number not in turns]:
+                self._end(seats[number], now_ns)
+        for number, turn in islice(turns.items(), record.concurrency):
+            seat = seats.get(number) if seats else None
+            if seat is None:
+                seat = self._begin(record, turn.message, now_ns)
+                seats = self._open[record.id]
+            if turn.is_parked:
+                if seat.since_ns:
+                    self._charge(seat, now_ns)
+            elif not seat.since_ns:
+                seat.since_ns = now_ns
+                self._unline(seat)
+        if seats is not None and not seats:
+            del self._open[record.id]
+
+    def _begin(self, record: ActorRecord, message: Message, now_ns: int) -> Seat:
+        """Return the seat of a turn that was granted; one that never stood in line arrives here."""
+        seat = self._seats.get(message.id)
+        if seat is None or seat.actor != record.id:
+            seat = self._arrive(record, message, now_ns, message.envelope.priority, ())
+        elif self._first.get(record.id) is seat:
+            del self._first[record.id]
+        self._open.setdefault(record.id, {})[message.id] = seat
+        return seat
+
+    def _charge(self, seat: Seat, now_ns: int) -> None:
+        """Tell the policy what a job was given since it took its slot, which it has no more."""
+        tokens = max(1, (now_ns - seat.since_ns) // TOKEN_NS)
+        seat.since_ns = 0
+        seat.served += tokens
+        self.policy.on_service(seat.job, tokens, now_ns)
+
+    # --- jobs -----------------------------------------------------------------------------
+
+    def _arrive(
+        self,
+        record: ActorRecord,
+        message: Message,
+        now_ns: int,
+        priority: int,
+        parents: tuple[int, ...],
+    ) -> Seat:
+        envelope, lengths = message.envelope, self.lengths
+        alike = None if lengths is None else alike_of(record, message)
+        job = Job(
+            message.id,
+            program_name(envelope.trace, message.id),
+            str(record.id),
+            priority,
+            now_ns,
+            max(message.due_ns, now_ns + 1) if message.due_ns else None,
+            1.0 if lengths is None or alike is None else lengths.guess(alike),
+            0,
+            record.weight,
+            parents,
+        )
+        if message.id in self._seats:  # it was another agent's of its pool
+            self._end(self._seats[message.id], now_ns)
+        if message.id in self._ended:  # it begins anew
+            self.policy.on_done(self._ended.pop(message.id), now_ns)
+        self.policy.on_arrival(job, now_ns)
+        seat = self._seats[message.id] = Seat(record.id, job, alike)
+        return seat
+
+    def _unline(self, seat: Seat) -> None:
+        seat.call = 0
+        if seat.handle:
+            self._queue.remove(seat.handle)
+            seat.handle = 0
+
+    def _end(self, seat: Seat, now_ns: int) -> None:
+        """Forget a job: its turn has ended, or it wants no slot any more."""
+        number = seat.job.id
+        if seat.since_ns:
+            self._charge(seat, now_ns)
+        self._unline(seat)
+        self._ended[number] = seat.job
+        if seat.served and seat.alike is not None and self.lengths is not None:
+            self.lengths.learn(seat.alike, seat.served)
+        del self._seats[number]
+        if self._first.get(seat.actor) is seat:
+            del self._first[seat.actor]
+        else:
+            self._open.get(seat.actor, {}).pop(number, None)
+
+    def standing(self) -> tuple[list[int], list[int]]:
+        """Return the calls and the actors that wait, each in the order of the line."""
+        line = [self._seats[entry.item] for entry in self._queue]
+        calls = [seat.call for seat in line if seat.call]
+        return calls, [seat.actor for seat in line if not seat.call]
+
+    def open_of(self, actor: int) -> dict[int, bool]:
+        """Return an agent's turns that are granted, and whether each holds a slot."""
+        seats = self._open.get(actor, {})
+        return {number: seat.since_ns > 0 for number, seat in seats.items()}
+
+    def check_integrity(self) -> None:
+        """Verify the invariants; for tests. Raises AssertionError."""
+        self._queue.check_integrity()
+        opened = {number: seat for seats in self._open.values() for number, seat in seats.items()}
+        firsts = {seat.job.id: seat for seat in self._first.values()}
+        assert self._seats == firsts | opened, "O2"
+        assert all(seat.handle and not seat.call for seat in firsts.values()), "O1"
+        waiting = {number for number, seat in self._seats.items() if seat.handle}
+        assert waiting == {entry.item for entry in self._queue}, "O1"
+
+
+def alike_of(record: ActorRecord, message: Message) -> Alike:
+    """Return which turns this one is like: those of its class and handler."""
+    return record.spec.get("target") or record.spec.get("qualname", ""), method_of(message)
+
+
+def method_of(message: Message) -> str:
+    """Return the handler a message names; "" if its body does not say."""
+    payload = message.envelope.payload
+    start = 0
+    if message.envelope.flags & 1 and len(payload) >= 2:  # HAS_REFS: the table comes first
+        start = 2 + 8 * int.from_bytes(payload[:2], "little")
+    head = payload[start : start + 258]
+    if len(head) < 2 or head[0] != 0x93:  # [method, args, kwargs]
+        return ""
+    if 0xA0 <= head[1] <= 0xBF:
+        name = head[2 : 2 + (head[1] & 0x1F)]
+    elif head[1] == 0xD9 and len(head) > 2:
+        name = head[3 : 3 + head[2]]
+    else:
+        return ""
+    return name.decode(errors="replace")
