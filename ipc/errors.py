@@ -283,6 +283,20 @@ class BadPolicyError(UsageError):
     template = "{policy}: {what} is {value}, it must be {needs}"
 
 
+class UnknownResourceError(UsageError):
+    """The kernel manages no resource of this name. Nothing was changed."""
+
+    code = 136
+    template = "no resource {name!r}; there are: {known}"
+
+
+class BadResourceError(UsageError):
+    """What was asked of a resource is not possible for it. Nothing was changed."""
+
+    code = 137
+    template = "resource {name!r}: {problem}"
+
+
 class BadTraceError(UsageError):
     """A line of a trace of requests is not of its format. Nothing was replayed."""
 
@@ -404,6 +418,16 @@ class BudgetExceededError(OverloadError):
     code = 205
     retryable = True
     template = "the budget of {account}: {needed} {resource} needed, {used} of {limit} are taken"
+
+
+class ReservationError(OverloadError):
+    """More of a resource is asked for than is free. Nothing was reserved, nothing was spawned."""
+
+    code = 206
+    retryable = True
+    template = (
+        "cannot reserve {wanted} of {resource}: {free} of {capacity} are free, {short} too few"
+    )
 
 
 class DeadlineError(LLMOSError):

@@ -44,14 +44,15 @@ class Gpus:
 
     def sample(self) -> tuple[GpuSample, ...]:
         """Return those that answer."""
-        return tuple(sample for sample in map(self._sample, self._handles()) if sample is not None)
+        samples = [self._sample(index, handle) for index, handle in self._handles()]
+        return tuple(sample for sample in samples if sample is not None)
 
     def bytes_by_pid(self) -> dict[int, int] | None:
         """Return the GPU memory of each process; None where there are no GPUs."""
         if self._nvml is None:
             return None
         used: dict[int, int] = {}
-        for handle in self._handles():
+        for _, handle in self._handles():
             try:
                 processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
             except self._nvml.NVMLError:
@@ -60,7 +61,7 @@ class Gpus:
                 used[process.pid] = used.get(process.pid, 0) + (process.usedGpuMemory or 0)
         return used
 
-    def _handles(self) -> list[Any]:
+    def _handles(self) -> list[tuple[int, Any]]:
         nvml = self._nvml
         if nvml is None:
             return []
@@ -71,12 +72,12 @@ class Gpus:
         handles = []
         for index in range(count):
             try:
-                handles.append(nvml.nvmlDeviceGetHandleByIndex(index))
+                handles.append((index, nvml.nvmlDeviceGetHandleByIndex(index)))
             except nvml.NVMLError:
-                continue  # lost: its place is kept by the driver until a restart
+                continue  # lost; the others keep their numbers
         return handles
 
-    def _sample(self, handle: Any) -> GpuSample | None:
+    def _sample(self, index: int, handle: Any) -> GpuSample | None:
         nvml = self._nvml
         assert nvml is not None
         try:
@@ -84,7 +85,8 @@ class Gpus:
             uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
         except nvml.NVMLError:
             return None
-        return GpuSample(_text(uuid), _text(name), memory.total, memory.used, self._busy(handle))
+        busy = self._busy(handle)
+        return GpuSample(index, _text(uuid), _text(name), memory.total, memory.used, busy)
 
     def _busy(self, handle: Any) -> float | None:
         nvml = self._nvml

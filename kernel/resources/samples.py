@@ -43,6 +43,7 @@ class NetworkSample:
 class GpuSample:
     """One GPU."""
 
+    index: int  # the driver's number, which a lost GPU keeps until the machine restarts
     uuid: str
     name: str
     memory_bytes: int

@@ -47,7 +47,7 @@ def measure(before: NodeSample | None, now: NodeSample, smooth: dict[str, float]
         Use("memory", "memory", now.memory_used_bytes, now.memory_bytes),
         Use("disk", "disk", now.disk_bytes - now.disk_free_bytes, now.disk_bytes),
         *(_network(one, smooth) for one in now.networks if one.is_up),
-        *(use for number, gpu in enumerate(now.gpus) for use in _gpu(number, gpu)),
+        *(use for gpu in now.gpus for use in _gpu(gpu)),
     ]
 
 
@@ -67,8 +67,8 @@ def _network(one: NetworkSample, smooth: dict[str, float]) -> Use:
     return Use(f"network.{one.name}", "network", smooth.get(one.name, 0.0), one.bits_per_s)
 
 
-def _gpu(number: int, gpu: GpuSample) -> list[Use]:
-    uses = [Use(f"gpu.{number}.memory", "gpu_memory", gpu.used_bytes, gpu.memory_bytes)]
+def _gpu(gpu: GpuSample) -> list[Use]:
+    uses = [Use(f"gpu.{gpu.index}.memory", "gpu_memory", gpu.used_bytes, gpu.memory_bytes)]
     if gpu.busy is not None:
-        uses.insert(0, Use(f"gpu.{number}", "gpu", gpu.busy * 1000, 1000))
+        uses.insert(0, Use(f"gpu.{gpu.index}", "gpu", gpu.busy * 1000, 1000))
     return uses

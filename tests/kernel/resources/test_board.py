@@ -74,7 +74,7 @@ def test_a_link_of_unknown_speed_has_no_share() -> None:
 
 def test_a_gpu_is_two_resources() -> None:
     board = Board()
-    board.take(samples(0, gpus=(GpuSample("u", "n", 100, 25, 0.5),)), always)
+    board.take(samples(0, gpus=(GpuSample(0, "u", "n", 100, 25, 0.5),)), always)
 
     assert use_of(board, "gpu.0").share == 0.5
     assert use_of(board, "gpu.0.memory").share == 0.25
