@@ -39,6 +39,7 @@ from ipc.errors import (
     NotEncodableError,
     OverloadError,
     OvertakeError,
+    PartialFailureError,
     PayloadTooLargeError,
     PeerError,
     PromptTooLongError,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from actors.llm.session import LlmSession
     from actors.llm.stream import CompletionStream
     from actors.reference import ActorRef
+    from actors.scatter import Gathered
     from actors.session import AsyncClient
 
 __all__ = [
@@ -100,6 +102,7 @@ __all__ = [
     "Down",
     "EndpointError",
     "EngineDownError",
+    "Gathered",
     "InDoubtError",
     "InfeasibleBudgetError",
     "KernelUnavailableError",
@@ -116,6 +119,7 @@ __all__ = [
     "NotEncodableError",
     "OverloadError",
     "OvertakeError",
+    "PartialFailureError",
     "PayloadTooLargeError",
     "PeerError",
     "PromptTooLongError",
@@ -152,6 +156,7 @@ _MODULES = {
     "Completion": "actors.llm.completion",
     "CompletionStream": "actors.llm.stream",
     "Down": "actors.actor",
+    "Gathered": "actors.scatter",
     "Llm": "actors.llm.llm",
     "LlmSession": "actors.llm.session",
     "ToolCall": "actors.llm.completion",

@@ -20,6 +20,7 @@ import structlog
 from actors.budget import BudgetView, ChildBudget
 from actors.handlers import handler_name
 from actors.llm.llm import Llm
+from actors.pooling import pool_arguments
 from actors.port import FORWARD
 from actors.reference import ActorRef, Call
 from actors.spawning import Restart, make_spec
@@ -200,6 +201,29 @@ class Actor:
             budget=budget,
         )
         born = await port.system("spawn", {"spec": spec})
+        actor_class = target if isinstance(target, type) else None
+        return ActorRef(port, born["actor"], name=born["name"], actor_class=actor_class)
+
+    @overload
+    async def spawn_pool(self, target: type[A], *args: Any, **rest: Any) -> ActorRef[A]: ...
+    @overload
+    async def spawn_pool(self, target: str, *args: Any, **rest: Any) -> ActorRef[Any]: ...
+    async def spawn_pool(self, target: type[Any] | str, *args: Any, **rest: Any) -> ActorRef[Any]:
+        """Start a pool of actors as a child and return when its minimum is up.
+
+        The reference is used like that of one actor; each message goes to one member.
+        target, args: as for ``spawn``. rest: ``minimum`` = 1 and ``maximum`` = minimum members;
+            ``balance``: round_robin, least_outstanding (usual), response_time, p2c, prefix or
+            skill; ``skills``: a list of words, or one such list a member; ``high`` and ``low``:
+            unfinished messages a member above and below which it grows and shrinks,
+            ``shrink_after_s``; the options of ``spawn`` but restart; else the constructor's own.
+        Raises:
+            BadSpecError: its class cannot be loaded. UnknownPolicyError. BadPolicyError.
+            NameTakenError. SchemaError.
+        """
+        port = self._open_port("spawn_pool")
+        arguments = pool_arguments(target, args, rest, port.name_class)
+        born = await port.system("pool_create", arguments)
         actor_class = target if isinstance(target, type) else None
         return ActorRef(port, born["actor"], name=born["name"], actor_class=actor_class)
 

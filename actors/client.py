@@ -93,6 +93,14 @@ class Client:
         """Start an actor and return when it is up; see ``AsyncClient.spawn``."""
         return self._run(self._open_session().spawn(target, *args, **rest))
 
+    @overload
+    def spawn_pool(self, target: type[A], *args: Any, **rest: Any) -> ActorRef[A]: ...
+    @overload
+    def spawn_pool(self, target: str, *args: Any, **rest: Any) -> ActorRef[Any]: ...
+    def spawn_pool(self, target: type[Any] | str, *args: Any, **rest: Any) -> ActorRef[Any]:
+        """Start a pool of actors and return when its minimum is up; see ``Actor.spawn_pool``."""
+        return self._run(self._open_session().spawn_pool(target, *args, **rest))
+
     def system(self, call: str, /, **arguments: Any) -> Any:
         """Make a system call (ipc/syscalls.py) and return its answer."""
         return self._run(self._open_session().system(call, **arguments))

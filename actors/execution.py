@@ -268,7 +268,7 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def _message(body: Any) -> tuple[str, list[Any], dict[str, Any]]:
     if (
         type(body) is list
-        and len(body) == 3
+        and 3 <= len(body) <= 4  # the fourth was for the pool it came through
         and type(body[0]) is str
         and type(body[1]) is list
         and type(body[2]) is dict

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, Rebuild
 from actors.handlers import handler_table
-from actors.reference import PLAIN, ActorRef, Call, Options
+from actors.reference import PLAIN, ActorRef, Call, Options, call_body
 from actors.room import Room
 from actors.spawning import NameClass, name_class
 from actors.turn import Turn, current_turn
@@ -90,7 +90,7 @@ class TurnPort:
         turn = current_turn(self.name, "a tell")
         receiver, options = call.ref.id, call.options
         self._check_options(options)
-        envelope = self._envelope(Kind.TELL, receiver, [call.method, call.args, call.kwargs])
+        envelope = self._envelope(Kind.TELL, receiver, call_body(call))
         envelope.turn = turn.id
         envelope.trace = turn.trace
         envelope.priority = DEFAULT_PRIORITY if options.priority is None else options.priority
@@ -230,7 +230,7 @@ class TurnPort:
             raise OvertakeError(receiver=repr(call.ref))
         if options is not PLAIN:
             self._check_options(options)
-        body = bodies.encode([call.method, call.args, call.kwargs])
+        body = bodies.encode(call_body(call))
         envelope = bodies.fill(Envelope(Kind.ASK, self.id, receiver), body)
         marks = None if options is PLAIN and not stream else _marks(options, stream)
         envelope.digest = call_digest(receiver, body.data, body.attachments, marks, refs=body.refs)

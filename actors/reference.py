@@ -13,10 +13,11 @@ Cost: a call object and a bound method, below 1 us.
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args
 
+from actors.scatter import WINDOW, Gathered, scatter
 from ipc.errors import UsageError
 from ipc.ids import short
 
@@ -25,7 +26,10 @@ A_co = TypeVar("A_co", covariant=True)
 Verb = Literal["ask", "tell", "stream"]
 OnBudget = Literal["wait", "raise"]
 
-RESERVED = frozenset({"api", "actor_class", "id", "name", "options", "stream", "tell"})
+RESERVED = frozenset(
+    {"api", "actor_class", "gather", "id", "name", "options", "scatter", "stream", "tell"}
+)
+MAX_HINT = 255  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,12 @@ class Options:
     nowait: bool = False  # MailboxFullError instead of waiting for room
     key: str | None = None  # clients: sent at most once for this key in 24 hours
     on_budget: OnBudget = "wait"  # raise: BudgetExceededError instead of waiting for budget
+    hints: Mapping[str, str] | None = None  # to a pool: affinity, apart, skill
 
     def __post_init__(self) -> None:
+        for name, hint in (self.hints or {}).items():
+            if not isinstance(hint, str) or not 0 < len(hint) <= MAX_HINT:
+                raise UsageError(reason=f"{name} is a text of 1 to {MAX_HINT} characters")
         if self.priority is not None and not 0 <= self.priority <= 7:
             raise UsageError(reason=f"a priority is 0 (most urgent) to 7, not {self.priority!r}")
         if self.deadline is not None and self.deadline <= 0:
@@ -119,6 +127,82 @@ class Call:
     def __del__(self) -> None:
         if not self.is_sent:
             warnings.warn(f"{self!r} was never awaited: not sent", RuntimeWarning, stacklevel=2)
+
+
+def call_body(call: Call) -> list[Any]:
+    """Return the body of a call's message (ipc/protocol.py)."""
+    body = [call.method, call.args, call.kwargs]
+    if call.options.hints is not None:
+        body.append(call.options.hints)
+    return body
+
+
+class ScatterCall(Call):
+    """``ref.scatter.method(items, ...)``: asks that have not been sent; await it for all of them.
+
+    Its first argument holds the items, of which each ask gets one in its place.
+    """
+
+    __slots__ = ("is_strict", "window")
+
+    is_strict: bool
+    window: int
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self.is_sent = True
+        return self._run().__await__()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self.is_sent = True
+        raise UsageError(reason="await a scatter: its answers come together")
+
+    async def _run(self) -> Gathered | list[Any]:
+        items, *rest = self.args
+        gathered = await scatter(items, lambda item: self._ask(item, *rest), self.window)
+        return gathered.all() if self.is_strict else gathered
+
+    def _ask(self, *args: Any) -> Call:
+        return Call(self.ref, self.method, args, self.kwargs, self.options)
+
+
+class Scatter:
+    """``ref.scatter`` and ``ref.gather``; call it to say how many asks may be outstanding."""
+
+    __slots__ = ("_is_strict", "_ref", "_window")
+
+    def __init__(
+        self, ref: ActorRef[Any], *, is_strict: bool = False, window: int = WINDOW
+    ) -> None:
+        self._ref = ref
+        self._is_strict = is_strict
+        self._window = window
+
+    def __call__(self, *, window: int) -> Scatter:
+        """Return the same with another bound: ``ref.scatter(window=8).method(items)``."""
+        return Scatter(self._ref, is_strict=self._is_strict, window=window)
+
+    def __getattr__(self, name: str) -> ScatterMethod:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return ScatterMethod(self._ref, name, self._is_strict, self._window)
+
+
+class ScatterMethod:
+    """``ref.scatter.method``: call it with the items, and what else each ask is to be given."""
+
+    __slots__ = ("_is_strict", "_name", "_ref", "_window")
+
+    def __init__(self, ref: ActorRef[Any], name: str, is_strict: bool, window: int) -> None:
+        self._ref = ref
+        self._name = name
+        self._is_strict = is_strict
+        self._window = window
+
+    def __call__(self, items: Iterable[Any], /, *args: Any, **kwargs: Any) -> Any:
+        ref = self._ref
+        call = ScatterCall(ref, self._name, (items, *args), kwargs, ref._options)
+        call.is_strict, call.window = self._is_strict, self._window
+        return ref._port.invoke(call)
 
 
 class Method:
@@ -205,6 +289,16 @@ class ActorRef(Generic[A_co]):
         """``for item in ref.stream.method(...)``: the items of a streaming handler."""
         return Methods(self, "stream")
 
+    @property
+    def scatter(self) -> Scatter:
+        """``await ref.scatter.method(items)``: an ask an item; ``Gathered``, failures included."""
+        return Scatter(self)
+
+    @property
+    def gather(self) -> Scatter:
+        """``await ref.gather.method(items)``: an ask an item; the answers, or an error."""
+        return Scatter(self, is_strict=True)
+
     def options(
         self,
         *,
@@ -213,9 +307,19 @@ class ActorRef(Generic[A_co]):
         nowait: bool = False,
         key: str | None = None,
         on_budget: OnBudget = "wait",
+        affinity: str | None = None,
+        apart: str | None = None,
+        skill: str | None = None,
     ) -> ActorRef[A_co]:
-        """Return the same reference with other options (see ``Options``)."""
-        return self._with(Options(priority, deadline, nowait, key, on_budget))
+        """Return the same reference with other options (see ``Options``).
+
+        affinity, apart, skill: which member of a pool is to have the message: the one that has
+            others of the same affinity (in order), one that has no other with the same ``apart``,
+            one that declares the skill. Actors that are no pools take no notice.
+        """
+        said = {"affinity": affinity, "apart": apart, "skill": skill}
+        hints = {name: hint for name, hint in said.items() if hint is not None}
+        return self._with(Options(priority, deadline, nowait, key, on_budget, hints or None))
 
     def _with(self, options: Options) -> ActorRef[A_co]:
         return ActorRef(

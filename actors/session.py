@@ -22,8 +22,9 @@ from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, PendingAsk, Rebuild
 from actors.link import Link
 from actors.peer import WELCOME_S, Peer
+from actors.pooling import pool_arguments
 from actors.port import rebuilder
-from actors.reference import PLAIN, ActorRef, Call, Options, Port
+from actors.reference import PLAIN, ActorRef, Call, Options, Port, call_body
 from actors.spawning import NameClass, make_spec, name_class
 from actors.waiter import Waiter
 from actors.whereabouts import Whereabouts
@@ -200,6 +201,17 @@ class AsyncClient:
         actor_class = target if isinstance(target, type) else None
         return ActorRef(self._ref_port, born["actor"], name=born["name"], actor_class=actor_class)
 
+    @overload
+    async def spawn_pool(self, target: type[A], *args: Any, **rest: Any) -> ActorRef[A]: ...
+    @overload
+    async def spawn_pool(self, target: str, *args: Any, **rest: Any) -> ActorRef[Any]: ...
+    async def spawn_pool(self, target: type[Any] | str, *args: Any, **rest: Any) -> ActorRef[Any]:
+        """Start a pool of actors and return when its minimum is up; see ``Actor.spawn_pool``."""
+        arguments = pool_arguments(target, args, rest, self._name_class)
+        born = await self.system("pool_create", **arguments)
+        actor_class = target if isinstance(target, type) else None
+        return ActorRef(self._ref_port, born["actor"], name=born["name"], actor_class=actor_class)
+
     async def system(self, call: str, /, **arguments: Any) -> Any:
         """Make a system call (ipc/syscalls.py) and return its answer."""
         return await self.ask_kernel(call, arguments)
@@ -287,7 +299,7 @@ class AsyncClient:
         options = call.options
         envelope = bodies.fill(
             Envelope(kind, self.id, call.ref.id),
-            bodies.encode([call.method, call.args, call.kwargs]),
+            bodies.encode(call_body(call)),
         )
         self._mark(envelope, options)
         if options.nowait:

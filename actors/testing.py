@@ -133,6 +133,14 @@ class TestKernel:
         """Start an actor; see ``AsyncClient.spawn``. The class may be local to the test."""
         return self.run(self.client.spawn(target, *args, **rest))
 
+    @overload
+    def spawn_pool(self, target: type[A], *args: Any, **rest: Any) -> ActorRef[A]: ...
+    @overload
+    def spawn_pool(self, target: str, *args: Any, **rest: Any) -> ActorRef[Any]: ...
+    def spawn_pool(self, target: type[Any] | str, *args: Any, **rest: Any) -> ActorRef[Any]:
+        """Start a pool of actors; see ``Actor.spawn_pool``. The class may be local to the test."""
+        return self.run(self.client.spawn_pool(target, *args, **rest))
+
     def ask(self, call: Awaitable[T], *, within: float = 3600.0) -> T:
         """Return the answer to ``ref.method(...)``; time moves on as far as needed.
 

@@ -538,6 +538,13 @@ class EngineDownError(PeerError):
     template = "no engine of model {model!r} can run: {problem}"
 
 
+class PartialFailureError(PeerError):
+    """Some of the asks of a scatter failed; the others were answered and stay so."""
+
+    code = 320
+    template = "{failed} of {total} asks failed; the first, of item {index}: {problem}"
+
+
 class CorruptionError(LLMOSError):
     """Stored or received bytes are wrong. An operator must act."""
 

@@ -25,8 +25,10 @@ is journaled (or refused by number). WANT_ACK asks for an ACK at the end of this
 turn instead of lazily.
 
 Messages, numbered
-    TELL      body: [method, args, kwargs]. Outside turns it is sent by itself; correlation =
-              the sender's number for it. Kernel to agent: message = its id, a granted turn.
+    TELL      body: [method, args, kwargs], to a pool also [method, args, kwargs, hints]: a map of
+              affinity, apart, skill, which say what member is to have it. Outside turns it is sent
+              by itself; correlation = the sender's number for it. Kernel to agent: message = its
+              id, a granted turn.
     ASK       like TELL; correlation = the call's number; inside a turn also turn and digest.
               STREAM: the asker reads items; index = first credit. Receiver 0: a system call.
               Kernel to agent: message = its id; correlation = when it was accepted (wall-clock

@@ -10,11 +10,12 @@ PUBLIC = set(
     AttemptsExhaustedError BadBudgetError BadGrammarError BadModelError BadPromptError BadSpecError
     BlockingLlm BlockingLlmSession BudgetExceededError BudgetView ChannelBrokenError ChildBudget
     ChildExit Client Completion CompletionStream
-    DeadlineError DeadlockError DeniedError Down EndpointError EngineDownError InDoubtError
+    DeadlineError DeadlockError DeniedError Down EndpointError EngineDownError Gathered
+    InDoubtError
     InfeasibleBudgetError
     KernelUnavailableError LLMOSError Llm LlmQueueFullError LlmSession MailboxFullError
     ModelInUseError NameTakenError NoCapabilityError NoHandlerError NonFiniteLogitsError
-    NotEncodableError OverloadError OvertakeError PayloadTooLargeError PeerError
+    NotEncodableError OverloadError OvertakeError PartialFailureError PayloadTooLargeError PeerError
     PromptTooLongError QuarantinedError RemoteError SamplingError SchemaError StorageFullError
     StreamDivergedError ToolCall TurnClosedError TurnTooLargeError UnknownActorError
     UnknownModelError UnknownSessionError Usage UsageError aconnect connect receive subscribe
