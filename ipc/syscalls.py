@@ -171,7 +171,8 @@ class PoolInfo(TypedDict):
     unfinished: int  # messages
     waiting: int  # for room
     routed: int  # messages given to members since the kernel started
-    taken_over: int  # of them, from members that were lost
+    taken_over: int  # messages that went from members that were lost to others
+    passed_on: int  # messages that went from busy members to idle ones
     kept_together: int  # of them, where others of their affinity were
 
 

@@ -117,6 +117,8 @@ class Delivery(Answering):
         slots = self.state.slots
         if slots.waiting or (slots.order is not None and not self._is_roomy(record)):
             return concurrency
+        if record.parent in self.state.pools:
+            return 2 * concurrency  # what a member has not been granted an idle one can take
         return max(concurrency, self.state.config.turn_quantum)
 
     def _is_roomy(self, record: ActorRecord) -> bool:

@@ -223,6 +223,10 @@ class Mailbox:
         everything += [message for held in self._blocked.values() for message in held]
         return sorted(everything, key=lambda item: (item.envelope.priority, item.order))
 
+    def free(self) -> list[Message]:
+        """Return the queued messages that no lane holds back, in order."""
+        return [message for lane in self._lanes for message in lane]
+
     def _merge(self, priority: int, messages: list[Message]) -> None:
         lane = self._lanes[priority]
         if not messages:

@@ -105,6 +105,7 @@ class Pool:
         "next_number",
         "num_hits",
         "num_holds",
+        "num_passed_on",
         "num_routed",
         "num_taken_over",
         "refused",
@@ -129,6 +130,7 @@ class Pool:
         self.num_holds = 0  # in a row
         self.num_routed = 0
         self.num_taken_over = 0
+        self.num_passed_on = 0  # to members that were idle
         self.num_hits = 0  # messages with an affinity that others of it have bound
         self._affine = Groups()
         self._apart = Groups()
@@ -175,6 +177,11 @@ class Pool:
             self._affine.leave(job.hints.affinity, job.member.id)
             self._apart.leave(job.hints.apart, job.member.id)
         return job
+
+    def is_awaited(self, member: Member) -> bool:
+        """Say whether a member that has just ended a message is to be looked at now."""
+        is_idle = not member.replica.outstanding
+        return is_idle and (member.is_draining or len(self.jobs) > len(self.members))
 
     def succeed(self, message: int, now_ns: int) -> None:
         """A member has committed the message's turn."""

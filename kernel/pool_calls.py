@@ -177,6 +177,7 @@ class PoolCalls:
             waiting=len(record.mailbox.waiting),
             routed=pool.num_routed,
             taken_over=pool.num_taken_over,
+            passed_on=pool.num_passed_on,
             kept_together=pool.num_hits,
         )
 

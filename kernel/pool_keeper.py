@@ -96,6 +96,7 @@ class PoolKeeper:
         self._scale(record, pool)
         self._end_drained(pool)
         self.delivery.routing.unpark(record, pool)
+        self.takeover.relieve(pool)
         self._watch(record, pool)
 
     def _note_losses(self, pool: Pool) -> None:

@@ -57,11 +57,8 @@ class PoolRouting:
             self._park(record, message)
             return
         member = pool.choose(candidates, hints, self.state.now_ns)
-        self._assign(pool, member, message, hints)
-        actor = self.state.actors[member.id]
-        self._pass_handles(actor, message.envelope)
-        actor.mailbox.put(message)
-        self.state.dirty[actor.id] = None
+        pool.num_routed += 1
+        self.assign(pool, member, message, hints)
 
     def unpark(self, record: ActorRecord, pool: Pool) -> None:
         """Give what waits in the pool's own mailbox to members, as far as there are any."""
@@ -106,10 +103,14 @@ class PoolRouting:
         parked = sum(turn.is_parked for turn in actor.open.values())
         return parked < actor.concurrency
 
-    def _assign(self, pool: Pool, member: Member, message: Message, hints: Hints) -> None:
+    def assign(self, pool: Pool, member: Member, message: Message, hints: Hints) -> None:
+        """Make a message one of a member's, and put it into its mailbox."""
         pool.begin(message.id, member, hints, self.state.now_ns)
-        pool.num_routed += 1
         self._readdress(message, member.id)
+        actor = self.state.actors[member.id]
+        self._pass_handles(actor, message.envelope)
+        actor.mailbox.put(message)
+        self.state.dirty[actor.id] = None
         if not pool.is_watched:
             pool.is_watched = True
             self.state.timers.set(Due.POOL, pool.id, self.state.now_ns + LOOK_NS)
@@ -164,7 +165,7 @@ class PoolRouting:
             self.state.dirty[record.id] = None
         if pool is not None:
             job = pool.leave(message.id)
-            if job is not None and job.member.is_draining:
+            if job is not None and pool.is_awaited(job.member):
                 self.state.pools_due[pool.id] = None
 
     def succeed(self, message: Message) -> None:

@@ -1,10 +1,15 @@
-"""A member of a pool is gone for good: what it had of the pool's messages goes to the others.
+"""Messages of a pool that go from one member to another: of one that is gone, or too busy.
+
+A member of a pool is gone for good: what it had of the pool's messages goes to the others.
 
 In the order of acceptance, each to its own place in its new mailbox, and counted. A turn that was
 under way there has left nothing behind; another member begins it again, gets the recorded answers
 of what it had asked, and the asks that are still under way now answer to it. What it had asked of
 the kernel and was not answered (a completion) is cancelled, and asked again. A turn that had
 spawned children or opened LLM sessions begins with nothing recorded: those end with the member.
+
+A member that is idle while others have messages waiting takes some of those over too: messages
+that no process has seen yet, so nothing is begun twice. That makes new members useful at once.
 
 What it is not: crashes. Those are the supervisor's, and the messages stay with the member.
 Invariant: the pool's room, the message's attempts and its deadline stay as they are.
@@ -13,10 +18,10 @@ Cost: O(messages), plus the policy's choice for each.
 
 from __future__ import annotations
 
-from kernel.actor_record import ActorRecord
+from kernel.actor_record import ActorRecord, Status
 from kernel.delivery import Delivery
 from kernel.mailbox import Message
-from kernel.pool import Pool
+from kernel.pool import Member, Pool
 
 
 class PoolTakeover:
@@ -36,6 +41,36 @@ class PoolTakeover:
             self._move(pool, message)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
+
+    def relieve(self, pool: Pool) -> None:
+        """Give each idle member half of what the busiest other has and was not granted yet.
+
+        Messages with an affinity or an ``apart`` stay, and those whose lane is held back.
+        """
+        if len(pool.jobs) <= len(pool.members):
+            return
+        for idle in pool.members.values():
+            actor = self.state.actors[idle.id]
+            if idle.replica.outstanding or idle.is_draining or actor.status is not Status.RUNNING:
+                continue
+            waiting = max(map(self._movable, pool.members), key=len)
+            able = [message for message in waiting if _may_have(pool, message, idle)]
+            for message in able[: (len(able) + 1) // 2]:
+                self._pass_on(pool, message, idle)
+
+    def _movable(self, actor: int) -> list[Message]:
+        record = self.state.actors[actor]
+        if record.status is not Status.RUNNING:
+            return []  # it may have begun some under an earlier kernel, and has not said so yet
+        return [message for message in record.mailbox.free() if _is_unseen(message)]
+
+    def _pass_on(self, pool: Pool, message: Message, idle: Member) -> None:
+        """Move a message that no process has seen."""
+        self.state.actors[message.receiver].mailbox.remove(message)
+        job = pool.leave(message.id)
+        assert job is not None  # P1
+        pool.num_passed_on += 1
+        self.delivery.routing.assign(pool, idle, message, job.hints)
 
     def _take_open(self, record: ActorRecord) -> list[Message]:
         turns = [turn for turn in record.open.values() if turn.message.pool]
@@ -74,3 +109,15 @@ class PoolTakeover:
         for call in list(state.calls.of_turn(message.id)):
             if call.request is not None and not call.is_finished:
                 self.delivery.cancel_call(call)
+
+
+def _is_unseen(message: Message) -> bool:
+    return bool(message.pool) and not message.granted and not message.attempts
+
+
+def _may_have(pool: Pool, message: Message, member: Member) -> bool:
+    """Say whether a message may be any member's that has its skill."""
+    hints = pool.jobs[message.id].hints
+    if hints.affinity or hints.apart:
+        return False
+    return not hints.skill or hints.skill in member.replica.skills

@@ -23,6 +23,7 @@ STATE_STYLES = {
     "stopping": "yellow",
     "failed": "red",
     "quarantined": "bold red",
+    "pool": "blue",
 }
 
 

@@ -40,6 +40,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry(KERNEL, "lifecycle", "status"),
     "statistics": Entry(KERNEL, "lifecycle", "statistics"),
     "spawn": Entry(AGENTS, "spawn", "spawn"),
+    "pool": Entry(AGENTS, "pool", "app"),
     "ps": Entry(AGENTS, "agents", "ps"),
     "tree": Entry(AGENTS, "agents", "tree"),
     "top": Entry(AGENTS, "top", "top"),

@@ -156,9 +156,9 @@ def _shown(letter: dict[str, Any]) -> dict[str, Any]:
 
 def call_text(call: Any) -> str:
     """Return a call as it would be written in Python."""
-    if not isinstance(call, list | tuple) or len(call) != 3:
+    if not isinstance(call, list | tuple) or len(call) not in (3, 4):
         return str(to_json(call)) if isinstance(call, bytes) else str(call)
-    method, args, kwargs = call
+    method, args, kwargs = call[:3]  # what follows said which member of a pool was to have it
     words = [repr(arg) for arg in args] + [f"{key}={value!r}" for key, value in kwargs.items()]
     return f"{method}({', '.join(words)})"
 

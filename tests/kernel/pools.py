@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ext.wire import Envelope
+from ipc.envelope import split_refs
 from ipc.errors import BY_CODE, LLMOSError, RemoteError
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
@@ -43,9 +44,15 @@ class TestedPool:
     def info(self) -> dict[str, Any]:
         return dict(self.world.client.system("pool", pool=self.name))
 
+    def has(self, member: ScriptedAgent) -> list[str]:
+        """Return the methods of a member's unfinished messages, granted or not, as accepted."""
+        messages = self.world.core.state.messages.values()
+        mine = [message for message in messages if message.receiver == member.id]
+        return [read_method(message.envelope) for message in sorted(mine, key=lambda m: m.order)]
+
     def having(self, method: str) -> ScriptedAgent:
-        """Return the present member that was granted a message last, by its method."""
-        (found,) = [member for member in self.members if method in member.methods()]
+        """Return the present member that has this message, by its method."""
+        (found,) = [member for member in self.members if method in self.has(member)]
         return found
 
     def finish_all(self) -> list[str]:
@@ -62,6 +69,11 @@ class TestedPool:
                     member.commit(turn, reply=member.name)
                     moved = True
         return done
+
+
+def read_method(envelope: Envelope) -> str:
+    """Return the method that a message calls."""
+    return str(decode_plain(split_refs(envelope)[1])[0])
 
 
 def hinted(method: str, *args: Any, **hints: str) -> bytes:

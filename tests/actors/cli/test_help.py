@@ -10,11 +10,12 @@ from actors.cli.exits import MEANINGS
 from tests.actors.cli.fake import Terminal
 
 # These have their examples on their own commands, or hand --help on.
-GROUPS = {"dead-letters", "model", "policy", "bench", "lab"}
+GROUPS = {"dead-letters", "model", "policy", "pool", "bench", "lab"}
 LEAVES = [
     *([name] for name in app.COMMANDS if name not in GROUPS),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
     *(["budget", verb] for verb in ("set", "top-up")),
+    *(["pool", verb] for verb in ("create", "ls", "show", "resize", "rm")),
     *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
     *(["policy", verb] for verb in ("ls", "show", "set", "reset", "grants")),
 ]
