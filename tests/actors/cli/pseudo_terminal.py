@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+INSISTENCE_S = 3.0
 SCREEN = {"TERM": "xterm", "COLUMNS": "180", "LINES": "40"}
 
 
@@ -32,14 +33,31 @@ class Conversation:
 
     def expect(self, text: str) -> str:
         """Read until the text has come; return what came before it."""
-        ends = time.monotonic() + PATIENCE_S
-        while text not in self.seen:
-            left = ends - time.monotonic()
-            assert left > 0, f"{text!r} did not come; seen: {self.seen!r}"
-            if select.select([self._terminal], [], [], left)[0]:
-                self.seen += self._read()
+        assert self._comes(text, PATIENCE_S), f"{text!r} did not come; seen: {self.seen!r}"
         before, _, self.seen = self.seen.partition(text)
         return before
+
+    def insist(self, keys: str, text: str) -> None:
+        """Type the keys until the text comes, as people do.
+
+        For Ctrl-C at a prompt: Python's readline does not notice a signal that comes after it
+        has drawn the prompt and before it waits for a key, which a busy machine can make long.
+        """
+        for _ in range(int(PATIENCE_S / INSISTENCE_S)):
+            self.type(keys)
+            if self._comes(text, INSISTENCE_S):
+                break
+        self.expect(text)
+
+    def _comes(self, text: str, patience_s: float) -> bool:
+        ends = time.monotonic() + patience_s
+        while text not in self.seen:
+            left = ends - time.monotonic()
+            if left <= 0:
+                return False
+            if select.select([self._terminal], [], [], left)[0]:
+                self.seen += self._read()
+        return True
 
     def _read(self) -> str:
         try:

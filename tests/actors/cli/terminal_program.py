@@ -3,7 +3,8 @@
     python -m tests.actors.cli.terminal_program FOLDER chat small
 
 The model answers with what was said, in capitals; "wait" gets one word and then nothing more,
-"fail" gets an error.
+"fail" gets an error. A model is loaded when its progress has been looked at a few times; "slow" is
+never loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from ipc.errors import EngineDownError
 from tests.actors.cli.fake import FakeClient, FakeItems
 from tests.actors.cli.test_models import KERNEL, engine, owner
 from tests.actors.llm.wire import session
+
+LOOKS = 3  # at a model's progress, until it is loaded
 
 
 class Answer(FakeItems):
@@ -47,14 +50,39 @@ class Answer(FakeItems):
         print("[cancelled]", end="", flush=True)
 
 
+class Loading:
+    """A model that is ready once its progress has been looked at often enough."""
+
+    def __init__(self, ready: dict[str, Any]) -> None:
+        self._ready = ready
+        self._num_looks = 0
+        self._is_ready = threading.Event()
+        self._has_left = threading.Event()
+
+    def look(self) -> list[dict[str, Any]]:
+        self._num_looks += 1
+        if self._num_looks >= LOOKS:
+            self._is_ready.set()
+        return [{**self._ready, "facts": {"progress": min(1.0, self._num_looks / LOOKS)}}]
+
+    def load(self, name: str, **_: Any) -> dict[str, Any]:
+        (self._has_left if name == "slow" else self._is_ready).wait()
+        return self._ready
+
+    def leave(self) -> None:
+        """The connection ends, and the calls that wait for an answer with it."""
+        self._is_ready.set()
+        self._has_left.set()
+
+
 def main(folder: Path) -> None:
     client = FakeClient()
     numbers = iter(range(1, 100))
     ready = {"name": "small", "version": 3, "is_default": True, "engines": 1, "facts": {}}
-    loading = iter([{**ready, "facts": {"progress": share / 4}} for share in range(4)])
+    loading = Loading(ready)
     client.answers |= {
-        "models": lambda: [next(loading, ready)],
-        "model_load": lambda **_: time.sleep(0.5) or ready,
+        "models": loading.look,
+        "model_load": loading.load,
         "status": KERNEL,
         "llm_status": {"engines": [engine()], "owners": [owner()]},
         "llm_session": lambda **_: session(next(numbers)),
@@ -67,7 +95,10 @@ def main(folder: Path) -> None:
 
     @contextmanager
     def connect(**_: Any) -> Iterator[FakeClient]:
-        yield client
+        try:
+            yield client
+        finally:
+            loading.leave()
 
     connection.connect_sdk = lambda: connect  # type: ignore[assignment, return-value]
     os.environ["LLMOS_HOME"] = str(folder)

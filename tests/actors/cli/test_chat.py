@@ -45,8 +45,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(talk: Talk) -> None:
     chat.type("more\n")
     chat.expect("<1> MORE")
     chat.expect("> ")
-    chat.type("\x03")
-    chat.expect("(/quit or Ctrl-D ends)")
+    chat.insist("\x03", "(/quit or Ctrl-D ends)")
     chat.expect("> ")
     chat.type("\x04")
 

@@ -71,7 +71,7 @@ def test_ctrl_c_at_a_terminal_stops_the_engine_and_not_the_conversation(shell: S
     chat = Conversation(own_python("actors.cli.main", "chat", "capitals"), shell.environment)
     try:
         chat.expect("You talk with capitals")
-        chat.type("w" * 200 + "\n")
+        chat.type("w" * 2000 + "\n")  # ten seconds of an engine, so that we are in time
         chat.expect("WWW")
         chat.type("\x03")
         chat.expect("(stopped)")

@@ -30,8 +30,8 @@ def test_loading_a_model_shows_how_far_it_has_come(talk: Talk) -> None:
 
 
 def test_loading_can_be_left(talk: Talk) -> None:
-    load = talk("model", "load", "small")
-    load.expect("loading small")
+    load = talk("model", "load", "slow")
+    load.expect("loading slow")
     load.type("\x03")
 
     assert load.end() == Exit.INTERRUPTED
