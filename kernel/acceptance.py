@@ -25,6 +25,7 @@ from ipc.ids import is_session
 from ipc.plain import encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
+from kernel.inheritance import Inheritance
 from kernel.letters import Letters
 from kernel.mailbox import Message, Reservation
 from kernel.peers import Session
@@ -44,6 +45,7 @@ class Acceptance:
         self.state = state
         self.room = Room(state)
         self.letters = Letters(state)
+        self.inheritance = Inheritance(state)
         self.routing = PoolRouting(state)
 
     # --- acceptance ---------------------------------------------------------------------
@@ -106,6 +108,8 @@ class Acceptance:
             state.timers.set(Due.DEADLINE, identifier, message.due_ns)
             due_wall_ns = state.to_wall(message.due_ns)
         state.messages[identifier] = message
+        if envelope.priority > state.urgency.least:
+            state.urgency.least = envelope.priority
         state.output.changes.put_new("message", identifier, (envelope, state.wall_ns, due_wall_ns))
         return message
 
@@ -280,6 +284,8 @@ class Acceptance:
             changes.delete("retry", message.id)
         if message.due_ns:
             state.timers.cancel(Due.DEADLINE, message.id)
+        if state.urgency.inherited:
+            state.urgency.forget(message.id)
         if message.is_unpaid:
             self._forget_unpaid(message)
         if state.spawned:

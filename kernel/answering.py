@@ -108,7 +108,7 @@ class Answering(Acceptance):
                     message,
                     call.id,
                     self.state.now_ns,
-                    priority=message.envelope.priority,
+                    priority=self.state.urgency.of(message),
                 )
                 return
             if slots.used >= slots.limit:

@@ -61,12 +61,19 @@ class Delivery(Answering):
         while (message := self._next_message(record)) is not None:
             if record.slots < record.concurrency:
                 order.line_up(
-                    record, message, self.state.now_ns, priority=message.envelope.priority
+                    record, message, self.state.now_ns, priority=self._urgency(record, message)
                 )
                 return
             record.mailbox.next()  # behind one that has the slot
             self._grant(record, message)
         order.leave(record.id, self.state.now_ns)
+
+    def _urgency(self, record: ActorRecord, message: Message) -> int:
+        """Return how urgent the actor's next turn is: others may wait behind its message."""
+        urgency = self.state.urgency
+        if not urgency.inherited:
+            return int(message.envelope.priority)
+        return min(urgency.of(message), urgency.at(record.id))
 
     def _next_message(self, record: ActorRecord) -> Message | None:
         """Return the message that the actor may be granted next, but for the slot."""
@@ -141,6 +148,8 @@ class Delivery(Answering):
             if call is not None:
                 envelope.index = call.credit
                 call.seen_items = 0
+        if state.urgency.inherited:
+            self.inheritance.on_granted(record, message)
         record.open[message.id] = Turn(message)
         if record.slots < record.concurrency:
             self.count_slots(record)

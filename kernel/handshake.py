@@ -198,6 +198,7 @@ class Handshake:
             self.streams.adopt(record, message)
             self._adopt_calls(record, identifier)
         self.delivery.count_slots(record)
+        self.delivery.inheritance.on_adopted(record)
         self.turns.refuse_adopted(record)
 
     def _adopt_calls(self, record: ActorRecord, turn_id: int) -> None:

@@ -118,6 +118,8 @@ class PolicyCalls:
             for record in state.actors.values():
                 if record.open:
                     state.slots.order.account(record, state.now_ns)
+            for number, priority in state.urgency.inherited.items():
+                state.slots.order.raise_priority(number, priority, state.now_ns)
         for identifier in calls:
             self.delivery.line_up_again(identifier)
         for actor in actors:

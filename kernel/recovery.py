@@ -121,6 +121,7 @@ class Recovery:
             message.reserved = envelope.sender in (0, record.id)
             message.accepted_wall_ns = accepted_wall_ns
             state.messages[message.id] = message
+            state.urgency.least = max(state.urgency.least, envelope.priority)
             state.counters.add("recovered")
             if due_wall_ns:
                 message.due_ns = state.to_monotonic(due_wall_ns)

@@ -29,7 +29,7 @@ from kernel.calls import Call
 from kernel.claims import check_deadline
 from kernel.deadlock import Wait, find_deadlock
 from kernel.delivery import Delivery
-from kernel.mailbox import Reservation
+from kernel.mailbox import Message, Reservation
 from kernel.peers import Session
 from kernel.state import Keyed
 from kernel.streams import Streams
@@ -83,6 +83,13 @@ class Sending:
         is_stream = bool(envelope.flags & Flag.STREAM)
         self.state.calls.add(Call(message.id, envelope, is_stream=is_stream))
         self.delivery.enqueue_or_wait(receiver, message)
+        self._inherit(message, 0)
+
+    def _inherit(self, message: Message, turn: int) -> None:
+        """What holds an ask up becomes as urgent as it is."""
+        urgency = self.state.urgency
+        if message.envelope.priority < urgency.least or urgency.inherited:
+            self.delivery.inheritance.on_ask(message, turn)
 
     def _open_receiver(self, session: Session, envelope: Envelope) -> ActorRecord:
         """Return the receiver after all checks that must leave nothing behind."""
@@ -190,6 +197,7 @@ class Sending:
             self.postage.send(record, receiver, message)
         if message.pool:
             receiver = self.state.actors[message.receiver]
+        self._inherit(message, envelope.turn)
         if message.held or (receiver.open and not receiver.slots):
             self._break_or_refuse(record, turn, call)
 

@@ -36,6 +36,7 @@ from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.telemetry import Counters
 from kernel.timers import TimerHeap
+from kernel.urgency import Urgency
 
 ID_BLOCK = 1 << 16  # ids are reserved in the journal in blocks, so that none is used twice
 
@@ -104,6 +105,7 @@ class KernelState:
     llm: LlmTodo = field(default_factory=LlmTodo)
     board: Board = field(default_factory=Board)  # the last samples of machine and processes
     budgets: Budgets = field(default_factory=Budgets)
+    urgency: Urgency = field(default_factory=Urgency)
     max_turns: int = 0  # slots that all actors together may come to want
     is_storage_low: bool = False
     free_bytes: int = 1 << 62

@@ -15,6 +15,7 @@ Cost: O(1) a call and a streamed token; steps of requests that are not streamed 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -375,6 +376,25 @@ class Generation:
         self.state.output.changes.put("llm_session", session.id, (session.to_row(),))
         if session.pinned_until_ns:
             self.pins.refresh(session)
+
+    def raise_priority(self, call_id: int, priority: int) -> None:
+        """A call has inherited a more urgent priority: so have those its session does first."""
+        job = self.jobs.get(call_id)
+        if job is None or job.priority <= priority:
+            return
+        job.priority = priority
+        if job.request is not None:
+            job.request.priority = priority
+        session, engine = job.session, self.engines.get(job.engine)
+        if session is not None and session.running != job.id:
+            before = [session.running, *itertools.takewhile(lambda n: n != job.id, session.line)]
+            for other in before:
+                self.raise_priority(other, priority)
+        if job.request is not None and engine is not None and engine.scheduler is not None:
+            engine.scheduler.reprioritise(job.id, priority, self.state.now_ns)
+            self.dirty[engine.actor] = engine
+        elif job.phase is Phase.QUEUED:
+            self.remote.raise_priority(job)
 
     # --- ends ---------------------------------------------------------------------------
 

@@ -66,6 +66,12 @@ class RemoteQueues:
             else:
                 self.queue(model).book.restore(row, offset_ns, self.state.now_ns)
 
+    def raise_priority(self, job: Job) -> None:
+        """A job has become more urgent."""
+        if job.id in self.jobs:
+            self.queue(job.model).raise_priority(job.id, job.priority)
+            self.dirty[job.model] = None
+
     def cancel(self, job: Job) -> bool:
         """Forget a job; say whether an engine must be told."""
         if self.jobs.pop(job.id, None) is None:

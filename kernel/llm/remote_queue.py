@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ext.ready_queue import FloatReadyQueue
 from ext.wire import digest64
@@ -107,6 +107,15 @@ class RemoteQueue:
         """Ask the policy anew for the key of a request, if it waits."""
         if (handle := self._handles.get(request)) is not None:
             self._ready.update(handle, self._key(self._requests[request]))
+
+    def raise_priority(self, request: int, priority: int) -> None:
+        """Let a request be more urgent; it keeps its place among those of that priority."""
+        known = self._requests.get(request)
+        if known is None or known.priority <= priority:
+            return
+        self._requests[request] = known = replace(known, priority=priority)
+        if (handle := self._handles.get(request)) is not None:
+            self._ready.move(handle, self._key(known), priority)
 
     def take_ready(self, now_ns: int) -> list[int]:
         """Take those that may be sent now, in order; they are open from now on."""

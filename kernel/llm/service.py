@@ -16,7 +16,7 @@ import msgpack
 from ext.wire import Envelope
 from ipc.errors import BadFrameError, ModelInUseError, UnknownCallError, UsageError
 from ipc.llm import LlmInput, LlmStatus, ModelInfo, Sampling
-from ipc.protocol import Kind
+from ipc.protocol import DEFAULT_PRIORITY, Kind
 from kernel.actor_record import ActorRecord
 from kernel.calls import Call
 from kernel.lifecycle import Lifecycle
@@ -138,7 +138,6 @@ class LlmService:
         given: LlmInput | None,
         session: LlmSession | None,
     ) -> Job:
-        request = call.request
         return Job(
             call=call,
             purpose=purpose,
@@ -146,9 +145,14 @@ class LlmService:
             given=given,
             sampling=Sampling(),
             session=session,
-            priority=request.priority if request is not None else 4,
+            priority=self._urgency_of(call),
             accepted_ns=self.state.now_ns,
         )
+
+    def _urgency_of(self, call: Call) -> int:
+        """Return the call's priority, or a more urgent one that its turn has inherited."""
+        own = call.request.priority if call.request is not None else DEFAULT_PRIORITY
+        return self.state.urgency.of_call(own, call.turn)
 
     # --- models -------------------------------------------------------------------------
 
@@ -272,6 +276,9 @@ class LlmService:
         ended, todo.ended_calls = todo.ended_calls, []
         for call in ended:
             self.generation.drop(call)
+        raised, todo.raised = todo.raised, {}
+        for call, priority in raised.items():
+            self.generation.raise_priority(call, priority)
         wanted, self.generation.wanted = self.generation.wanted, {}
         for model in wanted:
             if self.engines.line(model) or not self.fleet.is_idle(model):

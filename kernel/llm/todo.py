@@ -21,8 +21,14 @@ class LlmTodo:
     made: dict[int, list[int]] = field(default_factory=dict)  # open turn -> sessions it made
     kept: list[int] = field(default_factory=list)  # sessions whose turn has committed
     undone: list[int] = field(default_factory=list)  # sessions whose turn never will
+    raised: dict[int, int] = field(default_factory=dict)  # calls that inherit a priority
 
     def __bool__(self) -> bool:
         return bool(
-            self.ended_calls or self.lost_processes or self.departed or self.kept or self.undone
+            self.ended_calls
+            or self.lost_processes
+            or self.departed
+            or self.kept
+            or self.undone
+            or self.raised
         )

@@ -92,6 +92,7 @@ def check_rest(simulation: Simulation) -> None:
     )
     demand(state.slots.used == 0, "slots are free at rest", str(state.slots.used))
     demand(not state.slots.is_contended, "nobody stands in line at rest", "")
+    demand(state.urgency.is_empty, "nothing is raised at rest", str(state.urgency.inherited))
     demand(not state.spawned, "no child hangs on a turn at rest", str(state.spawned))
     agents = simulation.processes.living
     for record in state.actors.values():

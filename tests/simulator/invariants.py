@@ -31,6 +31,8 @@ def check(core: Core) -> None:
     if state.slots.used != used:
         raise Violation("D3 slots", f"{state.slots.used} used, actors hold {used}")
     _check_order(state)
+    if not state.urgency.inherited.keys() <= state.messages.keys():
+        raise Violation("urgency is of messages there are", str(state.urgency.inherited))
     for timer in state.durable_timers.values():
         if state.timers.due_at(Due.TIMER, timer.id) is None or timer.actor not in state.actors:
             raise Violation("timers are set", str(timer))
