@@ -44,7 +44,10 @@ class Admission:
         self._relief = relief
 
     def make_way(self, draft: Draft) -> None:
-        """Let lower ones give way to those that wait with a smaller key and would not fit."""
+        """Let lower ones give way to those that wait with a smaller key and would not fit.
+
+        Among those only whom the policy lets be preempted for it: never to admit an equal.
+        """
         shared = self._shared
         head = shared.line.head()
         if head is None or head.key >= shared.batch.keys.max():
@@ -59,15 +62,20 @@ class Admission:
             if computing:
                 continue
             needed = self._needed(task, cached)
-            chosen = gained = 0
-            while slots + chosen < 1 or room + gained < needed:
-                if chosen == len(lower) or lower[-1 - chosen].key <= task.key:
-                    return
-                chosen += 1
-                gained += shared.cache.state(lower[-chosen].handle).num_blocks
-            for _ in range(chosen):
-                self._relief.preempt(lower.pop(), draft)
-            slots += chosen - 1
+            chosen: list[Task] = []
+            gained = 0
+            for victim in reversed(lower):
+                if (slots + len(chosen) and room + gained >= needed) or victim.key <= task.key:
+                    break
+                if shared.policy.may_preempt(task.request, victim.request):
+                    chosen.append(victim)
+                    gained += shared.cache.state(victim.handle).num_blocks
+            if not slots + len(chosen) or room + gained < needed:
+                return
+            for victim in chosen:
+                lower.remove(victim)
+                self._relief.preempt(victim, draft)
+            slots += len(chosen) - 1
             room += gained - needed
 
     def admit(self, task: Task, draft: Draft) -> Verdict:

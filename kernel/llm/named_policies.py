@@ -12,6 +12,9 @@ Promises:
   N3  a request without a program counts for its owner's.
   N4  policies that order by length guess and count tokens of the completion alone: those of the
       prompt are known, and cost far less each.
+  N5  nobody is preempted to admit an equal: under `priority` only for who was sent as more urgent,
+      under `fcfs` for nobody. Keys grow with age there, so that an older request of the same
+      priority, back from an engine that died, has a smaller one; it waits at the head of the line.
 Cost: one dictionary look-up and the policy's own cost a call; a guess for `sjf` and `srpt` besides
 (bench/predictor.py).
 """
@@ -30,6 +33,8 @@ from kernel.policy.policy import Policy as JobPolicy
 from kernel.policy.policy_names import POLICIES, new_policy
 
 BY_LENGTH = frozenset({"sjf", "srpt"})  # the policies that ask how long a call will be
+NOT_PREEMPTIVE = frozenset({"fcfs"})
+BY_CLASS = frozenset({"priority"})  # an urgent request preempts those of lower priorities
 NAMES = tuple(POLICIES)
 
 
@@ -137,6 +142,12 @@ class View:
         if standing.job.priority != job.priority:
             standing.job = replace(standing.job, priority=job.priority)
         return self._policies.policy.key(standing.job, now_ns)
+
+    def may_preempt(self, waiting: Request, running: Request) -> bool:
+        """See ``Policy``. What has aged, or came earlier, waits first in line (N5)."""
+        if self._policies.name in NOT_PREEMPTIVE:
+            return False
+        return self._policies.name not in BY_CLASS or waiting.priority < running.priority
 
     def rekey(self, now_ns: int) -> Iterable[int]:
         """See ``Policy``."""

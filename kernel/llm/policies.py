@@ -2,8 +2,8 @@
 
 Pure choice: a policy holds no queue and no clock. The scheduler asks for a request's key when it
 is added, preempted or changes its priority, and when the policy says that it has changed. A
-request is preempted to let another in only if its key is greater, so a policy that gives all
-requests one key preempts nobody but for lack of memory.
+request is preempted to let another in only if its key is greater and the policy lets it be, so a
+policy that gives all requests one key preempts nobody but for lack of memory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ class Policy(Protocol):
 
     def key(self, job: Request, now_ns: int) -> float:
         """Return where a request stands: smaller is served first."""
+        ...
+
+    def may_preempt(self, waiting: Request, running: Request) -> bool:
+        """Say whether a running request of a greater key may be preempted to admit this one."""
         ...
 
     def rekey(self, now_ns: int) -> Iterable[int]:
@@ -51,6 +55,9 @@ class KeyPolicy:
 
     def key(self, job: Request, now_ns: int) -> float:
         return self._key(job)
+
+    def may_preempt(self, waiting: Request, running: Request) -> bool:
+        return True
 
     def rekey(self, now_ns: int) -> Iterable[int]:
         return ()

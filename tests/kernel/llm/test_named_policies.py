@@ -14,6 +14,8 @@ from kernel.llm.policies import Policy
 from kernel.llm.request import Request
 from tests.kernel.llm.world import World, prompt
 
+SECOND = 1_000_000_000
+
 
 def told(policies: NamedPolicies) -> int:
     return len(policies.standings)
@@ -131,6 +133,51 @@ def test_shortest_remaining_counts_the_completion_and_not_the_prompt() -> None:
     assert after_prompt == 30
     assert policy.key(request, 2) == 10
     assert list(policy.rekey(2)) == [1]
+
+
+@pytest.mark.parametrize("policy", ["priority", "fcfs"])
+def test_an_older_request_from_a_dead_engine_preempts_no_equal(policy: str) -> None:
+    world = World(policy=policy_by_name(policy), max_running=1)
+    younger = world.add(prompt(5, 0), max_tokens=20)
+    world.step()
+    older = returned(world, priority=younger.priority)
+
+    world.run()
+
+    assert list(world.ends) == [younger.id, older.id]
+    assert younger.preemptions == 0
+
+
+def test_an_urgent_request_from_a_dead_engine_preempts_a_less_urgent_one() -> None:
+    world = World(policy=policy_by_name("priority"), max_running=1)
+    usual = world.add(prompt(5, 0), max_tokens=20)
+    world.step()
+    urgent = returned(world, priority=usual.priority - 1)
+
+    world.run()
+
+    assert list(world.ends) == [urgent.id, usual.id]
+    assert usual.preemptions == 1
+
+
+def test_age_lets_a_request_wait_first_but_preempt_nobody_more_urgent() -> None:
+    world = World(policy=policy_by_name("priority"), max_running=1)
+    world.now_ns = 100 * SECOND
+    urgent = world.add(prompt(5, 0), max_tokens=20, priority=4)
+    world.step()
+    aged = returned(world, priority=5)  # 10 s to a priority: it has aged past the other
+
+    world.run()
+
+    assert list(world.ends) == [urgent.id, aged.id]
+
+
+def returned(world: World, priority: int) -> Request:
+    """Add a request that came long before all others, to an engine that died."""
+    now_ns, world.now_ns = world.now_ns, 0
+    request = world.add(prompt(5, 1), max_tokens=20, priority=priority)
+    world.now_ns = now_ns
+    return request
 
 
 def lengths_after(world: World, policy: Policy, ids: list[int]) -> float:
