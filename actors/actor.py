@@ -170,6 +170,8 @@ class Actor:
         rlimits: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
         budget: Budget | None = None,
+        reserve: Mapping[str, float | str] | None = None,
+        cpu_limit: float | None = None,
         **kwargs: Any,
     ) -> ActorRef[Any]:
         """Start a child and return when it is up.
@@ -177,11 +179,14 @@ class Actor:
         target: a class, "module:Class" or "path/to/file.py:Class". args, kwargs: of its
             constructor. restart: permanent (always), transient (after a crash), temporary.
             weight: its share of turns and LLM work where policies weigh; above 0, 1 is usual.
+        reserve: what it has a right to while it lives, such as {"cpu": 0.5, "memory": "512MiB"}.
+        cpu_limit: CPUs it may use at most, where control groups can be had.
         budget: what the child and all below it may use; set aside from what is left to this actor.
         Raises:
             BadSpecError: its class cannot be loaded. NameTakenError. SchemaError.
             BadBudgetError, InfeasibleBudgetError: more than there is. Nothing was started.
-            BadPolicyError: the weight is not above 0.
+            BadPolicyError: the weight is not above 0. ReservationError: which resource has too
+            little, and by how much. UnknownResourceError.
         """
         port = self._open_port("spawn")
         spec = make_spec(
@@ -199,6 +204,8 @@ class Actor:
             rlimits=rlimits,
             environment=environment,
             budget=budget,
+            reserve=reserve,
+            cpu_limit=cpu_limit,
         )
         born = await port.system("spawn", {"spec": spec})
         actor_class = target if isinstance(target, type) else None

@@ -487,6 +487,8 @@ SPAWN_OPTIONS = frozenset(
         "priority",
         "restart",
         "budget",
+        "reserve",
+        "cpu_limit",
         "rlimits",
     }
 )

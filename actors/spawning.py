@@ -21,6 +21,7 @@ from actors.schema import Signature
 from ipc.budget import read_budget
 from ipc.errors import BadSpecError, UsageError
 from ipc.protocol import SpawnSpec
+from ipc.resources import parse_amount, parse_amounts
 
 NameClass = Callable[[type[Any]], SpawnSpec]
 Restart = Literal["permanent", "transient", "temporary"]
@@ -39,6 +40,8 @@ def make_spec(
     rlimits: Mapping[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
     budget: Mapping[str, Any] | None = None,
+    reserve: Mapping[str, Any] | None = None,
+    cpu_limit: float | None = None,
     **options: Any,
 ) -> SpawnSpec:
     """Return the spec.
@@ -47,7 +50,7 @@ def make_spec(
 
     Raises:
         BadSpecError: the target names no class. SchemaError: the arguments do not fit it.
-        BadBudgetError: no resource there is, or no amount.
+        BadBudgetError, BadResourceError: no resource there is, or no amount.
     """
     if restart not in get_args(Restart):
         raise UsageError(reason=f"restart is one of {get_args(Restart)}, not {restart!r}")
@@ -71,6 +74,10 @@ def make_spec(
         spec["environment"] = dict(environment)
     if budget and (limits := read_budget(budget)):
         spec["budget"] = limits
+    if reserve:
+        spec["reserve"] = parse_amounts(reserve)
+    if cpu_limit is not None:
+        spec["cpu_limit"] = parse_amount("cpu", cpu_limit)
     for key, value in options.items():
         if value is not None:
             spec[key] = value  # type: ignore[literal-required]

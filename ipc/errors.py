@@ -426,7 +426,8 @@ class ReservationError(OverloadError):
     code = 206
     retryable = True
     template = (
-        "cannot reserve {wanted} of {resource}: {free} of {capacity} are free, {short} too few"
+        "cannot reserve {wanted} {unit} of {resource}: "
+        "{free} of {capacity} are free, {short} too few"
     )
 
 

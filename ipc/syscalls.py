@@ -36,6 +36,12 @@ handles they hold. Errors are those of ipc/errors.py.
                                                              the configuration
     policy_reset      client  kind                           PolicyInfo; the configuration counts
     grants            client  [keep: so many from now on]    {"kept", "grants": [Grant]} until now
+    resources         client                                 ResourceReport (ipc/resources.py)
+    resource_add      client  name [, amount]                ResourceInfo: a new one, more of one,
+                                                             one more engine, or one taken back
+    resource_drain    client  name                           ResourceInfo: it takes no new work
+    resource_remove   client  name [, amount]                ResourceInfo: less of it, or all; an
+                                                             engine leaves when it is idle
     shutdown          client                                 {} ; then all agents stop in order
 
 A pool is an actor without a process, whose members handle what is sent to it (kernel/pool.py).

@@ -123,6 +123,9 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         parts.callback(edge.close)
         monitor = _make_monitor(home, clock)
         parts.callback(monitor.close)
+        first = monitor.look(())  # so that what there is can be reserved from the start
+        if first is not None:
+            core.sampled(first)
         daemon = Daemon(
             core,
             journal=journal,

@@ -18,10 +18,12 @@ from ipc.errors import (
     BadBudgetError,
     BadFrameError,
     BadPolicyError,
+    BadResourceError,
     HandshakeError,
     UnknownCallError,
 )
 from ipc.protocol import PROTOCOL_VERSION, Declares, Hello, SpawnSpec
+from ipc.resources import MAX_AMOUNT as MAX_RESERVED
 from kernel.supervisor import Restart, Strategy
 
 MAX_DEADLINE_NS = 10 * 365 * 86_400 * 1_000_000_000  # ten years; a wall clock still fits 63 bits
@@ -77,7 +79,7 @@ def read_spec(value: Any) -> SpawnSpec:
 
     Raises:
         UnknownCallError: it does not fit. BadBudgetError: unknown resource, or negative.
-        BadPolicyError: its weight is not above 0.
+        BadPolicyError: its weight is not above 0. BadResourceError: a reservation means nothing.
     """
     try:
         spec = _SPEC.validate_python(value, strict=True)
@@ -90,11 +92,26 @@ def read_spec(value: Any) -> SpawnSpec:
         check_resource(resource)
         if not 0 <= amount <= MAX_AMOUNT:
             raise BadBudgetError(resource=resource, problem=f"{amount} is not from 0 to 2**62")
+    _check_reservation(spec)
     weight = spec.get("weight", 1.0)
     if not 0 < weight < math.inf:
         needs = "above 0 and finite"
         raise BadPolicyError(policy="fair_share", what="weight", value=weight, needs=needs)
     return spec
+
+
+def _check_reservation(spec: SpawnSpec) -> None:
+    """Raise BadResourceError for an amount out of range, or above the agent's own limit."""
+    reserved = spec.get("reserve", {})
+    for name, amount in reserved.items():
+        if not 0 < amount <= MAX_RESERVED:
+            problem = f"{amount} cannot be reserved: 1 to {MAX_RESERVED} units can"
+            raise BadResourceError(name=name, problem=problem)
+    limits = {"cpu": spec.get("cpu_limit"), "memory": spec.get("rlimits", {}).get("memory_bytes")}
+    for name, limit in limits.items():
+        if limit is not None and reserved.get(name, 0) > limit:
+            problem = f"{reserved[name]} are reserved and the agent's limit is {limit}"
+            raise BadResourceError(name=name, problem=problem)
 
 
 def _problem_of_spec(spec: SpawnSpec) -> str:
@@ -109,6 +126,7 @@ def _problem_of_spec(spec: SpawnSpec) -> str:
         return "a name has 1 to 255 characters"
     limits = [spec.get("mailbox_messages"), spec.get("mailbox_bytes"), spec.get("max_attempts")]
     limits += spec.get("rlimits", {}).values()
+    limits.append(spec.get("cpu_limit"))
     if any(limit is not None and not 1 <= limit <= MAX_LIMIT for limit in limits):
         return f"limits are 1 to {MAX_LIMIT}"
     if not 0 <= spec.get("priority", 0) <= 7:

@@ -31,6 +31,7 @@ from kernel.effects import Effects
 from kernel.handshake import Handshake
 from kernel.heartbeat import Heartbeat
 from kernel.lifecycle import Lifecycle
+from kernel.llm.drains import Drains
 from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.service import LlmService
 from kernel.output import Output
@@ -44,6 +45,7 @@ from kernel.records import Snapshot
 from kernel.recovery import Recovery
 from kernel.registry import NameTable
 from kernel.reports import Reports
+from kernel.resources.resource_calls import ResourceCalls
 from kernel.resources.samples import Samples
 from kernel.sending import Sending
 from kernel.settings import Settings
@@ -112,6 +114,7 @@ class Core:
         recovery = Recovery(snapshot, self.delivery, self.postage)
         recovery.load(self.effects, self.turns)
         self.llm.load(snapshot)
+        self.resources.load(snapshot)
         recovery.bring_up(self.lifecycle, self.syscalls)
         self.llm.forget_unclaimed()
         self.state.timers.set(Due.SWEEP, 0, monotonic_ns + SWEEP_NS)
@@ -153,6 +156,8 @@ class Core:
         policy_calls = PolicyCalls(self.delivery, self.llm)
         more = self.llm.calls() | pool_calls.calls() | policy_calls.calls()
         more |= BudgetCalls(self.state).calls()
+        self.resources = ResourceCalls(self.state, Drains(self.llm.fleet), facts)
+        more |= self.resources.calls()
         self.syscalls = Syscalls(self.sending, self.termination, reports, more)
         self._of_agent: dict[int, Take] = {
             Kind.COMMIT: self.turns.on_commit,
@@ -228,15 +233,8 @@ class Core:
         self.state.is_storage_low = free_bytes < self.state.config.free_space_mark_bytes
 
     def sampled(self, samples: Samples) -> None:
-        """Take note of what was seen of the machine and of agents' processes.
-
-        Samples of an incarnation that is over are left out.
-        """
-        self.state.board.take(samples, self._is_current)
-
-    def _is_current(self, actor: int, incarnation: int) -> bool:
-        record = self.state.actors.get(actor)
-        return record is not None and record.incarnation == incarnation
+        """Take note of what was seen of the machine and of agents' processes."""
+        self.resources.sampled(samples)
 
     def request_shutdown(self) -> None:
         """Stop all agents in order, then emit Shutdown."""

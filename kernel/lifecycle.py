@@ -51,7 +51,8 @@ class Lifecycle:
         """Register a new actor and start its process.
 
         Raises:
-            NameTakenError, LimitError, InfeasibleBudgetError: nothing was registered.
+            NameTakenError, LimitError, InfeasibleBudgetError, ReservationError,
+            UnknownResourceError: nothing was registered.
         """
         record = self.register(spec, parent, spawn_call=spawn_call, spawn_turn=spawn_turn)
         self.state.counters.add("spawns")
@@ -64,7 +65,8 @@ class Lifecycle:
         """Give a new actor its id, its name and its place in the tree; not journaled yet.
 
         Raises:
-            NameTakenError, LimitError: nothing was registered.
+            NameTakenError, LimitError, InfeasibleBudgetError, ReservationError,
+            UnknownResourceError: nothing was registered.
         """
         state = self.state
         name = spec.get("name")
@@ -74,6 +76,8 @@ class Lifecycle:
         if len(state.actors) >= state.config.max_actors:
             limit = state.config.max_actors
             raise LimitError(what="actors", value=len(state.actors), limit=limit)
+        reserved = spec.get("reserve", {})
+        state.inventory.check(reserved)
         identifier = state.new_id()
         name = name or f"{spec['qualname'].rpartition('.')[2].lower()}-{identifier & 0xFFFFFFFF}"
         above = state.actors.get(parent)
@@ -88,6 +92,7 @@ class Lifecycle:
             spawn_call=spawn_call,
             spawn_turn=spawn_turn,
         )
+        state.inventory.reserve(identifier, reserved)
         state.actors[identifier] = record
         state.max_turns += record.concurrency
         state.names.claim(record.name, identifier)

@@ -22,6 +22,7 @@ A row that was put and deleted within one set, and was never in the journal, lea
     pool          pool's actor id      (blob)         kernel/pool.py
     routed        message id           (pool id, blob)  a pool's message that a member has
     setting       name                 (value)        kernel/settings.py
+    resource      name                 (blob)         kernel/resources/resource_calls.py
     model         (name, version)      (blob)         kernel/llm/registry.py
     llm_session   session id           (blob)         kernel/llm/sessions.py
     llm_request   call id              (blob)         this and the next two: kernel/llm/token_log.py
@@ -88,6 +89,7 @@ TABLES: dict[str, Table] = {
         Table("pool", _ID, _BLOB),
         Table("routed", _ID, (("pool", "INTEGER"), ("hints", "BLOB"))),
         Table("setting", (("name", "TEXT"),), (("value", "TEXT"),)),
+        Table("resource", (("name", "TEXT"),), _BLOB),
         Table("model", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
         Table("llm_session", _ID, _BLOB),
         Table("llm_request", _ID, _BLOB),

@@ -32,6 +32,7 @@ from kernel.peers import Peers, Session
 from kernel.pool import Pool
 from kernel.registry import NameTable, SpawnTree
 from kernel.resources.board import Board
+from kernel.resources.inventory import Inventory
 from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.telemetry import Counters
@@ -103,6 +104,7 @@ class KernelState:
     pools: dict[int, Pool] = field(default_factory=dict)
     pools_due: dict[int, None] = field(default_factory=dict)  # to be looked at
     llm: LlmTodo = field(default_factory=LlmTodo)
+    inventory: Inventory = field(default_factory=Inventory)
     board: Board = field(default_factory=Board)  # the last samples of machine and processes
     budgets: Budgets = field(default_factory=Budgets)
     urgency: Urgency = field(default_factory=Urgency)

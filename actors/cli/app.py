@@ -57,6 +57,7 @@ COMMANDS: dict[str, Entry] = {
     "model": Entry(MODELS, "model", "app"),
     "complete": Entry(MODELS, "complete", "complete"),
     "chat": Entry(MODELS, "chat", "chat"),
+    "resources": Entry(MACHINE, "resources", "app"),
     "doctor": Entry(MACHINE, "doctor", "doctor"),
     "demo": Entry(MACHINE, "demo", "demo"),
     "plan": Entry(MACHINE, "plan", "plan"),

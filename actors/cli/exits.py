@@ -36,12 +36,14 @@ from ipc.errors import (
     PromptTooLongError,
     QuarantinedError,
     RemoteError,
+    ReservationError,
     SchemaError,
     StorageFullError,
     TokenFileError,
     UnknownActorError,
     UnknownDeadLetterError,
     UnknownModelError,
+    UnknownResourceError,
 )
 
 
@@ -91,12 +93,15 @@ _BY_CODE: dict[int, Exit] = {
     NoHandlerError.code: Exit.NOT_FOUND,
     UnknownDeadLetterError.code: Exit.NOT_FOUND,
     UnknownModelError.code: Exit.NOT_FOUND,
+    UnknownResourceError.code: Exit.NOT_FOUND,
     BadSpecError.code: Exit.BAD_CLASS,
     DeadlockError.code: Exit.FAILED,
     KernelUnavailableError.code: Exit.NO_KERNEL,
     ChannelBrokenError.code: Exit.NO_KERNEL,
 }
 _ADVICE: dict[int, str] = {
+    ReservationError.code: "`llmos resources` shows who has reserved what; `llmos kill` frees it",
+    UnknownResourceError.code: "`llmos resources` lists them; `llmos resources add` makes one",
     SchemaError.code: (
         "values are read as JSON and else as text (5 is a number, '\"5\"' is text), "
         "streams need --stream; `llmos inspect AGENT` shows what each handler takes"

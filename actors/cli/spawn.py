@@ -14,6 +14,7 @@ from actors.cli.guard import guarded
 from actors.cli.options import HomeOption, JsonOption, NameOption, ValuesArgument
 from actors.cli.render import print_json
 from actors.cli.values import parse_arguments, parse_environment
+from ipc.errors import BadResourceError
 
 if TYPE_CHECKING:
     from ipc.protocol import SpawnSpec
@@ -54,7 +55,14 @@ def spawn(
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option(help="Its share of turns and of LLM work under `fair_share`; 1 is usual."),
+        typer.Option(help="Its share of CPUs, and of turns under `fair_share`; 1 is usual."),
+    ] = None,
+    reserve: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RESOURCE=AMOUNT,...", help="Such as cpu=1,memory=512MiB."),
+    ] = None,
+    cpu_limit: Annotated[
+        float | None, typer.Option(metavar="CPUS", help="CPUs it may use at most.")
     ] = None,
     home: HomeOption = None,
     name: NameOption = None,
@@ -73,6 +81,8 @@ def spawn(
         "max_attempts": max_attempts,
         "rlimits": _rlimits(memory_mib, cpu_s),
         "weight": weight,
+        "reserve": parse_reservation(reserve or []),
+        "cpu_limit": cpu_limit,
     }
     limits = parse_amounts(budget or [])
     spec = make_spec_here(target, args, kwargs, options)
@@ -101,6 +111,18 @@ def make_spec_here(
     beside = [os.path.dirname(path)] if path else []
     spec["sys_path"] = [*beside, spec["cwd"], *spec["sys_path"]]
     return spec
+
+
+def parse_reservation(words: list[str]) -> dict[str, str]:
+    """Return amounts by resource. Raises BadResourceError: a word without one, or one twice."""
+    amounts: dict[str, str] = {}
+    for word in (part for text in words for part in text.split(",")):
+        key, sign, amount = word.partition("=")
+        if not sign or not key or key in amounts:
+            problem = "give it once, as RESOURCE=AMOUNT; several with commas between"
+            raise BadResourceError(name=word, problem=problem)
+        amounts[key] = amount
+    return amounts
 
 
 def _rlimits(memory_mib: int | None, cpu_s: int | None) -> dict[str, int] | None:

@@ -42,11 +42,18 @@ class Engine:
     steps: int = 0  # reports taken
     step_ns: int = 0
     failed_loads: int = 0
+    is_draining: bool = False  # takes no new work
+    is_leaving: bool = False  # and is ended once it has none
 
     @property
     def is_ready(self) -> bool:
         """Say whether it takes requests."""
         return self.state is EngineState.READY
+
+    @property
+    def takes_work(self) -> bool:
+        """Say whether it is given new requests."""
+        return self.is_ready and not self.is_draining
 
     @property
     def load(self) -> int:

@@ -10,6 +10,7 @@ fails later is restarted by its supervisor, and its requests go on.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgpack
@@ -83,6 +84,8 @@ class Fleet:
         for engine in engines:
             record = self.state.actors.get(engine.actor)
             down = _DOWN.get(record.status) if record is not None else "it is gone"
+            if engine.is_draining:
+                down = "it is draining; llmos resources add takes it back"
             if down is None:
                 return
             problem = f"{engine.name}: {down}"
@@ -107,6 +110,19 @@ class Fleet:
         except LLMOSError as error:
             self._give_up(model, error)
         self.save(model)
+
+    def start_one(self, model: ModelVersion) -> Engine:
+        """Start one more engine of a version. Raises LLMOSError: it cannot be spawned."""
+        spec = engine_spec(model, 0)
+        base = f"engine.{model.name}.{model.version}"
+        names = (base if number == 1 else f"{base}.{number}" for number in itertools.count(1))
+        spec["name"] = next(name for name in names if self.state.names.find(name) is None)
+        record = self.lifecycle.spawn(spec, 0)
+        engine = Engine(record.id, record.name, model)
+        self.engines.add(engine)
+        model.engine_actors.append(record.id)
+        self.save(model)
+        return engine
 
     def save(self, model: ModelVersion) -> None:
         """Journal what is known of a version."""

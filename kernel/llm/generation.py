@@ -100,7 +100,7 @@ class Generation:
 
     def advance(self, job: Job) -> None:
         """Bring a job to an engine that is ready, or into its model's line."""
-        ready = [engine for engine in self.engines.of_model(job.model) if engine.is_ready]
+        ready = [engine for engine in self.engines.of_model(job.model) if engine.takes_work]
         if not ready:
             job.phase, job.engine = Phase.LINE, 0
             self.engines.line(job.model).append(job)

@@ -69,6 +69,7 @@ def _check(capacity: int, claims: Sequence[Claim], resource: str) -> None:
     if floors > capacity:
         raise ReservationError(
             resource=resource,
+            unit="units",
             wanted=floors,
             free=capacity,
             capacity=capacity,

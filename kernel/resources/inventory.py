@@ -29,6 +29,7 @@ import msgpack
 from ipc.errors import BadResourceError, ReservationError, UnknownResourceError
 
 MAX_CAPACITY = 1 << 60
+UNITS = {"cpu": "thousandths of a CPU", "memory": "bytes", "gpu": "bytes"}
 
 
 class ResourceState(Enum):
@@ -202,6 +203,7 @@ class Inventory:
                 label = name if is_active else f"{name} ({resource.state.value})"
                 raise ReservationError(
                     resource=label,
+                    unit=UNITS.get(resource.kind, "units"),
                     wanted=wanted,
                     free=free,
                     capacity=resource.capacity,

@@ -16,6 +16,7 @@ LEAVES = [
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
     *(["budget", verb] for verb in ("set", "top-up")),
     *(["pool", verb] for verb in ("create", "ls", "show", "resize", "rm")),
+    *(["resources", verb] for verb in ("add", "drain", "remove")),
     *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
     *(["policy", verb] for verb in ("ls", "show", "set", "reset", "grants")),
 ]

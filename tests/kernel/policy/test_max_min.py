@@ -103,7 +103,7 @@ def test_without_claims_there_are_no_shares() -> None:
 
 
 def test_floors_beyond_the_capacity_are_refused_with_how_much_is_missing() -> None:
-    with pytest.raises(ReservationError, match="1500 of cpu: 1000 of 1000 are free, 500 too few"):
+    with pytest.raises(ReservationError, match="1000 of 1000 are free, 500 too few"):
         max_min(1000, [Claim(floor=700), Claim(floor=800)], resource="cpu")
 
 
