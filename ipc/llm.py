@@ -156,6 +156,8 @@ class ModelSpec(TypedDict, total=False):
     concurrency: int  # remote: requests at once, default 8
     requests_per_minute: int  # remote; 0: no limit
     tokens_per_minute: int  # remote; 0: no limit
+    price_in: int  # millionths of money for a million tokens of prompts; 0: nothing
+    price_out: int  # the same for tokens of completions
     timeout_s: float  # remote: silence allowed, default 60; only streams speak before their end
 
 

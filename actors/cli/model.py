@@ -15,6 +15,7 @@ from actors.cli.llm_options import complete_model
 from actors.cli.loading import load_with_progress
 from actors.cli.options import HomeOption, JsonOption, NameOption
 from actors.cli.render import Column, print_json, print_table
+from ipc.budget import read_amount
 from ipc.errors import UsageError, from_wire
 
 app = typer.Typer(no_args_is_help=True, help="Language models: add, list, choose, load, remove.")
@@ -116,6 +117,12 @@ def add(
     timeout: Annotated[
         float | None, typer.Option(metavar="S", min=0.1, help="Endpoint: silence allowed.")
     ] = None,
+    price_in: Annotated[
+        str | None, typer.Option(metavar="MONEY", help="Of a million tokens of prompts.")
+    ] = None,
+    price_out: Annotated[
+        str | None, typer.Option(metavar="MONEY", help="Of a million tokens of completions.")
+    ] = None,
     use: Annotated[
         bool, typer.Option("--use", help="Let requests without a model go to it.")
     ] = False,
@@ -152,6 +159,8 @@ def add(
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "timeout_s": timeout,
+        "price_in": None if price_in is None else read_amount("money", price_in),
+        "price_out": None if price_out is None else read_amount("money", price_out),
     }
     with open_client(Where(home, name)) as client:
         wanted = {key: value for key, value in spec.items() if value is not None}

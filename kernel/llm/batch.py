@@ -78,8 +78,8 @@ class Batch:
         self.requests[slot] = request
         self.handles[slot] = task.handle
         self.keys[slot] = task.key
-        self.unplanned[slot] = request.max_tokens - request.num_emitted
-        self.unsampled[slot] = self.unplanned[slot]
+        self.unsampled[slot] = request.max_tokens - request.num_emitted
+        self.unplanned[slot] = min(request.max_tokens, request.allowance) - request.num_emitted
         request.enter_row(self.rows, slot)
         self.prefilling[slot] = task
         self.num_taken += 1
@@ -106,6 +106,14 @@ class Batch:
         self.unplanned[task.slot] -= 1
         if self.unplanned[task.slot]:
             self.wants[task.slot] = True
+            self._decodes = None
+
+    def extend(self, task: Task, samples: int) -> None:
+        """Let a task that has a slot be given steps for so many samples more."""
+        slot = task.slot
+        self.unplanned[slot] += samples
+        if slot not in self.prefilling and self.unplanned[slot] > 0 and not self.wants[slot]:
+            self.wants[slot] = True
             self._decodes = None
 
     def stop_decoding(self, slot: int) -> None:

@@ -39,6 +39,7 @@ class Engine:
     scheduler: Scheduler | None = None  # while it is ready and has a KV cache
     preparing: dict[int, Job] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)  # queued here, by request
+    metered: dict[int, Job] = field(default_factory=dict)  # of these, those of a budget
     steps: int = 0  # reports taken
     step_ns: int = 0
     failed_loads: int = 0

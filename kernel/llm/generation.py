@@ -6,7 +6,7 @@ gives its jobs back: they go on with all tokens that were emitted, on whichever 
 
 Invariants:
   G1  a job in ``jobs`` is in exactly one of: a model's line, a session's line, an engine's
-      ``preparing`` or ``jobs``, the queue of a remote model.
+      ``preparing`` or ``jobs``, the queue of a remote model, the line of its owner's budget.
   G2  a request is journaled (kernel/llm/token_log.py) before an engine is told of it.
   G3  a call that nobody waits for any more has no job at the end of the loop turn.
 
@@ -38,6 +38,7 @@ from ipc.protocol import Flag, Kind
 from kernel.llm.answers import Answers
 from kernel.llm.engines import Engine, Engines
 from kernel.llm.job import Job, Phase, Purpose
+from kernel.llm.metering import Metering
 from kernel.llm.placement import choose_engine
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.request import Request
@@ -64,6 +65,12 @@ class Generation:
         self.log = log
         self.remote = remote
         self.pins = Pins(self.state, engines)
+        self.metering = Metering(
+            self.state,
+            log,
+            resume=self.advance,
+            fail=lambda job, shortage: self.fail(job, shortage.error()),
+        )
         self.jobs: dict[int, Job] = {}
         self.wanted: dict[Any, None] = {}  # model versions whose line needs an engine
         self.dirty: dict[int, Engine] = {}  # engines to plan for at the end of the loop turn
@@ -79,6 +86,7 @@ class Generation:
         self.jobs[job.id] = job
         if saved is not None:
             self._restore(job, saved)
+            self.metering.restore(job)
         session = job.session
         if session is not None:
             if session.running:
@@ -123,6 +131,8 @@ class Generation:
         if job.is_sent_before and (job.shown or not job.retries_doubt):
             reason = "the process that had sent it died before the endpoint's answer was recorded"
             raise InDoubtError(call=f"a completion by {job.model.label}", reason=reason)
+        if job.is_sent_before:
+            self.metering.charge_attempt(job)
         job.is_sent_before = False
 
     def _prepare(self, job: Job, engine: Engine) -> None:
@@ -226,6 +236,7 @@ class Generation:
             "sampling": job.sampling,
             "model": [job.model.name, job.model.version],
             "sent": is_sent,
+            "held": job.meter.reserved if is_sent and job.meter is not None else None,
         }
 
     def _make_request(self, job: Job, ids: Ids, num_prompt: int) -> Request:
@@ -248,9 +259,11 @@ class Generation:
 
     def _queue(self, job: Job, engine: Engine) -> None:
         assert job.request is not None
+        given = self.whole_input(job) if engine.scheduler is None else None
+        if not self.metering.admit(job, engine, given):
+            return
         job.phase = Phase.QUEUED
         if engine.scheduler is None:
-            given = self.whole_input(job)
             assert given is not None
             job.engine = 0
             self.remote.add(job, given)
@@ -258,6 +271,8 @@ class Generation:
         job.engine = engine.actor
         engine.scheduler.add(job.request, self.state.now_ns)
         engine.jobs[job.id] = job
+        if job.meter is not None:
+            engine.metered[job.id] = job
         if job.session is not None:
             job.session.engine = engine.actor
         self.dirty[engine.actor] = engine
@@ -290,6 +305,8 @@ class Generation:
         engine.steps += 1
         if engine.steps % FOLD_EVERY == 0:
             self._fold(engine)
+        if engine.metered:
+            self.metering.after_step(engine)
 
     def _show_streams(self, result: StepResult) -> None:
         """Journal and show what this step gave to streamed requests."""
@@ -418,6 +435,8 @@ class Generation:
         """Forget a job; the next one of its session begins."""
         if self.jobs.pop(job.id, None) is None:
             return
+        if job.meter is not None:
+            self.metering.close(job)
         self.log.close(job.id)
         session = job.session
         if session is not None and session.running == job.id:
@@ -463,6 +482,7 @@ class Generation:
         jobs = sorted([*engine.preparing.values(), *engine.jobs.values()], key=lambda job: job.id)
         engine.preparing.clear()
         engine.jobs.clear()
+        engine.metered.clear()
         if engine.scheduler is not None:
             engine.scheduler.close(self.state.now_ns)
             engine.scheduler = None

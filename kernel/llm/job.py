@@ -4,6 +4,7 @@ LINE        no engine of its model is ready, or its session is busy
 PREPARING   an engine turns its input into tokens
 QUEUED      an engine's scheduler (or the queue of a remote one) has it
 SENT        a remote endpoint may be computing it
+BUDGET      it waits for its owner's budget (kernel/llm/metering.py)
 SPELLING    the kernel has ended it, and an engine turns its tokens into text
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 from ipc.llm import FinishReason, LlmInput, Sampling
 from kernel.calls import Call
+from kernel.llm.meter import Meter
 from kernel.llm.registry import ModelVersion
 from kernel.llm.request import Request
 from kernel.llm.sessions import LlmSession
@@ -27,6 +29,7 @@ class Phase(Enum):
     PREPARING = "preparing"
     QUEUED = "queued"
     SENT = "sent"
+    BUDGET = "budget"
     SPELLING = "spelling"
 
 
@@ -54,6 +57,7 @@ class Job:
     retries_doubt: bool = False
     phase: Phase = Phase.LINE
     engine: int = 0  # actor of the engine that has it
+    meter: Meter | None = None  # of its owner's budget, if that has one
     request: Request | None = None  # once its tokens are known
     end_reason: FinishReason | None = None  # why the kernel itself has ended it
     logprobs: list[dict[str, Any]] = field(default_factory=list)

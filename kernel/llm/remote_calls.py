@@ -11,7 +11,7 @@ from typing import Any
 
 from ext.wire import Envelope
 from ipc.engine import RemoteCall
-from ipc.errors import BadFrameError, InDoubtError, LLMOSError, from_wire
+from ipc.errors import BadFrameError, EndpointError, InDoubtError, LLMOSError, from_wire
 from ipc.llm import Completion, Piece, Usage
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
@@ -24,6 +24,7 @@ from kernel.llm.remote_queue import RemoteQueue
 from kernel.timers import Due
 
 NO_TOKEN = -1
+_REFUSED = 300  # HTTP statuses from here on say that nothing was generated, unless in doubt
 
 
 class RemoteCalls:
@@ -34,6 +35,7 @@ class RemoteCalls:
         self.state = generation.state
         self.answers = generation.answers
         self.queues = generation.remote
+        self.metering = generation.metering
 
     def pump(self, model: ModelVersion) -> None:
         """Send what may be sent now; be woken when time lets more through."""
@@ -109,11 +111,15 @@ class RemoteCalls:
             self._try_again(job, failure, error)
             return
         self.queues.settle(job, 0 if is_unstarted else None)
+        if is_unstarted or (isinstance(error, EndpointError) and error.status >= _REFUSED):
+            self.metering.release(job)  # it was refused before anything was generated
         self.generation.fail(job, error)
 
     def _try_again(self, job: Job, failure: dict[str, Any], error: LLMOSError) -> None:
         queue = self.queues.queue(job.model)
         used_tokens = 0 if failure.get("is_unstarted") else None
+        if used_tokens is None and not self._pay_again(job):
+            return
         retry_after_s, after_ns = failure.get("retry_after_s"), None
         if isinstance(retry_after_s, (int, float)) and retry_after_s == retry_after_s:
             after_ns = int(min(max(retry_after_s, 0.0), 86_400.0) * 1e9)
@@ -127,6 +133,23 @@ class RemoteCalls:
             self.queues.jobs.pop(job.id, None)
             self.generation.fail(job, error)
 
+    def _pay_again(self, job: Job) -> bool:
+        """An attempt in doubt is paid; reserve for another, or let it wait for budget."""
+        if job.meter is None:
+            return True
+        self.metering.charge_attempt(job)
+        self.generation.note_sent(job, is_sent=False)
+        job.phase = Phase.QUEUED
+        try:
+            if self.metering.admit_again(job):
+                return True
+        except LLMOSError as error:
+            self.queues.settle(job, None)
+            self.generation.fail(job, error)
+        else:
+            self.queues.settle(job, None)
+        return False
+
     def _completed(self, job: Job, body: dict[str, Any]) -> None:
         text, reason = body.get("text"), body.get("finish_reason")
         if not isinstance(text, str) or not isinstance(reason, str):
@@ -134,6 +157,9 @@ class RemoteCalls:
         completion = self.answers.completion(job, text, reason)  # type: ignore[arg-type]
         used_tokens = _take_usage(completion["usage"], body.get("usage"))
         self.queues.settle(job, used_tokens)
+        if used_tokens is not None:
+            usage = completion["usage"]
+            self.metering.settle_call(job, usage["prompt_tokens"], usage["completion_tokens"])
         for key in ("tool_calls", "logprobs"):
             if key in body:
                 completion[key] = body[key]

@@ -17,12 +17,15 @@ from ipc.llm import Sampling
 from ipc.protocol import DEFAULT_PRIORITY
 from kernel.llm.token_rows import TokenRows
 
+NO_LIMIT = 1 << 40  # tokens
+
 
 class Request:
     """See the module head. Times are of the kernel's clock; 0: not yet, or none.
 
     sampling: complete: max_tokens and seed are there.
     max_tokens: of the completion; the scheduler lowers it to what its engine can hold.
+    allowance: tokens of the completion it may be given for now; ``Scheduler.extend`` raises it.
     extra_key: model version and trust domain; only equal ones share cached prefixes.
     sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
     has_tools: the input declared tools, so the engine looks for calls of them in the text.
@@ -36,6 +39,7 @@ class Request:
         "_length",
         "_row",
         "_rows",
+        "allowance",
         "arrival_ns",
         "cached_tokens",
         "call_site",
@@ -88,6 +92,7 @@ class Request:
         self.num_prompt = self._length if num_prompt is None else num_prompt
         self.sampling = sampling
         self.max_tokens = sampling["max_tokens"]
+        self.allowance = NO_LIMIT
         self.stream = stream
         self.priority = priority
         self.arrival_ns = arrival_ns

@@ -132,6 +132,21 @@ class Scheduler:
         if task is not None:
             self._shared.end(task)
 
+    def extend(self, request_id: int, allowance: int) -> None:
+        """Let a request be given more tokens than so far; see ``Request.allowance``.
+
+        Without it a request whose allowance is planned is planned no further. It keeps its slot:
+        once the last of these tokens has come, extend or cancel it before the next ``plan``.
+        """
+        task = self._shared.live.get(request_id)
+        if task is None:
+            return
+        request = task.request
+        before, request.allowance = request.allowance, allowance
+        samples = min(request.max_tokens, allowance) - min(request.max_tokens, before)
+        if task.place is Place.SLOT and samples > 0:
+            self._shared.batch.extend(task, samples)
+
     def reprioritise(self, request_id: int, priority: int, now_ns: int) -> None:
         """Change a request's priority, from now on."""
         task = self._shared.live.get(request_id)

@@ -329,6 +329,7 @@ class LlmService:
         for identifier, (blob,) in rows.get("llm_session", {}).items():
             self.sessions.load(identifier, blob, models)
         self._saved = self.log.load(rows)
+        self.generation.metering.load(self._saved)
         self._check_turns()
         for call_id, (blob,) in rows.get("llm_stream", {}).items():
             self._load_items(call_id, msgpack.unpackb(blob))
@@ -356,4 +357,5 @@ class LlmService:
         for request in self._saved:
             if request not in self.generation.jobs:
                 self.log.close(request)
+        self.generation.metering.settle_unclaimed()
         self._saved = {}

@@ -81,6 +81,10 @@ class TokenLog:
         """Return how many of a request's tokens have no row of its own."""
         return num_emitted - self._tracks[request].folded
 
+    def num_folded(self, request: int) -> int:
+        """Return how many of a request's tokens have rows of its own."""
+        return self._tracks[request].folded
+
     def fold(self, request: int, emitted: Ids) -> None:
         """Put a request's tokens that have no row of its own into one. emitted: all of them."""
         track = self._tracks[request]

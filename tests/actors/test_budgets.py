@@ -83,6 +83,15 @@ class Sender(Actor):
         return "; ".join(problems)
 
     @receive
+    async def write(self, prompt: str, on_budget: str = "wait") -> str:
+        options: Any = {"max_tokens": 200, "on_budget": on_budget}
+        return (await self.llm.complete(prompt, **options)).text
+
+    @receive
+    async def read(self, prompt: str) -> list[str]:
+        return [piece async for piece in self.llm.stream(prompt, max_tokens=200)]
+
+    @receive
     async def left(self, resource: str) -> Any:
         return (await self.budget()).left(resource)
 
@@ -378,6 +387,51 @@ def test_unpaid_messages_to_a_terminated_receiver_end_as_dead_letters(kernel: Te
     (letter,) = kernel.system("dead_letters")
     assert (letter["reason"], letter["receiver"]) == ("receiver_terminated", listener.id)
     assert state_of(kernel, "sender") == "idle"
+
+
+WORDS = " ".join(f"w{number}" for number in range(150))
+
+
+@pytest.mark.parametrize("death", [None, "kernel", "engine", "agent"])
+def test_a_completion_that_was_topped_up_is_the_one_it_would_have_been(
+    kernel: TestKernel, death: str | None
+) -> None:
+    kernel.llm.reply(WORDS)
+    writer = kernel.spawn(Sender, name="writer", budget={"tokens": 70})
+    task = kernel.loop.create_task(_outcome(writer.write("go on")))
+    reading = kernel.loop.create_task(_outcome(writer.read("go on"))) if death is None else None
+    kernel.advance(5)
+    paused = (task.done(), account(kernel, "writer", "tokens"), state_of(kernel, "writer"))
+
+    if death == "kernel":
+        kernel.restart_kernel()
+    elif death is not None:
+        kernel.crash(writer if death == "agent" else kernel.lookup("engine.embedded.1"))
+    kernel.advance(10)
+    top_up(kernel, "writer", tokens=50)
+    kernel.advance(5)
+    top_up(kernel, "writer", tokens=1000)
+    kernel.advance(5)
+
+    assert paused == (False, (70, 0), "waiting")
+    assert task.result() == WORDS
+    used = 2 + 150
+    if reading is not None:
+        assert "".join(reading.result()) == WORDS
+        used *= 2
+    assert account(kernel, "writer", "tokens") == (used, 0)
+    assert len(kernel.llm.requests) == used // 152
+
+
+def test_an_agent_may_ask_for_an_error_instead_of_waiting(kernel: TestKernel) -> None:
+    kernel.llm.reply(WORDS)
+    writer = kernel.spawn(Sender, name="writer", budget={"llm_calls": 1})
+    kernel.ask(writer.write("first"))
+
+    with pytest.raises(BudgetExceededError) as caught:
+        kernel.ask(writer.write("second", "raise"))
+
+    assert (caught.value.account, caught.value.resource) == ("writer", "llm_calls")
 
 
 async def _outcome(call: Any) -> Any:

@@ -106,7 +106,8 @@ def test_an_endpoint_becomes_a_model_in_use(llmos: Terminal) -> None:
     llmos.client.answers["model_use"] = model("far", kind="remote", is_default=True)
 
     llmos("model", "add", "far", "--endpoint", "http://h:1/v1", "--key-env", "KEY",
-          "--requests-per-minute", "60", "--timeout", "5", "--use")  # fmt: skip
+          "--requests-per-minute", "60", "--timeout", "5", "--price-in", "0.15",
+          "--price-out", "60", "--use")  # fmt: skip
 
     (_, added), used = llmos.client.calls
     assert added["spec"] == {
@@ -115,6 +116,8 @@ def test_an_endpoint_becomes_a_model_in_use(llmos: Terminal) -> None:
         "key_env": "KEY",
         "requests_per_minute": 60,
         "timeout_s": 5.0,
+        "price_in": 150_000,
+        "price_out": 60_000_000,
     }
     assert used == ("model_use", {"name": "far", "version": 1})
 
