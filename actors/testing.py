@@ -50,11 +50,14 @@ from kernel.llm.fleet import PROGRAMS
 from kernel.memory_journal import MemoryJournal
 from kernel.output import (
     Command,
+    ContinueProcess,
     InspectProcess,
     KillProcess,
+    LimitCpu,
     Notice,
     Shutdown,
     StartProcess,
+    StopProcess,
 )
 
 __all__ = ["ScriptedModel", "ScriptedReply", "ScriptedRequest", "TestKernel"]
@@ -311,8 +314,8 @@ class TestKernel:
         if isinstance(command, Shutdown):
             self.stop_kernel()
             return
-        if isinstance(command, Notice):
-            return
+        if isinstance(command, Notice | StopProcess | ContinueProcess | LimitCpu):
+            return  # in memory an agent that is suspended is only granted nothing
         if isinstance(command, StartProcess):
             self._start(command)
             return

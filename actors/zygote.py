@@ -6,7 +6,7 @@ The kernel starts it with one socket (ipc/pipe.py) and no other descriptor:
     zygote to kernel   ["ready", pid]
                        ["started", actor, incarnation, pid, start time]
                        ["failed", actor, incarnation, problem]
-                       ["exited", pid, wait status]
+                       ["exited", pid, wait status, CPU time that it has used, in ns]
 
 Invariants:
   I1  one thread and no ZeroMQ context: a lock held at a fork would stay locked in the child.
@@ -81,12 +81,13 @@ class Zygote:
         os.read(self._wakeup, 4096)
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            self._pipe.send(["exited", pid, status])
+            cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e6) * 1000
+            self._pipe.send(["exited", pid, status, cpu_ns])
 
 
 def _start_time_of_child(pid: int) -> int:

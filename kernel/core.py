@@ -23,6 +23,7 @@ from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
 from kernel.budget.budget_calls import BudgetCalls
 from kernel.budget.postage import Postage
+from kernel.budget.run_time import RunTime
 from kernel.budget.warnings import BudgetWarnings
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
@@ -116,6 +117,7 @@ class Core:
         self.llm.load(snapshot)
         self.resources.load(snapshot)
         recovery.bring_up(self.lifecycle, self.syscalls)
+        self.run_time.adopt()
         self.llm.forget_unclaimed()
         self.state.timers.set(Due.SWEEP, 0, monotonic_ns + SWEEP_NS)
 
@@ -142,6 +144,7 @@ class Core:
         self.effects = Effects(self.delivery, self.postage)
         self.turns = Turns(self.delivery, self.effects)
         self.lifecycle = Lifecycle(self.delivery, self.turns)
+        self.run_time = RunTime(self.lifecycle)
         takeover = PoolTakeover(self.delivery)
         self.pools = PoolKeeper(self.lifecycle, takeover)
         self.termination = Termination(
@@ -155,7 +158,7 @@ class Core:
         pool_calls = PoolCalls(self.sending, self.termination, self.pools, DEFERRED)
         policy_calls = PolicyCalls(self.delivery, self.llm)
         more = self.llm.calls() | pool_calls.calls() | policy_calls.calls()
-        more |= BudgetCalls(self.state).calls()
+        more |= BudgetCalls(self.run_time).calls()
         self.resources = ResourceCalls(self.state, Drains(self.llm.fleet), facts)
         more |= self.resources.calls()
         self.syscalls = Syscalls(self.sending, self.termination, reports, more)
@@ -215,8 +218,11 @@ class Core:
         """A StartProcess worked."""
         self.lifecycle.on_started(actor, incarnation, pid, start_time)
 
-    def process_exited(self, actor: int, incarnation: int, reason: str) -> None:
+    def process_exited(
+        self, actor: int, incarnation: int, reason: str, cpu_ns: int | None = None
+    ) -> None:
         """A process is gone, or could not be started."""
+        self.run_time.exited(actor, incarnation, cpu_ns)
         self.lifecycle.on_exited(actor, incarnation, reason)
 
     def process_inspected(
@@ -235,6 +241,7 @@ class Core:
     def sampled(self, samples: Samples) -> None:
         """Take note of what was seen of the machine and of agents' processes."""
         self.resources.sampled(samples)
+        self.run_time.sampled(samples)
 
     def request_shutdown(self) -> None:
         """Stop all agents in order, then emit Shutdown."""
@@ -399,6 +406,8 @@ class Core:
             self.llm.on_due(key)
         elif kind is Due.POOL:
             self.pools.on_due(key)
+        elif kind is Due.RUN_TIME:
+            self.run_time.tick()
         elif kind is Due.SWEEP:
             self._sweep()
 
@@ -411,12 +420,15 @@ class Core:
         self.delivery.letters.expire()
         self._break_old_rings()
         self.llm.tick()
+        self.run_time.tick()
         progress: dict[int, tuple[int, int]] = {}
         peers: list[Peer] = [*state.actors.values(), *state.peers.sessions.values()]
         for peer in peers:
             channel = peer.channel
             if channel is None or not channel.num_kept or peer.route is None:
                 continue
+            if isinstance(peer, ActorRecord) and peer.is_stopped:
+                continue  # it stands still for want of budget
             now = (state.epoch, channel.next_sequence - channel.num_kept)
             progress[peer.id] = now
             if self._progress.get(peer.id) == now:
@@ -473,10 +485,12 @@ class Core:
             self.state.budgets.wake()
         if tree.crossings:
             self.warnings.give()
+        if self.run_time.is_unsettled:
+            self.run_time.settle()
 
     def _is_unsettled(self) -> bool:
         tree = self.state.budgets.tree
-        if self.state.pools_due or tree.freed or tree.crossings:
+        if self.state.pools_due or tree.freed or tree.crossings or self.run_time.is_unsettled:
             return True
         return self.llm.is_unsettled or self._line_moves()
 

@@ -29,12 +29,15 @@ from kernel.group_commit import GroupCommit
 from kernel.launcher import Exited, Inspected, Launcher, Started
 from kernel.output import (
     Command,
+    ContinueProcess,
     InspectProcess,
     KillProcess,
+    LimitCpu,
     Notice,
     Output,
     Shutdown,
     StartProcess,
+    StopProcess,
     WatchProcess,
 )
 from kernel.records import Journal
@@ -157,6 +160,12 @@ class Daemon:
                 self._launcher.watch(command)
             case InspectProcess():
                 self._launcher.inspect(command)
+            case StopProcess():
+                self._launcher.suspend(command)
+            case ContinueProcess():
+                self._launcher.resume(command)
+            case LimitCpu():
+                self._launcher.limit_cpu(command)
             case Notice():
                 log.warning(command.event, **command.fields)
             case Shutdown():
@@ -170,7 +179,7 @@ class Daemon:
                 self._core.process_started(**identity, pid=event.pid, start_time=event.start_time)
             elif isinstance(event, Exited):
                 log.info("process_exited", reason=event.reason, **identity)
-                self._core.process_exited(**identity, reason=event.reason)
+                self._core.process_exited(**identity, reason=event.reason, cpu_ns=event.cpu_ns)
             else:
                 self._tell_activity(event)
 

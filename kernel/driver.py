@@ -28,8 +28,13 @@ class CoreInputs(Protocol):
         """A StartProcess worked."""
         ...
 
-    def process_exited(self, actor: int, incarnation: int, reason: str) -> None:
-        """A process is gone (or could not be started). reason: "exit 0", "signal 9", ..."""
+    def process_exited(
+        self, actor: int, incarnation: int, reason: str, cpu_ns: int | None = None
+    ) -> None:
+        """A process is gone (or could not be started). reason: "exit 0", "signal 9", ...
+
+        cpu_ns: all the CPU time that it has used, if somebody has waited for it.
+        """
         ...
 
     def process_inspected(

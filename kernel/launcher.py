@@ -18,16 +18,33 @@ Cost: about 0.1 ms a start on the kernel's side.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from kernel.activity import Activity, read_activity
-from kernel.output import InspectProcess, KillProcess, StartProcess, WatchProcess
-from kernel.processes import Death, boot_ticks, kill_tree, open_process, sweep
+from kernel.output import (
+    ContinueProcess,
+    InspectProcess,
+    KillProcess,
+    LimitCpu,
+    StartProcess,
+    StopProcess,
+    WatchProcess,
+)
+from kernel.processes import (
+    Death,
+    boot_ticks,
+    kill_tree,
+    limit_cpu,
+    open_process,
+    signal_tree,
+    sweep,
+)
 from kernel.resources.process_sampler import Root
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
@@ -56,6 +73,7 @@ class Exited:
     actor: int
     incarnation: int
     reason: str
+    cpu_ns: int | None = field(default=None, compare=False)  # used in all, if its zygote has told
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +183,18 @@ class Launcher:
         if activity is not None:
             self._events.append(Inspected(command.actor, command.incarnation, activity))
 
+    def suspend(self, command: StopProcess) -> None:
+        """Let a process tree stand still; one that is gone has told so."""
+        signal_tree(command.pid, command.start_time, signal.SIGSTOP)
+
+    def resume(self, command: ContinueProcess) -> None:
+        """Let a process tree go on."""
+        signal_tree(command.pid, command.start_time, signal.SIGCONT)
+
+    def limit_cpu(self, command: LimitCpu) -> None:
+        """Set the CPU time at which a process ends."""
+        limit_cpu(command.pid, command.start_time, command.cpu_s)
+
     def tick(self) -> None:
         """Do what is due; at least once a second."""
         limit = self._monotonic_ns() - STATUS_WAIT_NS
@@ -189,10 +219,10 @@ class Launcher:
                 self._on_started((actor, incarnation), pid, start_time)
             case "failed", [int(actor), int(incarnation), str(problem)]:
                 self._fail_start((actor, incarnation), problem)
-            case "exited", [int(pid), int(status)]:
+            case "exited", [int(pid), int(status), int(cpu_ns)]:
                 process = self._by_pid.get(pid)
                 if process is not None and process.zygote == self._link.pid:
-                    self._exit(process, describe(status))
+                    self._exit(process, describe(status), cpu_ns)
 
     def _on_started(self, identity: Identity, pid: int, start_time: int) -> None:
         is_doomed = self._starting.pop(identity, False)
@@ -240,17 +270,19 @@ class Launcher:
             os.close(process.descriptor)
             process.descriptor = None
 
-    def _exit(self, process: _Process, reason: str) -> None:
+    def _exit(self, process: _Process, reason: str, cpu_ns: int | None = None) -> None:
         self._remove(process)
-        self._bury(process.identity, process.pid, reason)
+        self._bury(process.identity, process.pid, reason, cpu_ns)
 
     def _fail_start(self, identity: Identity, problem: str) -> None:
         self._starting.pop(identity, None)
         self._events.append(Exited(*identity, f"cannot start: {problem}"))
 
-    def _bury(self, identity: Identity, session: int | None, reason: str) -> None:
+    def _bury(
+        self, identity: Identity, session: int | None, reason: str, cpu_ns: int | None = None
+    ) -> None:
         """Report the exit and have the leftovers killed (I3)."""
-        self._events.append(Exited(*identity, reason))
+        self._events.append(Exited(*identity, reason, cpu_ns))
         self._deaths.append(Death(session, boot_ticks(), self._marker(*identity)))
         self._sweep()
 

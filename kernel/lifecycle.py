@@ -104,6 +104,8 @@ class Lifecycle:
     def start(self, record: ActorRecord) -> None:
         """Start a new incarnation (L1: there is no process of an older one)."""
         state = self.state
+        if record.account is not None and self._hold_start(record):
+            return
         token = f"{state.rng.getrandbits(256):064x}"
         record.incarnation += 1
         record.token_hash = hash_token(token)
@@ -122,12 +124,28 @@ class Lifecycle:
         state.output.commands.append(command)
         state.counters.add("starts")
 
+    def _hold_start(self, record: ActorRecord) -> bool:
+        """Start nothing for an actor that has no CPU or wall time left; it is started later."""
+        assert record.account is not None
+        resource = self.state.budgets.run_book.missing(record.account)
+        if resource is None:
+            return False
+        record.status, record.plan, record.is_wanted = Status.BACKOFF, Plan.NONE, True
+        record.suspended.add(resource)
+        self.state.budgets.held_starts[record.id] = None
+        self.state.save_actor(record)
+        return True
+
     def on_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         """The process exists; it has not said hello yet."""
         record = self.state.actors.get(actor)
         if record is not None and record.incarnation == incarnation and record.has_process:
             record.pid, record.start_time = pid, start_time
             record.started_wall_ns = self.state.wall_ns
+            if record.account is not None:
+                budgets = self.state.budgets
+                budgets.run_book.begin(actor, incarnation, self.state.wall_ns, is_new=True)
+                budgets.begun[actor] = None
             self.state.save_actor(record)
 
     def on_up(self, record: ActorRecord) -> None:
@@ -161,6 +179,8 @@ class Lifecycle:
         record = self.state.actors.get(actor)
         if record is None or record.incarnation != incarnation or record.channel is not None:
             return
+        if record.is_stopped:
+            return  # its time begins anew when it goes on
         record.crash_reason = "it did not say hello in time"
         if record.pid is None:
             self.on_exited(actor, incarnation, record.crash_reason)
@@ -235,6 +255,9 @@ class Lifecycle:
         state.note_member(record)
         state.output.changes.delete("mark", record.id)
         self.delivery.room.take_back_all(record)
+        if record.account is not None:
+            record.is_stopped = False
+            state.budgets.run_book.end(record.id, state.wall_ns)
 
     def _next_life(self, record: ActorRecord, reason: str, *, crashed: bool) -> None:
         self._answer_stoppers(record)
@@ -394,7 +417,7 @@ class Lifecycle:
         record.plan = plan
         if record.status is Status.STOPPING:
             pass  # it has been told; what comes afterwards may have changed
-        elif record.channel is None:
+        elif record.channel is None or record.is_stopped:
             self.kill_process(record)
         else:
             record.status = Status.STOPPING

@@ -66,6 +66,37 @@ class InspectProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class StopProcess:
+    """Let the process tree stand still (SIGSTOP); nothing is answered."""
+
+    actor: int
+    incarnation: int
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContinueProcess:
+    """Let the process tree go on (SIGCONT); nothing is answered."""
+
+    actor: int
+    incarnation: int
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitCpu:
+    """Have the process end (SIGXCPU) when it has used so many seconds of CPU; None: never."""
+
+    actor: int
+    incarnation: int
+    pid: int
+    start_time: int
+    cpu_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Write a line into the kernel's log. fields: plain values."""
 
@@ -78,7 +109,17 @@ class Shutdown:
     """Everything has stopped: leave the loop."""
 
 
-Command = StartProcess | KillProcess | WatchProcess | InspectProcess | Notice | Shutdown
+Command = (
+    StartProcess
+    | KillProcess
+    | WatchProcess
+    | InspectProcess
+    | StopProcess
+    | ContinueProcess
+    | LimitCpu
+    | Notice
+    | Shutdown
+)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,46 @@ def kill_tree(pid: int, start_time: int) -> bool:
         for descriptor in tree.values():
             os.close(descriptor)
     return True
+
+
+def signal_tree(pid: int, start_time: int, number: signal.Signals) -> bool:
+    """Send SIGSTOP or SIGCONT to a process and all its descendants. Returns whether it was there.
+
+    Stopped first, like in ``kill_tree``, so that no child escapes; SIGCONT goes out last.
+    """
+    root = open_process(pid, start_time)
+    if root is None:
+        return False
+    tree = {pid: root}
+    try:
+        _send(root, signal.SIGSTOP)
+        for _ in range(_MAX_PASSES):  # I2
+            if not _stop_children(tree):
+                break
+        if number is not signal.SIGSTOP:
+            for descriptor in reversed(tree.values()):
+                _send(descriptor, number)
+    finally:
+        for descriptor in tree.values():
+            os.close(descriptor)
+    return True
+
+
+def limit_cpu(pid: int, start_time: int, cpu_s: int | None) -> None:
+    """Set the CPU time at which a process gets SIGXCPU; None, or more than it may have: never."""
+    descriptor = open_process(pid, start_time)
+    if descriptor is None:
+        return
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
+        soft = hard if cpu_s is None else cpu_s
+        if hard != resource.RLIM_INFINITY:
+            soft = min(soft, hard) if soft != resource.RLIM_INFINITY else hard
+        resource.prlimit(pid, resource.RLIMIT_CPU, (soft, hard))
+    except (ProcessLookupError, PermissionError):  # it has just ended
+        return
+    finally:
+        os.close(descriptor)
 
 
 def sweep(deaths: Sequence[Death], spare: frozenset[int] = frozenset()) -> int:

@@ -15,6 +15,7 @@ from ipc.errors import ActorDeadError
 from ipc.plain import encode_plain
 from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord
+from kernel.budget.accounts import Account
 from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.lifecycle import Lifecycle
@@ -176,7 +177,14 @@ class Termination:
         state.llm.departed.append(record.id)
         changes.delete("actor", record.id)
         if record.account is not None:
-            state.budgets.tree.close(record.account)
+            self._close_account(record, record.account)
+
+    def _close_account(self, record: ActorRecord, account: Account) -> None:
+        budgets = self.state.budgets
+        waiter = budgets.stopped.pop(record.id, None)
+        if waiter is not None:
+            budgets.give_up(waiter)
+        budgets.tree.close(account)
 
     def _tell_callers(self, record: ActorRecord, reason: str) -> None:
         error = ActorDeadError(actor=record.name, reason=reason)

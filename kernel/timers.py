@@ -29,6 +29,7 @@ class Due(IntEnum):
     SWEEP = 10
     REMOTE = 11  # key: label of a remote model; a call may be let through
     POOL = 12  # key: pool id; its load is to be looked at
+    RUN_TIME = 13  # some wall limit is about to be reached
 
 
 class TimerHeap:

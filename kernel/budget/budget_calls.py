@@ -16,8 +16,9 @@ from ipc.errors import BadBudgetError, NoCapabilityError, UnknownActorError
 from kernel.actor_record import ActorRecord
 from kernel.budget.accounts import Account
 from kernel.budget.ownership import Ownership, read_limits
+from kernel.budget.run_time import RunTime
 from kernel.calls import Call
-from kernel.state import KernelState, Peer
+from kernel.state import Peer
 
 CallHandler = Callable[[Peer, Call, dict[str, Any]], Any]
 
@@ -25,10 +26,11 @@ CallHandler = Callable[[Peer, Call, dict[str, Any]], Any]
 class BudgetCalls:
     """See the module head."""
 
-    def __init__(self, state: KernelState) -> None:
-        self.state = state
-        self.budgets = state.budgets
-        self.ownership = Ownership(state)
+    def __init__(self, run_time: RunTime) -> None:
+        self.state = run_time.state
+        self.run_time = run_time
+        self.budgets = self.state.budgets
+        self.ownership = Ownership(self.state)
 
     def calls(self) -> dict[str, tuple[CallHandler, bool]]:
         """Return the system calls: name to (function, agents may make it)."""
@@ -41,6 +43,7 @@ class BudgetCalls:
     def report(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> list[BudgetInfo]:
         """Return accounts, each after its parent: the caller's own, one actor's tree, or all."""
         actor = arguments.get("actor")
+        self.run_time.tick()
         if isinstance(peer, ActorRecord):
             record = peer if actor is None else self._find(peer, actor)
             return [self._describe(record.account)] if record.account is not None else []
@@ -61,7 +64,15 @@ class BudgetCalls:
         limits = read_limits(arguments.get("limits"))
         account = self.ownership.ensure(self._find(peer, arguments["actor"]))
         self.budgets.tree.set_limits(account, limits)
+        self.run_time.take_up()
+        self._note_times(limits)
         return [self._describe(account)]
+
+    def _note_times(self, limits: dict[str, int | None]) -> None:
+        if "cpu_s" in limits:
+            self.run_time.limit_all()
+        if "wall_s" in limits:
+            self.run_time.tick()
 
     def top_up(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> list[BudgetInfo]:
         """Change limits by so much: who waits for budget goes on."""
@@ -79,6 +90,7 @@ class BudgetCalls:
                 raise BadBudgetError(resource=resource, problem="the limit would be negative")
         assert account is not None
         self.budgets.tree.set_limits(account, limits)
+        self._note_times(limits)
         return [self._describe(account)]
 
     def _find(self, peer: Peer, actor: int | str) -> ActorRecord:

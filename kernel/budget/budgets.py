@@ -4,7 +4,7 @@ The core's parts reserve and settle here; what is used is in the write set of th
 used it (``save``). Reservations are not journaled: the next kernel makes them anew from what is
 pending. An actor without a budget, below no actor with one, has no account and costs nothing.
 
-    budget   actor id   (blob)   limits, own, ended, overrun, warned, cpu
+    budget   actor id   (blob)   limits, own, ended, overrun, warned; run: see run_book.py
 
 What it is not: the arithmetic (kernel/budget/accounts.py), the lines (kernel/budget/lines.py), what
 is counted and when (kernel/budget/postage.py, kernel/llm/metering.py, kernel/budget/run_time.py).
@@ -22,6 +22,7 @@ import msgpack
 from ipc.budget import BudgetInfo, ResourceInfo
 from kernel.budget.accounts import Account, AccountTree, Amounts, Shortage
 from kernel.budget.lines import Attempt, BudgetLines, Waiter
+from kernel.budget.run_book import Run, RunBook
 from kernel.mailbox import Message
 from kernel.records import Rows, WriteSet
 
@@ -39,7 +40,10 @@ class Budgets:
         self.lines = BudgetLines()
         self.unpaid: dict[int, deque[Message]] = {}
         self.unpaid_waiters: dict[int, Waiter] = {}
-        self.cpu: dict[int, list[int]] = {}  # actor -> [incarnation, ns of it that were booked]
+        self.run_book = RunBook(self.tree)
+        self.stopped: dict[int, Waiter] = {}  # actors that wait for CPU or wall time
+        self.held_starts: dict[int, None] = {}  # of these, not started: to stand in line
+        self.begun: dict[int, None] = {}  # processes whose hard stop is to be set
 
     def get(self, actor: int) -> Account | None:
         """Return an actor's account, if it has one."""
@@ -128,10 +132,10 @@ class Budgets:
             changes.put("budget", identifier, self._to_row(account))
         closed, tree.closed = tree.closed, []
         for identifier in closed:
-            self.cpu.pop(identifier, None)
             changes.delete("budget", identifier)
 
     def _to_row(self, account: Account) -> tuple[bytes]:
+        run = self.run_book.runs.get(account.id)
         row = {
             "name": account.name,
             "parent": account.parent.id if account.parent is not None else 0,
@@ -140,7 +144,7 @@ class Budgets:
             "ended": _present(account.ended),
             "overrun": _present(account.overrun),
             "warned": sorted(account.warned),
-            "cpu": self.cpu.get(account.id),
+            "run": run.to_row() if run is not None else None,
             "closing": account.is_closing,
         }
         return (msgpack.packb(row),)
@@ -168,8 +172,8 @@ class Budgets:
         account.overrun.update(row["overrun"])
         account.warned.update(row["warned"])
         account.is_closing = row["closing"]
-        if row["cpu"] is not None:
-            self.cpu[identifier] = row["cpu"]
+        if row["run"] is not None:
+            self.run_book.runs[identifier] = Run(*row["run"])
         self.tree.load(account)
         return account
 

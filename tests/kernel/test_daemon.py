@@ -56,7 +56,9 @@ class EchoCore:
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         self.told.append(("started", actor, incarnation, pid, start_time))
 
-    def process_exited(self, actor: int, incarnation: int, reason: str) -> None:
+    def process_exited(
+        self, actor: int, incarnation: int, reason: str, cpu_ns: int | None = None
+    ) -> None:
         self.told.append(("exited", actor, incarnation, reason))
 
     def process_inspected(self, actor: int, incarnation: int, **seen: Any) -> None:

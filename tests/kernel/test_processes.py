@@ -1,15 +1,26 @@
 """kernel/processes.py and ipc/proc.py with real processes of the machine's."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ipc.proc import child_pids, read_stat, start_time
-from kernel.processes import Death, boot_ticks, kill_tree, open_process, sweep
+from kernel.processes import (
+    Death,
+    boot_ticks,
+    kill_tree,
+    limit_cpu,
+    open_process,
+    signal_tree,
+    sweep,
+)
 
 
 @pytest.fixture
@@ -108,3 +119,55 @@ def test_a_session_that_began_after_the_death_is_not_touched(
 
     assert sweep([Death(sleeper.pid, started - 1, "LLMOS_AGENT=none")]) == 0
     assert sleeper.poll() is None
+
+
+def test_a_stopped_tree_stands_still_and_goes_on() -> None:
+    code = (
+        "import os, time\n"
+        "child = os.fork()\n"
+        "if child: print(child, flush=True)\n"
+        "while True: time.sleep(0.001)\n"
+    )
+    root = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert root.stdout is not None
+    child = int(root.stdout.readline())
+    started = start_time(root.pid)
+    assert started is not None
+
+    assert signal_tree(root.pid, started, signal.SIGSTOP)
+    wait_until_stopped(root.pid, child)
+    assert signal_tree(root.pid, started, signal.SIGCONT)
+    wait_until_stopped(root.pid, child, wanted=False)
+    kill_tree(root.pid, started)
+    root.wait()
+    root.stdout.close()
+
+    assert not signal_tree(root.pid, started, signal.SIGSTOP)
+
+
+def wait_until_stopped(*pids: int, wanted: bool = True) -> None:
+    """Wait until processes stand still, or do no more; the test's own time limit bounds it."""
+    while any(_is_stopped(pid) is not wanted for pid in pids):
+        time.sleep(0.001)  # polling outside processes: nothing here depends on the order
+
+
+def _is_stopped(pid: int) -> bool:
+    text = Path(f"/proc/{pid}/stat").read_text()
+    return text.rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_limit_of_cpu_time_ends_a_process_and_can_be_raised(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    started = start_time(sleeper.pid)
+    assert started is not None
+
+    limit_cpu(sleeper.pid, started, 7)
+    first = resource.prlimit(sleeper.pid, resource.RLIMIT_CPU)
+    limit_cpu(sleeper.pid, started, 9)
+    second = resource.prlimit(sleeper.pid, resource.RLIMIT_CPU)
+    limit_cpu(sleeper.pid, started, None)
+    limit_cpu(sleeper.pid, started - 1, 3)
+    last = resource.prlimit(sleeper.pid, resource.RLIMIT_CPU)
+
+    assert (first[0], second[0], last[0]) == (7, 9, first[1])

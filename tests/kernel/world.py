@@ -20,12 +20,15 @@ from kernel.config import KernelConfig
 from kernel.core import Core
 from kernel.memory_journal import MemoryJournal
 from kernel.output import (
+    ContinueProcess,
     InspectProcess,
     KillProcess,
+    LimitCpu,
     Notice,
     Output,
     Shutdown,
     StartProcess,
+    StopProcess,
     WatchProcess,
 )
 
@@ -324,7 +327,8 @@ class World:
         elif isinstance(command, InspectProcess):
             self.inspected(command)
         else:
-            assert isinstance(command, WatchProcess | Notice)
+            known = WatchProcess | Notice | StopProcess | ContinueProcess | LimitCpu
+            assert isinstance(command, known)
 
     def start_processes(self) -> None:
         waiting, self.starting = self.starting, []
