@@ -130,7 +130,7 @@ class Pipeline:
         self.now_ns += 1_000_000
         started = perf_counter_ns()
         result = self.scheduler.report(report, self.now_ns)
-        row = [request.id for request in result.requests], result.tokens.tobytes()
+        row = result.request_ids.tobytes(), result.tokens.tobytes()
         reported = perf_counter_ns()
         plan = self.scheduler.plan(self.now_ns)
         planned = perf_counter_ns()

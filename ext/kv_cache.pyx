@@ -67,6 +67,8 @@ MAX_REQUESTS = 1 << 24
 MAX_INSTANCE = (1 << 13) - 1
 NO_QUOTA = 0x7FFFFFFF
 
+cdef object _DEVICE = Tier.DEVICE
+
 
 def check_range(str what, object value, int64_t low, int64_t high):
     if not low <= value <= high:
@@ -344,6 +346,13 @@ cdef class KVCache:
         cdef int32_t slot = request_slot(self, request)
         return self.block_tables[slot, :self.core.requests[slot].num_blocks]
 
+    def block_bytes(self, int64_t request):
+        """The request's blocks as int32 bytes, in the machine's order."""
+        cdef int32_t slot = request_slot(self, request)
+        cdef int32_t* row = &self.core.tables[<int64_t>slot * self.core.max_blocks]
+        # SAFETY: num_blocks <= max_blocks, the length of a row.
+        return (<char*>row)[:self.core.requests[slot].num_blocks * <int64_t>sizeof(int32_t)]
+
     def lookup(self, int64_t request):
         """Tokens computed (or found in the cache), and tokens that a running step will add."""
         cdef int32_t cached, computing
@@ -610,7 +619,9 @@ cdef class KVCache:
 
     def available(self, tier=Tier.DEVICE):
         """Blocks that could be taken now: free, or cached and held by nobody. Floors not counted."""
-        return pool_available(&self.core.pools[<int>Tier(tier)])
+        # Asked for with every request that is admitted; making an enum member costs a microsecond.
+        cdef int which = DEVICE if tier is _DEVICE else <int>Tier(tier)
+        return pool_available(&self.core.pools[which])
 
     def account(self, int64_t owner, tier=Tier.DEVICE):
         """What an owner holds in a tier, exact now."""

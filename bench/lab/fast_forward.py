@@ -68,13 +68,13 @@ class FastForward:
             if not is_plain or self._gives_way(now_ns):
                 return 0
             most = MAX_STRETCH if self._is_fixed else MAX_ASKED
-        return min(int(batch.unplanned[rows].min()) - 1, most)
+        return min(int(batch.rows.unplanned[rows].min()) - 1, most)
 
     def _gives_way(self, now_ns: int) -> bool:
         """Say whether somebody who runs may have to make room for the first in line."""
         self._scheduler._rekey(now_ns)
         head = self._shared.line.head()
-        return head is not None and bool(head.key < self._shared.batch.keys.max())
+        return head is not None and bool(head.key < self._shared.batch.rows.highest_key())
 
     def _begun_before(self, time_ns: int, steps: int) -> int:
         """Return how many of the steps begin before that time has passed."""
@@ -110,8 +110,8 @@ class FastForward:
         cache.plan_many(handles, counts)
         cache.mark_computed_many(handles, counts)
         self._take_turns(slots, steps, now_ns)
-        batch.unplanned[slots] -= steps
-        batch.unsampled[slots] -= steps
+        batch.rows.unplanned[slots] -= steps
+        batch.rows.unsampled[slots] -= steps
         shared.last_number += steps
         shared.complete(shared.last_number)
         shared.generated += steps * len(handles)

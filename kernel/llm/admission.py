@@ -50,7 +50,7 @@ class Admission:
         """
         shared = self._shared
         head = shared.line.head()
-        if head is None or head.key >= shared.batch.keys.max():
+        if head is None or head.key >= shared.batch.rows.highest_key():
             return
         slots = shared.batch.num_free
         room = self._room() - self._growth()
@@ -156,10 +156,9 @@ class Admission:
 
     def _room(self) -> int:
         shared = self._shared
-        promised = sum(
-            shared.limits.blocks_for(task.known) - task.num_blocks
-            for task in shared.batch.prefilling.values()
-        )
+        promised = 0
+        for task in shared.batch.prefilling.values():
+            promised += shared.limits.blocks_for(task.known) - task.num_blocks
         kept = shared.batch.num_taken // 2 + shared.limits.num_blocks // 100
         return shared.cache.available() - promised - kept
 
@@ -201,12 +200,12 @@ class Admission:
         shared = self._shared
         request = task.request
         shared.line.remove(task)
-        shared.batch.enter(task)
-        table = shared.cache.block_table(task.handle)
         task.known = request.num_tokens
+        shared.enter_slot(task)
+        blocks = shared.cache.block_bytes(task.handle)
         task.planned = start + count
-        task.num_blocks = len(table)
-        draft.add(new_request(task, table.astype(WIRE).tobytes(), start))
+        task.num_blocks = len(blocks) // WIRE.itemsize
+        draft.add(new_request(task, blocks, start))
         self._account(task, start)
         if count:
             draft.prefill(task, start, count)
@@ -234,7 +233,7 @@ def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:
     return {
         "slot": task.slot,
         "request": request.id,
-        "ids": request.ids.astype(WIRE).tobytes(),
+        "ids": request.ids.tobytes(),
         "num_prompt": request.num_prompt,
         "sampling": sampling,
         "stream": request.stream,

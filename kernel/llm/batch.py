@@ -1,61 +1,53 @@
 """The requests an engine knows, one row of every array a slot.
 
 Mechanism only: who gets or loses a slot is decided elsewhere. A slot may be given again as soon as
-its task has left it, since every plan says first which slots are dropped.
+its task has left it, since every plan says first which slots are dropped. Numbers stand in
+``rows`` (ext/slot_rows.pyx), whose loops are compiled; what is an object stands here.
 
 Invariants:
-  I1  a slot holds a task, or is free; ``handles`` and ``unplanned`` count only where one is.
-  I2  ``wants`` is set where a task's next step is a decode that may be planned.
+  I1  a slot holds a task, or is free; its row counts only where one is.
+  I2  a row ``wants`` where a task's next step is a decode that may be planned.
   I3  arrays of a ``Decodes`` are never changed once made: steps under way share them.
 
-Cost: O(1) array operations a step while the set of decoding slots stays as it is.
+Cost: O(1) calls a step while the set of decoding slots stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernel.llm.request import Request
+from ext.slot_rows import SlotRows
 from kernel.llm.task import Place, Task
-from kernel.llm.token_rows import TokenRows
-
-Objects = NDArray[Any]  # dtype object: Task, Request or None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Decodes:
-    """The slots that decode in a step, ascending, and what stands in them."""
+    """The slots that decode in a step, ascending, and what stands in them.
+
+    mask: one byte a slot, 1 where it decodes.
+    """
 
     slots: NDArray[np.int64]
     handles: NDArray[np.int64]
+    ids: NDArray[np.uint64]
+    streams: NDArray[np.int64]
     ones: NDArray[np.int32]
-    tasks: Objects
-    requests: Objects
+    mask: bytes
 
     def __len__(self) -> int:
         return len(self.slots)
 
 
 class Batch:
-    """See the module head.
-
-    unplanned: samples a task may still be given steps for; unsampled: that have not come yet.
-    """
+    """See the module head."""
 
     def __init__(self, num_slots: int) -> None:
-        self.tasks: Objects = np.full(num_slots, None, object)
-        self.requests: Objects = np.full(num_slots, None, object)
-        self.handles = np.zeros(num_slots, np.int64)
-        self.unplanned = np.zeros(num_slots, np.int64)
-        self.unsampled = np.zeros(num_slots, np.int64)
-        self.keys = np.full(num_slots, -np.inf)
-        self.wants = np.zeros(num_slots, np.bool_)
-        self.rows = TokenRows(num_slots)
+        self.tasks: list[Task | None] = [None] * num_slots
+        self.rows = SlotRows(num_slots)
         self.prefilling: dict[int, Task] = {}
         self.num_taken = 0
         self._free = list(range(num_slots - 1, -1, -1))
@@ -68,18 +60,23 @@ class Batch:
         """Slots nobody has."""
         return len(self._free)
 
+    @property
+    def next_free(self) -> int:
+        """The slot that is given next; there must be one."""
+        return self._free[-1]
+
     def enter(self, task: Task) -> int:
-        """Give a task a slot, where its prompt (or what must be computed again) comes first."""
+        """Give a task a slot, where what it has ``known`` of tokens is computed first."""
         slot = self._free.pop()
-        request: Request = task.request
+        request = task.request
         task.place = Place.SLOT
         task.slot = slot
         self.tasks[slot] = task
-        self.requests[slot] = request
-        self.handles[slot] = task.handle
-        self.keys[slot] = task.key
-        self.unsampled[slot] = request.max_tokens - request.num_emitted
-        self.unplanned[slot] = min(request.max_tokens, request.allowance) - request.num_emitted
+        emitted = task.known - request.num_prompt
+        samples = request.max_tokens - emitted
+        steps = min(request.max_tokens, request.allowance) - emitted
+        handle, key = task.handle, task.key
+        self.rows.enter(slot, request.id, request.stream, handle, key, samples, steps)
         request.enter_row(self.rows, slot)
         self.prefilling[slot] = task
         self.num_taken += 1
@@ -91,10 +88,9 @@ class Batch:
         slot = task.slot
         task.request.leave_row()
         self.tasks[slot] = None
-        self.requests[slot] = None
-        self.keys[slot] = -np.inf
         self.prefilling.pop(slot, None)
-        self.stop_decoding(slot)
+        if self.rows.leave(slot):
+            self._decodes = None
         self._free.append(slot)
         self.num_taken -= 1
         task.account.running -= 1
@@ -103,52 +99,34 @@ class Batch:
     def end_prefill(self, task: Task) -> None:
         """All known tokens are planned, and with the last of them a sample: decode from now on."""
         del self.prefilling[task.slot]
-        self.unplanned[task.slot] -= 1
-        if self.unplanned[task.slot]:
-            self.wants[task.slot] = True
+        if self.rows.end_prefill(task.slot):
             self._decodes = None
 
     def extend(self, task: Task, samples: int) -> None:
         """Let a task that has a slot be given steps for so many samples more."""
-        slot = task.slot
-        self.unplanned[slot] += samples
-        if slot not in self.prefilling and self.unplanned[slot] > 0 and not self.wants[slot]:
-            self.wants[slot] = True
-            self._decodes = None
-
-    def stop_decoding(self, slot: int) -> None:
-        """Plan no further decode for a slot."""
-        if self.wants[slot]:
-            self.wants[slot] = False
+        is_decoding = task.slot not in self.prefilling
+        if self.rows.extend(task.slot, samples, is_decoding):
             self._decodes = None
 
     def decodes(self, paused: Iterable[int] = ()) -> Decodes:
         """Return who decodes in the next step, but for the paused slots."""
         if not paused and self._decodes is not None:
             return self._decodes
-        wanted = self.wants
+        slots, handles, ids, streams = self.rows.decoding()
+        mask = self.rows.wants.tobytes()
         if paused:
-            wanted = wanted.copy()
-            wanted[list(paused)] = False
-        slots = wanted.nonzero()[0]
-        found = Decodes(
-            slots,
-            self.handles[slots],
-            self._ones[: len(slots)],
-            self.tasks[slots],
-            self.requests[slots],
-        )
+            kept = ~np.isin(slots, list(paused))
+            slots, handles, ids, streams = slots[kept], handles[kept], ids[kept], streams[kept]
+            mask = np.isin(np.arange(len(mask)), slots).tobytes()
+        found = Decodes(slots, handles, ids, streams, self._ones[: len(slots)], mask)
         if not paused:
             self._decodes = found
         return found
 
     def count_planned(self, decodes: Decodes) -> None:
         """A decode of these slots was planned; those without samples left stop."""
-        left = self.unplanned[decodes.slots] - 1
-        self.unplanned[decodes.slots] = left
-        if len(left) and left.min() == 0:
-            for slot in decodes.slots[left == 0].tolist():
-                self.stop_decoding(slot)
+        if self.rows.count_planned(decodes.slots):
+            self._decodes = None
 
     def running(self) -> list[Task]:
         """Return all tasks that have a slot, by rank."""
@@ -156,10 +134,5 @@ class Batch:
 
     def tasks_in_turn(self) -> list[Task]:
         """Return whose row is to be emptied before the next tokens are taken."""
-        turn = (self.tasks[slot] for slot in self.rows.take_turns())
+        turn = [self.tasks[slot] for slot in self.rows.take_turns()]
         return [task for task in turn if task is not None]
-
-    def take_tokens(self, slots: NDArray[np.int64], tokens: NDArray[np.int32], now_ns: int) -> None:
-        """Give each of these slots' requests its next token."""
-        self.rows.push(slots, tokens, now_ns)
-        self.unsampled[slots] -= 1

@@ -6,43 +6,19 @@ Cost: a few microseconds, plus what has changed since the plan before.
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ext.kv_types import PlannedBatch
+from ext.slot_rows import new_blocks
 from ipc.engine import NewRequest, Plan
 from kernel.llm.batch import Decodes
 from kernel.llm.task import Task
 
 Pairs = NDArray[np.int32]
 WIRE = np.dtype("<i4")
-
-
-class DecodingSet:
-    """Which slots decode as far as the engine knows, and how the next plan changes that."""
-
-    __slots__ = ("_known", "_mask")
-
-    def __init__(self, num_slots: int) -> None:
-        self._mask = np.zeros(num_slots, np.bool_)
-        self._known: NDArray[np.int64] | None = None
-
-    def drop(self, slot: int) -> None:
-        """A dropped slot decodes no more, without being switched off."""
-        self._mask[slot] = False
-        self._known = None
-
-    def change_to(self, slots: NDArray[np.int64]) -> tuple[bytes, bytes]:
-        """Return the slots to switch off and on."""
-        if slots is self._known:
-            return b"", b""
-        wanted = np.zeros_like(self._mask)
-        wanted[slots] = True
-        off = (self._mask & ~wanted).nonzero()[0]
-        on = (wanted & ~self._mask).nonzero()[0]
-        self._mask = wanted
-        self._known = slots
-        return off.astype(WIRE).tobytes(), on.astype(WIRE).tobytes()
 
 
 class Draft:
@@ -55,8 +31,8 @@ class Draft:
         self.stretches: list[tuple[Task, int]] = []  # prefill: task, number of tokens
         self.sampled: list[Task] = []  # of these, those that come to their last known token
         self._decode_blocks = b""
-        self._blocks: list[tuple[int, int]] = []
-        self._prefill: list[tuple[int, int, int]] = []
+        self._blocks = array("i")  # pairs
+        self._prefill = array("i")  # triples
         self._add: list[NewRequest] = []
         self._copies_out: list[Pairs] = []
         self._copies_in: list[Pairs] = []
@@ -71,16 +47,13 @@ class Draft:
         """Let these slots decode; blocks they have taken go into the plan."""
         self.decodes = decodes
         self.budget -= len(decodes)
-        grown = planned.num_new.nonzero()[0]
-        if len(grown):
-            pairs = np.empty((len(grown), 2), WIRE)
-            pairs[:, 0] = decodes.slots[grown]
-            pairs[:, 1] = tables[planned.rows[grown], planned.num_blocks[grown] - 1]
-            self._decode_blocks = pairs.tobytes()
+        self._decode_blocks = new_blocks(
+            decodes.slots, planned.rows, planned.num_blocks, planned.num_new, tables
+        )
 
     def prefill(self, task: Task, start: int, count: int) -> None:
         """Compute tokens [start, start + count) of a task."""
-        self._prefill.append((task.slot, start, count))
+        self._prefill.extend((task.slot, start, count))
         self.stretches.append((task, count))
         self.budget -= count
 
@@ -94,7 +67,8 @@ class Draft:
 
     def append_blocks(self, slot: int, blocks: NDArray[np.int32]) -> None:
         """Lengthen a slot's block table."""
-        self._blocks += [(slot, block) for block in blocks.tolist()]
+        for block in blocks.tolist():
+            self._blocks.extend((slot, block))
 
     def copy_out(self, pairs: Pairs) -> None:
         """Copy device blocks to host blocks."""
@@ -106,13 +80,16 @@ class Draft:
         if len(pairs):
             self._copies_in.append(pairs)
 
-    def to_plan(self, drop: list[int], decoding: DecodingSet, *, reset: bool) -> Plan:
-        """Return the plan for the wire; empty fields are left out."""
+    def to_plan(self, drop: list[int], changes: tuple[bytes, bytes], *, reset: bool) -> Plan:
+        """Return the plan for the wire; empty fields are left out.
+
+        changes: slots that decode no more, and those that do from now on.
+        """
         plan: Plan = {"plan": self.number}
         if reset:
             plan["reset"] = True
         if drop:
-            plan["drop"] = np.array(drop, WIRE).tobytes()
+            plan["drop"] = array("i", drop).tobytes()
         if self._copies_out:
             plan["copy_out"] = np.concatenate(self._copies_out).astype(WIRE).tobytes()
         if self._copies_in:
@@ -120,10 +97,10 @@ class Draft:
         if self._add:
             plan["add"] = self._add
         if self._blocks or self._decode_blocks:
-            plan["blocks"] = self._decode_blocks + np.array(self._blocks, WIRE).tobytes()
+            plan["blocks"] = self._decode_blocks + self._blocks.tobytes()
         if self._prefill:
-            plan["prefill"] = np.array(self._prefill, WIRE).tobytes()
-        off, on = decoding.change_to(self.decodes.slots)
+            plan["prefill"] = self._prefill.tobytes()
+        off, on = changes
         if off:
             plan["decode_off"] = off
         if on:

@@ -288,7 +288,7 @@ class Generation:
         result = scheduler.report(report, self.state.now_ns)
         engine.step_ns = report.get("step_ns", 0)
         self.dirty[engine.actor] = engine
-        if result.requests:
+        if result.streams.any():
             self._show_streams(result)
         for request, logprobs in result.logprobs:
             job = self.jobs.get(request.id)
@@ -310,13 +310,11 @@ class Generation:
 
     def _show_streams(self, result: StepResult) -> None:
         """Journal and show what this step gave to streamed requests."""
-        rows = [row for row, request in enumerate(result.requests) if request.stream]
-        if not rows:
-            return
+        rows = result.streams.nonzero()[0]
         texts = {request.id: text for request, text in result.texts}
-        jobs = [self.jobs[result.requests[row].id] for row in rows]
+        jobs = [self.jobs[one] for one in result.request_ids[rows].tolist()]
         shown = [texts.get(job.id, "") for job in jobs]
-        tokens = [int(result.tokens[row]) for row in rows]
+        tokens = result.tokens[rows].tolist()
         self.log.step([job.id for job in jobs], tokens, shown)
         for job, text in zip(jobs, shown, strict=True):
             self.answers.show(job, text, 1)

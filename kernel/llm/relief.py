@@ -40,7 +40,7 @@ class Relief:
         return [
             task
             for task in batch.running()
-            if batch.unplanned[task.slot] or task.slot in batch.prefilling
+            if batch.rows.unplanned[task.slot] or task.slot in batch.prefilling
         ]
 
     def from_pool(self, refused: Task, draft: Draft) -> bool:

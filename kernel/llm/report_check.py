@@ -3,7 +3,7 @@
 An engine that breaks the contract of ipc/engine.py is replaced: what it computes next cannot be
 trusted. So everything it says is checked here, and what passes can be applied without a doubt.
 
-Cost: three array operations and what is special in the step.
+Cost: one pass over the rows (ext/slot_rows.pyx), and what is special in the step.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ext.slot_rows import AT_LIMIT, NOT_ALL_TOKENS, SlotRows
 from ipc.engine import NO_TOKEN, Ended, Failed, Report
 from ipc.errors import BadFrameError
 from kernel.llm.draft import WIRE
@@ -26,7 +27,7 @@ _End = TypeVar("_End", Ended, Failed)
 REASONS = frozenset({"stop", "length", "tool_calls"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckedReport:
     """A report in terms of tasks. Tasks that have ended meanwhile are in none of these.
 
@@ -41,31 +42,33 @@ class CheckedReport:
     failed: list[tuple[Task, dict[str, Any]]]
 
 
-def check_report(
-    report: Report, flight: Flight, vocab_size: int, at_limit: NDArray[np.bool_]
-) -> CheckedReport:
+def check_report(report: Report, flight: Flight, rows: SlotRows, vocab_size: int) -> CheckedReport:
     """Return what a report says, in terms of tasks.
 
-    at_limit: which rows give a request the last token it may have.
     Raises:
         BadFrameError: it breaks the contract. Nothing was changed.
     """
-    tokens = _tokens(report, flight, vocab_size)
-    ended = _of_tasks(report.get("ended") or [], flight, _check_ended)
-    failed = _of_tasks(report.get("failed") or [], flight, _check_failed)
+    tokens, flags = _tokens(report, flight, rows, vocab_size)
+    ended = _of_tasks(report.get("ended"), flight, _check_ended)
+    failed = _of_tasks(report.get("failed"), flight, _check_failed)
     ending = [task for task, _ in ended] + [task for task, _ in failed]
     if len(set(map(id, ending))) != len(ending):
         _refuse("a request ended twice")
     kept = None
-    if flight.is_disturbed or failed or not _are_all_tokens(tokens, vocab_size):
+    if flags & NOT_ALL_TOKENS or flight.is_disturbed or failed:
         kept = _kept(tokens, flight, [task for task, _ in failed])
-    _check_rows(tokens, kept, flight, ending, at_limit)
-    _check_counts(tokens, kept, flight, ended)
+    if flags & AT_LIMIT or kept is not None:
+        if kept is None:
+            limited = rows.at_limit(flight.slots)
+        else:
+            limited = flight.slots[(tokens < 0) | _at_limit(flight, rows)].tolist()
+        _check_limited(limited, flight, ending)
+    _check_counts(kept, flight, ended)
     return CheckedReport(
         tokens,
         kept,
-        _pairs(report.get("texts") or [], flight, str),
-        _pairs(report.get("logprobs") or [], flight, dict),
+        _pairs(report.get("texts"), flight, str),
+        _pairs(report.get("logprobs"), flight, dict),
         ended,
         [(task, failure["error"]) for task, failure in failed],
     )
@@ -75,36 +78,45 @@ def _refuse(reason: str) -> NoReturn:
     raise BadFrameError(reason=f"a step's report: {reason}")
 
 
-def _tokens(report: Report, flight: Flight, vocab_size: int) -> NDArray[np.int32]:
+def _tokens(
+    report: Report, flight: Flight, rows: SlotRows, vocab_size: int
+) -> tuple[NDArray[np.int32], int]:
+    """Return the rows' tokens, and what is special about them."""
     data = report.get("tokens", b"")
     if not isinstance(data, bytes) or len(data) != len(flight.slots) * WIRE.itemsize:
         _refuse(f"not one token for each of the {len(flight.slots)} rows")
     tokens = np.frombuffer(data, WIRE)
-    if not _are_all_tokens(tokens, vocab_size) and (
-        tokens.min() < NO_TOKEN or tokens.max() >= vocab_size
-    ):
+    flags = rows.check(flight.slots, tokens, vocab_size)
+    if flags & NOT_ALL_TOKENS and (tokens.min() < NO_TOKEN or tokens.max() >= vocab_size):
         _refuse("a token outside the vocabulary")
-    return tokens
+    return tokens, flags
 
 
-def _are_all_tokens(tokens: NDArray[np.int32], vocab_size: int) -> bool:
-    """Say whether every row has a token: seen as unsigned, what is negative is too large."""
-    return not len(tokens) or bool(tokens.view(np.uint32).max() < vocab_size)
+def _at_limit(flight: Flight, rows: SlotRows) -> NDArray[np.bool_]:
+    """Return which rows give their request the last token it may have."""
+    limits: NDArray[np.bool_] = rows.unsampled[flight.slots] == 1
+    if flight.left:
+        # Of those, the slot may be somebody else's by now.
+        for row in flight.rows_of(flight.left).nonzero()[0].tolist():
+            task = flight.holder(int(flight.slots[row]))
+            assert task is not None
+            limits[row] = task.request.num_emitted + 1 >= task.request.max_tokens
+    return limits
 
 
 def _holder(slot: object, flight: Flight) -> Task:
-    if type(slot) is int and 0 <= slot < len(flight.holders):
-        task: Task | None = flight.holders[slot]
+    if type(slot) is int and 0 <= slot < flight.num_slots:
+        task = flight.holder(slot)
         if task is not None:
             return task
     _refuse(f"slot {slot!r} is nobody's")
 
 
 def _of_tasks(
-    items: list[_End], flight: Flight, check: Callable[[Any], None]
+    items: list[_End] | None, flight: Flight, check: Callable[[Any], None]
 ) -> list[tuple[Task, _End]]:
     found = []
-    for item in items:
+    for item in items or ():
         if not isinstance(item, dict):
             _refuse("an end that is no map")
         task = _holder(item.get("slot"), flight)
@@ -126,7 +138,9 @@ def _check_failed(failed: Failed) -> None:
 
 
 def _kept(tokens: NDArray[np.int32], flight: Flight, failed: list[Task]) -> NDArray[np.bool_]:
-    kept: NDArray[np.bool_] = (tokens >= 0) & ~flight.gone[flight.slots]
+    kept: NDArray[np.bool_] = tokens >= 0
+    if flight.gone:
+        kept &= ~flight.rows_of(flight.gone)
     for task in failed:
         row = flight.row_of(task.slot)
         if row is not None:
@@ -134,38 +148,27 @@ def _kept(tokens: NDArray[np.int32], flight: Flight, failed: list[Task]) -> NDAr
     return kept
 
 
-def _check_rows(
-    tokens: NDArray[np.int32],
-    kept: NDArray[np.bool_] | None,
-    flight: Flight,
-    ending: list[Task],
-    at_limit: NDArray[np.bool_],
-) -> None:
+def _check_limited(limited: list[int], flight: Flight, ending: list[Task]) -> None:
     """A row without a token, or with the last one allowed, is of a request that ends."""
-    ends = (tokens < 0) | at_limit if kept is not None else at_limit
-    if not ends.any():
-        return
-    for task in flight.tasks[ends]:
-        if task.place is not Place.DONE and task not in ending:
-            _refuse(f"slot {task.slot} should have ended")
+    for slot in limited:
+        task = flight.holder(slot)
+        if task is not None and task.place is not Place.DONE and task not in ending:
+            _refuse(f"slot {slot} should have ended")
 
 
 def _check_counts(
-    tokens: NDArray[np.int32],
-    kept: NDArray[np.bool_] | None,
-    flight: Flight,
-    ended: list[tuple[Task, Ended]],
+    kept: NDArray[np.bool_] | None, flight: Flight, ended: list[tuple[Task, Ended]]
 ) -> None:
     for task, end in ended:
-        row = flight.row_of(end["slot"])
+        row = flight.row_of(task.slot)
         has_token = row is not None and (kept is None or bool(kept[row]))
         if end["tokens"] != task.request.num_emitted + has_token:
             _refuse(f"slot {end['slot']} ended after {end['tokens']} tokens")
 
 
-def _pairs(items: list[list[Any]], flight: Flight, kind: type) -> list[tuple[Task, Any]]:
+def _pairs(items: list[list[Any]] | None, flight: Flight, kind: type) -> list[tuple[Task, Any]]:
     found = []
-    for item in items:
+    for item in items or ():
         if not isinstance(item, (list, tuple)) or len(item) != 2 or not isinstance(item[1], kind):
             _refuse("texts and logprobs are pairs of a slot and its value")
         task = _holder(item[0], flight)

@@ -4,8 +4,9 @@ What it is not: where it stands in a scheduler (kernel/llm/task.py). A request o
 when one dies, the same object is added to the scheduler of the next and goes on from its tokens.
 
 While it runs, its newest tokens and the time of the last one stand in its scheduler's rows
-(kernel/llm/token_rows.py); every property here sees through that.
-Cost: a token is appended in amortised O(1); ``ids`` is a view, not a copy.
+(ext/slot_rows.pyx); every property here sees through that.
+Cost: a token is appended in amortised O(1) (of those in a row, the last 255 at once with a copy of
+all before); ``ids`` is a view, not a copy.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ext.slot_rows import SlotRows
 from ipc.llm import Sampling
 from ipc.protocol import DEFAULT_PRIORITY
-from kernel.llm.token_rows import TokenRows
 
 NO_LIMIT = 1 << 40  # tokens
 
@@ -84,7 +85,7 @@ class Request:
         """ids: prompt, then what was emitted before; num_prompt: how many are the prompt."""
         self._ids: NDArray[np.int32] = np.array(ids, np.int32)
         self._length = len(self._ids)
-        self._rows: TokenRows | None = None
+        self._rows: SlotRows | None = None
         self._row = 0
         self._last_token_ns = 0
         self.id = id
@@ -118,7 +119,7 @@ class Request:
     @property
     def num_tokens(self) -> int:
         """Prompt and completion so far, counted."""
-        return self._length if self._rows is None else self._length + int(self._in_row())
+        return self._length if self._rows is None else self._length + self._rows.count(self._row)
 
     @property
     def num_emitted(self) -> int:
@@ -133,9 +134,8 @@ class Request:
     @property
     def last_token_ns(self) -> int:
         """When the last token came."""
-        if self._rows is not None and self._rows.last_ns[self._row]:
-            return int(self._rows.last_ns[self._row])
-        return self._last_token_ns
+        in_row = 0 if self._rows is None else self._rows.last_token_ns(self._row)
+        return in_row or self._last_token_ns
 
     def append(self, token: int, now_ns: int = 0) -> None:
         """Add one emitted token."""
@@ -153,32 +153,25 @@ class Request:
         self._ids[self._length : end] = tokens
         self._length = end
 
-    def enter_row(self, rows: TokenRows, row: int) -> None:
+    def enter_row(self, rows: SlotRows, row: int) -> None:
         """From now on a scheduler puts new tokens into this row, which is empty."""
-        self.leave_row()
-        rows.counts[row] = 0
-        rows.last_ns[row] = 0
+        if self._rows is not None:
+            self.leave_row()
         self._rows = rows
         self._row = row
 
     def leave_row(self) -> None:
         """Take home what the row has."""
         if self._rows is not None:
+            self._last_token_ns = self._rows.last_token_ns(self._row) or self._last_token_ns
             self._absorb()
-            self._last_token_ns = self.last_token_ns
             self._rows = None
 
     def empty_row(self) -> None:
         """Make room in the row."""
         self._absorb()
 
-    def _in_row(self) -> int:
-        assert self._rows is not None
-        return int(self._rows.counts[self._row])
-
     def _absorb(self) -> None:
-        if self._rows is None or not (count := self._in_row()):
-            return
-        tokens = self._rows.recent[self._row, :count]
-        self._rows.counts[self._row] = 0
-        self.extend(tokens)
+        if self._rows is not None and self._rows.count(self._row):
+            self._ids = self._rows.take(self._row, self._ids, self._length)
+            self._length = len(self._ids)

@@ -29,6 +29,7 @@ from ext.kv_cache import KVCache
 from ipc.engine import EngineFacts, Plan, Report
 from ipc.errors import BadPromptError, LlmQueueFullError, PromptTooLongError
 from ipc.llm import FinishReason
+from kernel.llm.batch import Decodes
 from kernel.llm.flight import Flight
 from kernel.llm.limits import limits_of
 from kernel.llm.owners import OwnerStatistics
@@ -77,6 +78,7 @@ class Scheduler:
         self._planner = StepPlanner(self._shared)
         self._reports = StepReports(self._shared)
         self._orders = 0
+        self._told: Decodes | None = None  # whom the engine takes to decode
 
     # Requests
 
@@ -177,11 +179,21 @@ class Scheduler:
         draft = self._planner.plan(number)
         if draft.is_empty:
             return None
-        plan = draft.to_plan(shared.dropped, shared.decoding, reset=number == 1)
+        plan = draft.to_plan(shared.dropped, self._changes(draft.decodes), reset=number == 1)
         shared.dropped = []
         shared.last_number = number
         shared.flights.append(Flight(draft, shared.batch))
         return plan
+
+    def _changes(self, decodes: Decodes) -> tuple[bytes, bytes]:
+        """Return which slots decode no more, and which do that did not, as of the last plan.
+
+        Slots that were dropped since are in neither: dropping says it.
+        """
+        if decodes is self._told:
+            return b"", b""
+        self._told = decodes
+        return self._shared.batch.rows.changes(decodes.slots)
 
     def report(self, report: Report, now_ns: int) -> StepResult:
         """Take the report of the oldest plan that is out.
@@ -283,4 +295,4 @@ class Scheduler:
             return
         task.key = key
         if task.place is Place.SLOT:
-            self._shared.batch.keys[task.slot] = key
+            self._shared.batch.rows.keys[task.slot] = key

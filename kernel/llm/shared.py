@@ -17,7 +17,6 @@ from collections import deque
 from ext.kv_cache import KVCache
 from ipc.llm import FinishReason
 from kernel.llm.batch import Batch
-from kernel.llm.draft import DecodingSet
 from kernel.llm.flight import Flight
 from kernel.llm.limits import EngineLimits
 from kernel.llm.owners import OwnerAccount, OwnerBook
@@ -45,7 +44,6 @@ class Shared:
         self.owners = OwnerBook(cache)
         self.pins = PinBook(cache)
         self.batch = Batch(limits.max_running)
-        self.decoding = DecodingSet(limits.max_running)
         self.line = WaitingLine()
         self.live: dict[int, Task] = {}
         self.flights: deque[Flight] = deque()
@@ -68,16 +66,25 @@ class Shared:
         """Number of the last plan that has not reported, or None."""
         return self.flights[-1].number if self.flights else None
 
+    def enter_slot(self, task: Task) -> None:
+        """Give a task a free slot; steps under way keep that it was free."""
+        for flight in self.flights:
+            flight.note_change(self.batch.next_free)
+        self.batch.enter(task)
+
     def leave_slot(self, task: Task) -> None:
         """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
-        self.changes += 1
-        self.tell_service(task)
-        slot = self.batch.leave(task)
-        self.dropped.append(slot)
-        self.decoding.drop(slot)
-        task.last_plan = self.last_number
+        self._vacate(task)
         for flight in self.flights:
             flight.set_left(task)
+
+    def _vacate(self, task: Task) -> None:
+        self.changes += 1
+        self.tell_service(task)
+        for flight in self.flights:
+            flight.note_change(task.slot)
+        self.dropped.append(self.batch.leave(task))
+        task.last_plan = self.last_number
 
     def tell_service(self, task: Task) -> None:
         """Let the policy know of the tokens a running task was given since it was told last."""
@@ -95,17 +102,18 @@ class Shared:
     def end(self, task: Task) -> None:
         """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
         self.changes += 1
+        newest = self.newest
         for flight in self.flights:
             flight.set_gone(task)
         if task.place is Place.SLOT:
-            self.leave_slot(task)
-            self._retire(task)
+            self._vacate(task)
+            self._retire(task, newest)
         elif task.place in (Place.FRESH, Place.RETURNED):
             self.line.remove(task)
         elif task.place is Place.AT_QUOTA:
             self.by_quota[task.account.owner].remove(task)
         self.policy.on_done(task.request, self.now_ns)
-        self.cache.free(task.handle, last_step=self.newest)
+        self.cache.free(task.handle, last_step=newest)
         task.place = Place.DONE
         task.account.live -= 1
         del self.live[task.request.id]
@@ -119,10 +127,14 @@ class Shared:
         """Let it be known that a request has ended without its engine."""
         self.ends.append((request, reason))
 
-    def _retire(self, task: Task) -> None:
+    def _retire(self, task: Task, newest: int | None) -> None:
         """Remember that blocks come free when the newest step has reported."""
-        if self.newest is not None:
-            self._retiring.setdefault(self.newest, set()).add(task.account.owner)
+        if newest is None:
+            return
+        owners = self._retiring.get(newest)
+        if owners is None:
+            owners = self._retiring[newest] = set()
+        owners.add(task.account.owner)
 
     def complete(self, number: int) -> None:
         """A step has reported: blocks that waited for it are free."""
@@ -133,7 +145,7 @@ class Shared:
 
     def is_under_way(self, task: Task) -> bool:
         """Say whether a step that has not reported has the task."""
-        return any(flight.holders[task.slot] is task for flight in self.flights)
+        return any(flight.holder(task.slot) is task for flight in self.flights)
 
     def is_retiring(self, account: OwnerAccount | None = None) -> bool:
         """Say whether steps under way hold back blocks (of an owner) that will come free."""

@@ -64,11 +64,11 @@ class StepPlanner:
             try:
                 planned = shared.cache.plan_many(decodes.handles, decodes.ones)
             except QuotaExceededError as error:
-                refused: Task = decodes.tasks[error.index]
+                refused = self._at(decodes, error.index)
                 if not self._relief.from_owner(refused, draft):
                     paused.add(refused.slot)
             except OutOfBlocksError as error:
-                refused = decodes.tasks[error.index]
+                refused = self._at(decodes, error.index)
                 if not self._relief.from_pool(refused, draft):
                     paused.add(self._lowest_growing(decodes).slot)
             else:
@@ -79,9 +79,14 @@ class StepPlanner:
     def _lowest_growing(self, decodes: Decodes) -> Task:
         """Return the last in rank of those that need a block for their next token."""
         computed, computing = self._shared.cache.lookup_many(decodes.handles)
-        growing = decodes.tasks[(computed + computing) % self._shared.limits.block_size == 0]
-        lowest: Task = max(growing, key=lambda task: task.rank)
-        return lowest
+        is_growing = (computed + computing) % self._shared.limits.block_size == 0
+        growing = [self._at(decodes, row) for row in is_growing.nonzero()[0].tolist()]
+        return max(growing, key=lambda task: task.rank)
+
+    def _at(self, decodes: Decodes, row: int) -> Task:
+        task = self._shared.batch.tasks[int(decodes.slots[row])]
+        assert task is not None
+        return task
 
     def _plan_prompts(self, draft: Draft) -> None:
         shared = self._shared

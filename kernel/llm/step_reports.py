@@ -1,13 +1,13 @@
 """What a step's report changes: tokens, times, computed blocks, and who has ended.
 
-Cost: bench/llm_scheduler.py; a step in which nobody ends is a few array operations and two calls of
-the KV cache, whatever the number of requests.
+Cost: bench/llm_scheduler.py; a step is a few calls of the KV cache and of the slots' rows, whatever
+the number of requests, and some Python for each that ends. Only a step with somebody in it who has
+left meanwhile, or fails, takes array operations over all rows.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ipc.engine import Report
 from ipc.errors import BadFrameError
@@ -37,26 +37,16 @@ class StepReports:
             raise BadFrameError(
                 reason=f"a step's report: {report.get('plan')!r}, expected {flight.number}"
             )
-        checked = check_report(report, flight, shared.limits.vocab_size, self._at_limit(flight))
+        checked = check_report(report, flight, shared.batch.rows, shared.limits.vocab_size)
         shared.flights.popleft()
         return self._apply(flight, checked, report)
 
-    def _at_limit(self, flight: Flight) -> NDArray[np.bool_]:
-        """Return which rows give their request the last token it may have."""
-        limits: NDArray[np.bool_] = self._shared.batch.unsampled[flight.slots] == 1
-        if flight.is_disturbed:
-            # Of those, the slot may be somebody else's by now.
-            for row in flight.left[flight.slots].nonzero()[0].tolist():
-                request = flight.requests[row]
-                limits[row] = request.num_emitted + 1 >= request.max_tokens
-        return limits
-
     def _apply(self, flight: Flight, checked: CheckedReport, report: Report) -> StepResult:
         shared = self._shared
-        tokens, handles, requests = checked.tokens, flight.handles, flight.requests
-        if checked.kept is not None:
-            tokens, handles = tokens[checked.kept], handles[checked.kept]
-            requests = requests[checked.kept]
+        tokens, handles = checked.tokens, flight.handles
+        ids, streams = flight.ids, flight.streams
+        if (kept := checked.kept) is not None:
+            tokens, handles, ids, streams = tokens[kept], handles[kept], ids[kept], streams[kept]
         shared.cache.append_many(handles, tokens)
         self._mark(flight, checked)
         shared.complete(flight.number)
@@ -66,11 +56,13 @@ class StepReports:
             task.request.sent_chars += len(text)
         for task, _ in checked.ended:
             task.request.is_complete = True
-        for task, _ in [*checked.ended, *checked.failed]:
+            shared.end(task)
+        for task, _ in checked.failed:
             shared.end(task)
         ends, shared.ends = shared.ends, []
         return StepResult(
-            requests=requests.tolist(),
+            request_ids=ids,
+            streams=streams,
             tokens=tokens,
             texts=[(task.request, text) for task, text in checked.texts],
             logprobs=[(task.request, logprobs) for task, logprobs in checked.logprobs],
@@ -84,30 +76,29 @@ class StepReports:
     def _mark(self, flight: Flight, checked: CheckedReport) -> None:
         """What was computed may be shared, but for what was given up or has failed."""
         handles, counts = flight.mark_handles, flight.mark_counts
-        if flight.is_disturbed or checked.failed:
-            unwanted = flight.gone | flight.void
-            unwanted[[task.slot for task, _ in checked.failed]] = True
-            keep = ~unwanted[flight.mark_slots]
+        if checked.kept is not None:
+            unwanted = flight.gone | flight.void | {task.slot for task, _ in checked.failed}
+            keep = ~np.isin(flight.mark_slots, list(unwanted))
             handles, counts = handles[keep], counts[keep]
         self._shared.cache.mark_computed_many(handles, counts)
 
     def _store(self, flight: Flight, checked: CheckedReport) -> None:
         """Give each request its token: into its row while it has one."""
-        batch = self._shared.batch
-        slots, tokens = flight.slots, checked.tokens
-        kept = checked.kept
-        for row in range(flight.num_decodes, len(slots)):
-            request = flight.requests[row]
-            if not request.first_token_ns and (kept is None or kept[row]):
-                request.first_token_ns = self._shared.now_ns
+        batch, now_ns = self._shared.batch, self._shared.now_ns
+        slots, tokens, kept = flight.slots, checked.tokens, checked.kept
+        for row, task in enumerate(flight.sampled, flight.num_decodes):
+            if not task.request.first_token_ns and (kept is None or kept[row]):
+                task.request.first_token_ns = now_ns
         if kept is not None:
-            left = flight.left[slots]
+            left = flight.rows_of(flight.left)
             for row in (left & kept).nonzero()[0].tolist():
-                flight.requests[row].append(int(tokens[row]), self._shared.now_ns)
+                former = flight.holder(int(slots[row]))
+                assert former is not None
+                former.request.append(int(tokens[row]), now_ns)
             kept = kept & ~left
             slots, tokens = slots[kept], tokens[kept]
         if len(slots):
             for task in batch.tasks_in_turn():
                 self._shared.tell_service(task)
                 task.request.empty_row()
-            batch.take_tokens(slots, tokens, self._shared.now_ns)
+            batch.rows.push(slots, tokens, now_ns)

@@ -1,4 +1,4 @@
-"""What a reported step gave, and what a scheduler has done so far: plain frozen records."""
+"""What a reported step gave, and what a scheduler has done so far: plain records."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ipc.llm import FinishReason
 from kernel.llm.request import Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one a step: frozen ones cost a microsecond more
 class StepResult:
     """One step. Requests that were cancelled meanwhile are in none of these.
 
-    requests, tokens: who was given which token, in row order; already in ``request.ids``.
+    request_ids, tokens: who was given which token, in row order; already in ``Request.ids``.
+    streams: of these rows, 1 where the request is streamed.
     texts: new text of streamed requests; already counted in ``request.sent_chars``.
     ended: the scheduler has let go of them, as the engine says.
     ended_here: and of these by itself: "quota" or, for a request whose tokens came from a larger
@@ -25,7 +26,8 @@ class StepResult:
     failed: the engine could not go on with them; the error as it came, see ipc.errors.from_wire.
     """
 
-    requests: list[Request]
+    request_ids: NDArray[np.uint64]
+    streams: NDArray[np.int64]
     tokens: NDArray[np.int32]
     texts: list[tuple[Request, str]]
     logprobs: list[tuple[Request, dict[str, Any]]]

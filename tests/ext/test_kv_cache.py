@@ -18,6 +18,7 @@ def test_blocks_of_a_finished_request_are_found_by_the_next_with_the_same_prefix
     owner = cache.add_owner()
     first = computed(cache, owner, prompt(11))
     blocks = cache.block_table(first).tolist()
+    assert np.frombuffer(cache.block_bytes(first), np.int32).tolist() == blocks
     cache.free(first)
 
     second = cache.open(owner, prompt(14))

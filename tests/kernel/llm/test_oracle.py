@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kernel.llm.admission import Admission
-from kernel.llm.draft import DecodingSet, Draft
+from kernel.llm.draft import Draft
 from kernel.llm.flight import Flight
 from kernel.llm.shared import Shared
 from tests.kernel.llm.storm import Storm
@@ -31,7 +31,7 @@ def nothing(*_: Any, **__: Any) -> None:
         (Shared, "void_steps", nothing),
         (Flight, "set_left", nothing),
         (Flight, "set_gone", nothing),
-        (DecodingSet, "drop", nothing),
+        (Flight, "note_change", nothing),
         (Admission, "_is_under_way", lambda *_: False),
     ],
 )

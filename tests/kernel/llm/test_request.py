@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ext.slot_rows import ROW_TOKENS, SlotRows
 from kernel.llm.request import Request
-from kernel.llm.token_rows import ROW_TOKENS, TokenRows
 
 
 def new_request(num_prompt: int = 5) -> Request:
@@ -34,7 +34,7 @@ def test_ids_seen_before_stay_as_they_were() -> None:
 
 
 def test_tokens_in_a_row_are_the_requests() -> None:
-    rows, request = TokenRows(3), new_request()
+    rows, request = SlotRows(3), new_request()
     request.enter_row(rows, 2)
 
     rows.push(np.array([2]), np.array([7], np.int32), 40)
@@ -47,11 +47,13 @@ def test_tokens_in_a_row_are_the_requests() -> None:
 
 
 def test_who_leaves_a_row_takes_its_tokens_along() -> None:
-    rows, request, next_one = TokenRows(1), new_request(), new_request()
+    rows, request, next_one = SlotRows(1), new_request(), new_request()
     request.enter_row(rows, 0)
     rows.push(np.array([0]), np.array([7], np.int32), 40)
 
     request.leave_row()
+    rows.leave(0)
+    rows.enter(0, 2, False, 2, 0.0, 9, 9)
     next_one.enter_row(rows, 0)
     rows.push(np.array([0]), np.array([9], np.int32), 60)
 
@@ -61,7 +63,7 @@ def test_who_leaves_a_row_takes_its_tokens_along() -> None:
 
 @pytest.mark.parametrize("num_rows", [1, 2, ROW_TOKENS - 1, ROW_TOKENS, 3 * ROW_TOKENS + 1])
 def test_each_row_takes_its_turn_before_it_is_full(num_rows: int) -> None:
-    rows = TokenRows(num_rows)
+    rows = SlotRows(num_rows)
     requests = [new_request() for _ in range(num_rows)]
     for row, request in enumerate(requests):
         request.enter_row(rows, row)

@@ -116,10 +116,12 @@ class World:
     def report(self, report: Report) -> StepResult:
         result = self.scheduler.report(report, self.tick())
         self.scheduler.check_integrity()
-        for request, token in zip(result.requests, result.tokens.tolist(), strict=True):
-            assert request.id not in self.cancelled
-            assert request.id not in self.ends
-            self.tokens[request.id].append(token)
+        ids, tokens = result.request_ids.tolist(), result.tokens.tolist()
+        for one, token, is_streamed in zip(ids, tokens, result.streams.tolist(), strict=True):
+            assert one not in self.cancelled
+            assert one not in self.ends
+            assert is_streamed == self.requests[one].stream
+            self.tokens[one].append(token)
         for request, text in result.texts:
             self.texts[request.id] += text
         for request, end in result.ended:
