@@ -144,6 +144,13 @@ class ActorRecord:
         """Say whether a process exists, or is about to."""
         return self.status in (Status.STARTING, Status.RUNNING, Status.STOPPING)
 
+    @property
+    def is_lost(self) -> bool:
+        """Say whether the actor has no process and will not get one by itself."""
+        if self.status is Status.STOPPED:
+            return not self.is_wanted
+        return self.status in (Status.QUARANTINED, Status.FAILED)
+
     def is_stale(self, turn: Turn, sequence: int) -> bool:
         """Say whether an envelope is of an earlier attempt at the turn than the one granted here.
 

@@ -197,12 +197,15 @@ class Mailbox:
         self._merge(priority, held)
 
     def has_before(self, message: Message) -> bool:
-        """Say whether an earlier message of the same lane is queued."""
+        """Say whether an earlier message of the same lane is queued that it must not overtake.
+
+        One that a member of a pool takes over comes after those that it had begun already.
+        """
         lane = (message.sender, message.envelope.priority)
         for item in self._blocked.get(lane, self._lanes[lane[1]]):
             if item.order >= message.order:
                 return False
-            if item.sender == message.sender:
+            if item.sender == message.sender and (item.attempts or not message.pool):
                 return True
         return False
 

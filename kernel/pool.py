@@ -64,7 +64,8 @@ class Member:
 
     replica: Replica
     number: int
-    is_draining: bool = False  # it gets no more, and ends when it has nothing to do
+    is_draining: bool = False  # it gets nothing new, and ends when it has nothing to do
+    is_gone: bool = False  # it is about to be terminated: nothing may come back to it
     handled: int = 0
     failed: int = 0
 
@@ -151,13 +152,21 @@ class Pool:
 
     # --- messages -----------------------------------------------------------------------
 
+    def bound(self, members: list[Member], hints: Hints) -> Member | None:
+        """Return who has unfinished messages of the same affinity, or None if nobody has."""
+        if not hints.affinity:
+            return None
+        replicas = [member.replica for member in members]
+        near = self._affine.near(hints.affinity, replicas)
+        if near is replicas:
+            return None
+        self.num_hits += 1
+        return self.members[near[0].id]
+
     def choose(self, members: list[Member], hints: Hints, now_ns: int) -> Member:
         """Return who is to have a message. members: at least one."""
         replicas = [member.replica for member in members]
-        near = self._affine.near(hints.affinity, replicas)
-        if near is not replicas:
-            self.num_hits += 1
-        apart = self._apart.apart(hints.apart, near)
+        apart = self._apart.apart(hints.apart, replicas)
         demand = Demand(skill=hints.skill)
         return self.members[self.balancer.choose(apart, demand, now_ns).id]
 

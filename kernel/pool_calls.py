@@ -22,7 +22,7 @@ from kernel.actor_record import ActorRecord, Status
 from kernel.calls import Call
 from kernel.claims import read_spec
 from kernel.pool import Member, Pool, Settings
-from kernel.pool_keeper import PoolKeeper, is_lost
+from kernel.pool_keeper import PoolKeeper
 from kernel.pool_scaler import SECOND_NS, Scaling
 from kernel.sending import Sending
 from kernel.state import Peer
@@ -172,7 +172,7 @@ class PoolCalls:
             members=len(actors),
             running=sum(actor.status is Status.RUNNING for actor in actors),
             draining=sum(member.is_draining for member in pool.members.values()),
-            lost=sum(map(is_lost, actors)),
+            lost=sum(actor.is_lost for actor in actors),
             unfinished=record.mailbox.used_messages,
             waiting=len(record.mailbox.waiting),
             routed=pool.num_routed,

@@ -101,7 +101,7 @@ class PoolKeeper:
 
     def _note_losses(self, pool: Pool) -> None:
         for actor in [self.state.actors[identifier] for identifier in pool.members]:
-            if not is_lost(actor):
+            if not actor.is_lost:
                 continue
             if pool.members[actor.id].replica.outstanding:
                 self.takeover.evacuate(actor)
@@ -159,7 +159,7 @@ class PoolKeeper:
         return [
             member
             for member in pool.members.values()
-            if not member.is_draining and not is_lost(actors[member.id])
+            if not member.is_draining and not actors[member.id].is_lost
         ]
 
     def _grow(self, record: ActorRecord, pool: Pool, count: int) -> None:
@@ -221,13 +221,6 @@ class PoolKeeper:
             pool.is_watched = True
             due_ns = max(self.state.now_ns + LOOK_NS, pool.hold_until_ns)
             self.state.timers.set(Due.POOL, pool.id, due_ns)
-
-
-def is_lost(actor: ActorRecord) -> bool:
-    """Say whether an actor will not come back by itself."""
-    if actor.status is Status.STOPPED:
-        return not actor.is_wanted
-    return actor.status in (Status.QUARANTINED, Status.FAILED)
 
 
 def _member_spec(record: ActorRecord, pool: Pool, number: int) -> SpawnSpec:

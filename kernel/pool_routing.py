@@ -9,6 +9,7 @@ Invariants:
   R1  ``message.pool`` is set exactly while the table ``routed`` has the message: from its routing
       to its end. Its receiver is the pool (waiting) or a member (then it is one of ``pool.jobs``).
   R2  a message in the pool's own mailbox holds up those behind it: nothing overtakes it there.
+  R3  messages of one affinity are at one member, also while that is restarted or drains.
 Cost: one dictionary look-up and the policy's choice, O(members), a message; a plain actor's
 messages pay one attribute read.
 """
@@ -52,11 +53,10 @@ class PoolRouting:
 
     def place(self, record: ActorRecord, pool: Pool, message: Message, hints: Hints) -> None:
         """Find a message of the pool its member."""
-        candidates = None if len(record.mailbox) else self._candidates(pool, message)
-        if not candidates:
+        member = None if len(record.mailbox) else self._choose(pool, message, hints)
+        if member is None:
             self._park(record, message)
             return
-        member = pool.choose(candidates, hints, self.state.now_ns)
         pool.num_routed += 1
         self.assign(pool, member, message, hints)
 
@@ -75,12 +75,26 @@ class PoolRouting:
         record.mailbox.put(message)
         self.state.pools_due[record.id] = None
 
+    def _choose(self, pool: Pool, message: Message, hints: Hints) -> Member | None:
+        """Return whose the message is to be: of whoever has others of its affinity (R3)."""
+        bound = pool.bound(self._staying(pool), hints)
+        if bound is not None:
+            return bound
+        candidates = self._candidates(pool, message)
+        return pool.choose(candidates, hints, self.state.now_ns) if candidates else None
+
+    def _staying(self, pool: Pool) -> list[Member]:
+        """Return the members whose messages stay theirs, whatever state they are in."""
+        actors = self.state.actors
+        members = pool.members.values()
+        return [member for member in members if not (member.is_gone or actors[member.id].is_lost)]
+
     def _candidates(self, pool: Pool, message: Message | None) -> list[Member]:
         """Return the members that may get a message."""
         running, coming = [], []
         for member in pool.members.values():
-            actor = self.state.actors.get(member.id)
-            if actor is None or member.is_draining:
+            actor = self.state.actors[member.id]
+            if member.is_draining or member.is_gone:
                 continue
             if actor.status is Status.RUNNING:
                 running.append(member)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from kernel.actor_record import ActorRecord, Status
 from kernel.delivery import Delivery
 from kernel.mailbox import Message
-from kernel.pool import Member, Pool
+from kernel.pool import Hints, Member, Pool
 
 
 class PoolTakeover:
@@ -37,8 +37,10 @@ class PoolTakeover:
         if pool is None or pool.is_ending or record.id not in pool.members:
             return
         messages = self._take_open(record) + self._take_queued(record)
-        for message in sorted(messages, key=lambda item: item.order):
-            self._move(pool, message)
+        moving = [(message, pool.leave(message.id)) for message in messages]
+        for message, job in sorted(moving, key=lambda pair: pair[0].order):
+            assert job is not None  # P1
+            self._move(record, pool, message, job.hints)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
 
@@ -85,16 +87,13 @@ class PoolTakeover:
             record.mailbox.remove(message)
         return messages
 
-    def _move(self, pool: Pool, message: Message) -> None:
-        self.state.actors[message.receiver].solo.discard(message.id)
-        job = pool.leave(message.id)
+    def _move(self, record: ActorRecord, pool: Pool, message: Message, hints: Hints) -> None:
+        record.solo.discard(message.id)
         self._begin_anew(message)
         pool.num_taken_over += 1
         self.state.counters.add("pool_taken_over")
         message.granted = True  # it may have been begun: its next grant says so
-        owner = self.state.actors[pool.id]
-        assert job is not None  # P1
-        self.delivery.routing.place(owner, pool, message, job.hints)
+        self.delivery.routing.place(self.state.actors[pool.id], pool, message, hints)
 
     def _begin_anew(self, message: Message) -> None:
         """Prepare the calls that the last attempt has made for one by another member."""

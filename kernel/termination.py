@@ -70,7 +70,7 @@ class Termination:
         member = pool.members.get(record.id)
         if member is None or pool.is_ending:
             return
-        member.is_draining = True  # nothing is to come back to it
+        member.is_gone = True
         self.takeover.evacuate(record)
         del pool.members[record.id]
         self.state.output.changes.put("pool", pool.id, pool.to_row())

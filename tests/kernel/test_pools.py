@@ -150,6 +150,22 @@ def test_messages_of_one_affinity_go_to_one_member_in_order_while_any_is_unfinis
     assert pool.info()["kept_together"] == 5
 
 
+def test_messages_of_one_affinity_wait_for_a_member_that_restarts_or_drains() -> None:
+    world = World()
+    pool = TestedPool(world, minimum=3, maximum=3)
+    tell(world, pool, "k0", affinity="customer-7")
+    bound = pool.having("k0")
+
+    world.holds_starts = True
+    bound.crash()
+    tell(world, pool, "k1", affinity="customer-7")
+    world.start_processes()
+    world.client.system("pool_resize", pool="pool", minimum=1, maximum=1)
+    tell(world, pool, "k2", affinity="customer-7")
+
+    assert pool.has(bound) == ["k0", "k1", "k2"]
+
+
 def test_messages_of_one_affinity_stay_together_when_their_member_is_gone() -> None:
     world = World()
     pool = TestedPool(world, minimum=3, maximum=3)
