@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ext.wire import Envelope
 from ipc.protocol import Kind
@@ -191,5 +196,7 @@ class PoolMachine(RuleBasedStateMachine):
         return self.world.core.state.actors[actor]
 
 
-TestPool = PoolMachine.TestCase
-TestPool.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+def test_whatever_is_killed_a_pool_loses_nothing_and_does_nothing_twice() -> None:
+    run_state_machine_as_test(
+        PoolMachine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+    )
