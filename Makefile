@@ -4,7 +4,8 @@
 #   make demo                 kill an agent, the engine and the kernel at work, lose nothing
 #   make test                 lint and all tests that a change must pass
 #   make fast                 the tests that take seconds
-#   make soak SEEDS=10000     the long runs of the simulator and of the chaos tests
+#   make soak SEEDS=10000     the long runs of the simulator, the chaos tests and others: the number
+#                             scales them all, KILLS=300 the processes that a chaos test kills
 #   make explore              the tests that take seconds, with examples never tried before
 #   make bench ARGS=--quick   measure this machine
 #   make lint                 what pre-commit runs
@@ -18,10 +19,16 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 py
 # else pip would take whichever build it finds first.
 TORCH ?= torch==2.13.0
 SEEDS ?= 10000
+# Processes that run tests beside each other. Those marked `slow` have processes of their own and
+# mostly wait for them, so they come afterwards and do not hold up the others.
+WORKERS ?= 2
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 TORCH_STAMP := .venv/torch-installed
+FAST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not soak" -n $(WORKERS) \
+	--dist worksteal
+NOTHING_TO_RUN := 5
 SOURCES := pyproject.toml setup.py $(wildcard ext/*.pyx ext/*.pxd)
 
 .PHONY: demo test fast explore soak bench lint format hooks clean setup
@@ -30,16 +37,19 @@ demo: $(STAMP)
 	$(BIN)/llmos demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(FAST) $(ARGS) || test $$? = $(NOTHING_TO_RUN)
+	$(BIN)/python -m pytest -m "slow and not soak" -n $(WORKERS) --dist loadscope $(ARGS) \
+		|| test $$? = $(NOTHING_TO_RUN)
 
 fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
+	$(FAST) $(ARGS)
 
 explore: $(STAMP)
-	EXPLORE=1 $(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
+	EXPLORE=1 $(FAST) $(ARGS)
 
 soak: $(STAMP)
-	EXPLORE=1 SEEDS=$(SEEDS) $(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)
+	EXPLORE=1 SEEDS=$(SEEDS) $(BIN)/python -m pytest -m soak -n $(WORKERS) --dist worksteal \
+		--timeout=0 --durations=20 $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/llmos bench $(ARGS)

@@ -9,7 +9,6 @@ tests/chaos.)
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -20,6 +19,7 @@ from actors import Actor, ActorRef, MailboxFullError, receive
 from actors.testing import TestKernel
 from tests.actors.rough import RoughKernel
 from tests.chaos.bank import OPENING_BALANCE, Account
+from tests.soak import share_of
 
 NUM_ACCOUNTS = 4
 SEEDS = 20
@@ -286,7 +286,7 @@ def test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed: int, kind: s
 
 @pytest.mark.soak
 def test_the_sdk_keeps_its_promises_in_very_many_histories() -> None:
-    for seed in range(SEEDS, SEEDS + int(os.environ.get("SEEDS", "10000")) // 20):
+    for seed in range(SEEDS, SEEDS + share_of(500)):
         test_every_transfer_is_applied_exactly_once(seed, "rough")
         test_concurrent_turns_streams_and_timers_take_effect_exactly_once(seed, "rough")
         test_a_tell_is_kept_once_if_accepted_and_never_if_refused(seed, "rough")

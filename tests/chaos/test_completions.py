@@ -17,6 +17,7 @@ import pytest
 from actors import connect
 from tests.chaos.kernel_process import KernelProcess, kill_pid
 from tests.chaos.pretend_engine import completion_of
+from tests.soak import KILLS
 
 HERE = Path(__file__).parent
 ENGINE = f"{HERE / 'pretend_engine.py'}:PretendEngine"
@@ -101,7 +102,7 @@ def test_every_completion_is_kept_once_through_thirty_kills(kernel: KernelProces
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
-def test_every_completion_is_kept_once_through_three_hundred_kills(
+def test_every_completion_is_kept_once_through_very_many_kills(
     kernel: KernelProcess, seed: int
 ) -> None:
-    run_writers(kernel, seed=seed, kills=300)
+    run_writers(kernel, seed=seed, kills=KILLS)

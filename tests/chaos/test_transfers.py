@@ -16,6 +16,7 @@ import pytest
 from actors import connect
 from tests.chaos.bank import OPENING_BALANCE
 from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.soak import KILLS
 
 NUM_ACCOUNTS = 8
 BANK = f"{Path(__file__).with_name('bank.py')}:Account"
@@ -97,7 +98,7 @@ def test_every_transfer_is_applied_exactly_once_through_thirty_kills(kernel: Ker
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
-def test_every_transfer_is_applied_exactly_once_through_three_hundred_kills(
+def test_every_transfer_is_applied_exactly_once_through_very_many_kills(
     kernel: KernelProcess, seed: int
 ) -> None:
-    run_bank(kernel, seed=seed, kills=300)
+    run_bank(kernel, seed=seed, kills=KILLS)

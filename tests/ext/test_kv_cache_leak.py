@@ -18,6 +18,7 @@ from ext.kv_cache import KVCache
 from ext.kv_errors import KVCacheError
 from ext.kv_types import Tier
 from tests.ext.kv_cases import KEY, ids
+from tests.soak import share_of
 
 
 class Churn:
@@ -145,7 +146,7 @@ def test_random_operations_return_to_empty(seed: int) -> None:
 def test_a_million_random_operations_return_to_empty() -> None:
     churn = Churn(99)
 
-    for _ in range(100):
+    for _ in range(share_of(100)):
         churn.run(10_000)
         churn.cache.check_integrity()
 

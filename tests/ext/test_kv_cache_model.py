@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ext.kv_cache import KVCache
 from ext.kv_errors import BlocksError, KVCacheError
 from tests.reference.kv_cache import ReferenceKVCache, Refused
+from tests.soak import share_of
 
 DEVICE_BLOCKS, HOST_BLOCKS, MAX_REQUESTS, MAX_TOKENS = 11, 6, 7, 17
 TOKENS = st.lists(st.integers(0, 1), max_size=9)
@@ -464,5 +465,5 @@ def test_weighted_histories_agree_with_the_reference(seed: int) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("first_seed", range(1000, 3000, 100))
 def test_many_weighted_histories_agree_with_the_reference(first_seed: int) -> None:
-    for seed in range(first_seed, first_seed + 100):
+    for seed in range(first_seed, first_seed + share_of(100)):
         run_history(seed, steps=400)

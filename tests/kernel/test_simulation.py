@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import soak
 from tests.simulator.planted import PLANTED
 from tests.simulator.simulation import Parts, run_seed
 from tests.simulator.violation import Violation
@@ -16,6 +17,7 @@ from tests.simulator.violation import Violation
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = 200
 GROUP = 25
+PARTS = 8  # of a long run, so that several processes can share it
 WITHIN = 60  # seeds in which each planted bug must be found
 
 
@@ -62,6 +64,7 @@ def test_a_seed_has_one_history_whatever_the_hash_seed() -> None:
 
 
 @pytest.mark.soak
-def test_every_promise_holds_in_very_many_histories() -> None:
-    for seed in range(SEEDS, SEEDS + int(os.environ.get("SEEDS", "10000"))):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_promise_holds_in_very_many_histories(part: int) -> None:
+    for seed in range(SEEDS + part, SEEDS + soak.SEEDS, PARTS):
         run_seed(seed)

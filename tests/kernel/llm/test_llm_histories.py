@@ -11,6 +11,7 @@ from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
 from tests.kernel.llm.engine_world import EngineWorld, ScriptedEngine, completion_of
 from tests.kernel.world import ScriptedAgent, ScriptedClient
+from tests.soak import share_of
 
 PROMPTS = ("a", "Hello", "a longer prompt " * 3, "x" * 70)
 STEPS = 40
@@ -223,5 +224,5 @@ def test_every_caller_gets_its_own_text_whatever_dies(seed: int) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("first", range(0, 4000, 500))
 def test_every_caller_gets_its_own_text_in_long_runs(first: int) -> None:
-    for seed in range(first, first + 500):
+    for seed in range(first, first + share_of(500)):
         run_history(seed)

@@ -16,6 +16,7 @@ from ext.wire import Envelope
 from ipc.protocol import Flag, Kind
 from tests.kernel.llm.engine_world import EngineWorld, ScriptedEngine, completion_of
 from tests.kernel.world import ScriptedAgent, body
+from tests.soak import share_of
 
 PROMPTS = ("a", "Hello", "a longer prompt " * 3, "x" * 70)
 STEPS = 45
@@ -213,5 +214,5 @@ def test_budgets_are_exact_and_never_passed_whatever_dies(seed: int) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("first", range(0, 2000, 250))
 def test_budgets_are_exact_and_never_passed_in_long_runs(first: int) -> None:
-    for seed in range(first, first + 250):
+    for seed in range(first, first + share_of(250)):
         run_history(seed)
