@@ -1,7 +1,7 @@
 """How long the long runs are.
 
-``make soak SEEDS=10000``, the default, is full length; another number of seeds scales all of them, and
-``KILLS`` sets by itself how many processes a chaos run kills.
+``make soak SEEDS=10000``, the default, is full length; another number of seeds scales all of them,
+and ``KILLS`` sets by itself how many processes a chaos run kills.
 """
 
 from __future__ import annotations
