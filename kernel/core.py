@@ -22,9 +22,10 @@ from ipc.errors import LLMOSError
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
 from kernel.budget.budget_calls import BudgetCalls
+from kernel.budget.counted_calls import CountedCalls
 from kernel.budget.postage import Postage
 from kernel.budget.run_time import RunTime
-from kernel.budget.warnings import BudgetWarnings
+from kernel.budget.upkeep import BudgetUpkeep
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
 from kernel.delivery import Delivery
@@ -108,7 +109,7 @@ class Core:
         )
         turn_policy, llm_policy = (self._policy(key) for key in ("turn_policy", "llm_policy"))
         self.state.slots.set_policy(turn_policy)
-        self._compose(facts, llm_policy)
+        self._compose(snapshot, facts, llm_policy)
         self._progress: dict[int, tuple[int, int]] = {}
         self._ack_later: dict[int, Peer] = {}
         self._parked: dict[int, None] = {}  # turns that waited at the last sweep
@@ -135,16 +136,18 @@ class Core:
         self.state.counters.add("settings_ignored")  # set by a kernel that knew more policies
         return configured
 
-    def _compose(self, facts: Callable[[], dict[str, Any]], llm_policy: str) -> None:
+    def _compose(
+        self, rows: Snapshot, facts: Callable[[], dict[str, Any]], llm_policy: str
+    ) -> None:
         self.delivery = Delivery(self.state)
         self.postage = Postage(self.delivery)
-        self.warnings = BudgetWarnings(self.delivery)
         self.streams = Streams(self.delivery)
         self.sending = Sending(self.delivery, self.streams, self.postage)
         self.effects = Effects(self.delivery, self.postage)
         self.turns = Turns(self.delivery, self.effects)
         self.lifecycle = Lifecycle(self.delivery, self.turns)
         self.run_time = RunTime(self.lifecycle)
+        self.upkeep = BudgetUpkeep(self.run_time)
         takeover = PoolTakeover(self.delivery)
         self.pools = PoolKeeper(self.lifecycle, takeover)
         self.termination = Termination(
@@ -161,7 +164,8 @@ class Core:
         more |= BudgetCalls(self.run_time).calls()
         self.resources = ResourceCalls(self.state, Drains(self.llm.fleet), facts)
         more |= self.resources.calls()
-        self.syscalls = Syscalls(self.sending, self.termination, reports, more)
+        counted = CountedCalls(self.delivery, rows, DEFERRED)
+        self.syscalls = Syscalls(self.sending, self.termination, reports, counted.wrap(more))
         self._of_agent: dict[int, Take] = {
             Kind.COMMIT: self.turns.on_commit,
             Kind.ASK: self._agent_ask,
@@ -256,9 +260,7 @@ class Core:
         state = self.state
         self._settle()
         self._mark()
-        budgets = state.budgets
-        if budgets.tree.changed or budgets.tree.closed:
-            budgets.save(state.output.changes)
+        self.upkeep.save(state.output.changes)
         output = state.output
         output.is_patient = True
         for route, (peer, batch) in state.outgoing.items():
@@ -473,24 +475,15 @@ class Core:
                     self.lifecycle.crash(record, reason)
             if self.llm.is_unsettled:
                 self.llm.settle()
-            self._settle_budgets()
+            if self.upkeep.accounts:
+                self.upkeep.settle()
             self._pump_dirty()
         self.llm.plan()
         if state.is_shutting_down:
             self.lifecycle.shut_down()
 
-    def _settle_budgets(self) -> None:
-        tree = self.state.budgets.tree
-        if tree.freed:
-            self.state.budgets.wake()
-        if tree.crossings:
-            self.warnings.give()
-        if self.run_time.is_unsettled:
-            self.run_time.settle()
-
     def _is_unsettled(self) -> bool:
-        tree = self.state.budgets.tree
-        if self.state.pools_due or tree.freed or tree.crossings or self.run_time.is_unsettled:
+        if self.state.pools_due or (self.upkeep.accounts and self.upkeep.is_unsettled):
             return True
         return self.llm.is_unsettled or self._line_moves()
 

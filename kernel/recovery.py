@@ -137,6 +137,8 @@ class Recovery:
                 record.mailbox.put_back([message])
             else:
                 self._enqueue(record, message)
+        for identifier in self.rows.get("unpaid", {}).keys() - self.rows.get("message", {}).keys():
+            state.output.changes.delete("unpaid", identifier)  # it was cancelled while it waited
 
     def _enqueue(self, record: ActorRecord, message: Message) -> None:
         """Put a message into its mailbox, or where the unpaid ones of its sender wait."""

@@ -65,10 +65,14 @@ class Reports:
 
     def _waits_of_turn(self, turn: Turn) -> list[str]:
         waits = []
+        lines = self.state.budgets.lines
+        short = {waiter.number for waiter in lines.waiters()} if len(lines) else set()
         for identifier in sorted(turn.outstanding):
             call = self.state.calls.get(identifier)
             if call is not None:
-                waits.append(self._name_call(call))
+                budget = " (budget)" if identifier in short else ""
+                waits.append(f"{self._name_call(call)}{budget}")
+        waits += ["budget"] * len(turn.budget_waits or ())
         waits += [f"room at {self.state.name_of(receiver)}" for receiver in turn.reservations]
         return waits
 

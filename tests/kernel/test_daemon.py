@@ -19,7 +19,18 @@ from kernel.daemon import Daemon
 from kernel.edge import Edge
 from kernel.launcher import Exited, Inspected, Started
 from kernel.memory_journal import MemoryJournal
-from kernel.output import Command, KillProcess, Output, Shutdown, StartProcess, WatchProcess
+from kernel.output import (
+    Command,
+    ContinueProcess,
+    KillProcess,
+    LimitCpu,
+    Notice,
+    Output,
+    Shutdown,
+    StartProcess,
+    StopProcess,
+    WatchProcess,
+)
 from kernel.resources.samples import Samples
 from kernel.watcher import Watcher
 from tests.kernel.resources.looks import samples
@@ -98,7 +109,7 @@ class NoteLauncher:
     def start(self, command: StartProcess) -> None:
         self._note(command)
 
-    watch = kill = start
+    watch = kill = suspend = resume = limit_cpu = start
 
     def roots(self) -> list[Any]:
         return []
@@ -215,6 +226,9 @@ def test_commands_run_after_the_commit(stage: Stage) -> None:
         StartProcess(1, 1, "t", "n", {}),
         KillProcess(2, 1, 10, 20),
         WatchProcess(3, 1, 11, 21),
+        StopProcess(4, 1, 12, 22),
+        ContinueProcess(4, 1, 12, 22),
+        LimitCpu(4, 1, 12, 22, 7),
     ]
     stage.daemon.turn()  # the first tick
     stage.send(1)
@@ -223,6 +237,16 @@ def test_commands_run_after_the_commit(stage: Stage) -> None:
     stage.turn_until(lambda: "send" in stage.notes)
 
     assert [note for note in stage.notes if note not in ("commit", "send")] == commands
+
+
+def test_a_notice_of_the_core_is_logged(stage: Stage) -> None:
+    facts = {"name": "writer", "used": 8, "limit": 10}
+    stage.core.commands = [Notice("budget_warning", facts)]
+    stage.send(1)
+    with structlog.testing.capture_logs() as logs:
+        stage.turn_until(lambda: bool(logs))
+
+    assert logs == [{"event": "budget_warning", "log_level": "warning", **facts}]
 
 
 def test_process_events_reach_the_core(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""The end of a history: no more faults, an operator mends, everything must come to rest."""
+"""The end of a history: no more faults, an operator mends and frees, all must come to rest."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ def _mend(simulation: Simulation) -> None:
         if record.status in broken and not record.has_process:
             client = simulation.living_client()
             client.system("restart", {"actor": record.id})
+        if record.account is not None and record.account.limits:
+            client = simulation.living_client()
+            limits = dict.fromkeys(record.account.limits)
+            client.system("budget_set", {"actor": record.id, "limits": limits})
 
 
 def unrest(simulation: Simulation) -> str:
@@ -93,6 +97,8 @@ def check_rest(simulation: Simulation) -> None:
     demand(state.slots.used == 0, "slots are free at rest", str(state.slots.used))
     demand(not state.slots.is_contended, "nobody stands in line at rest", "")
     demand(state.urgency.is_empty, "nothing is raised at rest", str(state.urgency.inherited))
+    demand(not state.budgets.unpaid, "nothing is unpaid at rest", str(state.budgets.unpaid))
+    demand(not len(state.budgets.lines), "nobody waits for budget at rest", "")
     demand(not state.spawned, "no child hangs on a turn at rest", str(state.spawned))
     agents = simulation.processes.living
     for record in state.actors.values():

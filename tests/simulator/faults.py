@@ -31,6 +31,7 @@ class Faults:
             (plan.operations, self._operate),
             (plan.lost_clients, self._lose_client),
             (plan.low_storage, self._fill_storage),
+            (2 * plan.budgets, self._change_limits),
         ):
             if rate:
                 self._next(rate, fault)
@@ -85,6 +86,14 @@ class Faults:
             return
         else:
             client.system(name, {"actor": actor} if name not in ("ps", "status") else {})
+
+    def _change_limits(self) -> None:
+        """An operator tops a budget up, or lowers it as far as it is not used."""
+        simulation, rng = self.simulation, self.world.rng
+        if simulation.targets:
+            client, actor = simulation.living_client(), rng.choice(simulation.targets)
+            amounts = {"messages": rng.randint(-3, 10), "bytes": rng.randint(-500, 5000)}
+            client.system("budget_top_up", {"actor": actor, "amounts": amounts})
 
     def _treat_letter(self, name: str) -> None:
         client = self.simulation.living_client()

@@ -25,6 +25,7 @@ def check(core: Core) -> None:
         _check_turns(state, record, places)
         _check_process(record)
     _check_room(state)
+    _check_budgets(state, places)
     _check_messages(state, places)
     _check_calls(core)
     used = sum(record.slots for record in state.actors.values())
@@ -73,7 +74,7 @@ def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, st
     for waiter in box.waiting:
         if isinstance(waiter, Reservation):
             _check_reservation(state, record, waiter)
-        elif waiter.held:
+        elif waiter.held and not waiter.is_unpaid:
             _place(places, waiter, record, "line")
         else:
             raise Violation("D1", f"{waiter.id} waits but is not held")
@@ -146,6 +147,34 @@ def _check_room(state: KernelState) -> None:
         box = record.mailbox
         if [box.lent_messages, box.lent_bytes] != lent.get(record.id, [0, 0]):
             raise Violation("credit accounting", f"{record.name}: {lent.get(record.id)} is held")
+
+
+def _check_budgets(state: KernelState, places: dict[int, str]) -> None:
+    """B1-B3 of kernel/budget/postage.py, and the accounts' own invariants."""
+    budgets = state.budgets
+    try:
+        budgets.tree.check_integrity()
+    except AssertionError as problem:
+        raise Violation("budgets hold at every level", str(problem)) from None
+    for sender, line in budgets.unpaid.items():
+        for message in line:
+            record = state.actors.get(message.receiver)
+            if record is None or not message.is_unpaid or message.sender != sender:
+                raise Violation("B1", f"{message.id} is in the unpaid line of {sender}")
+            _place(places, message, record, "unpaid")
+        if sender not in budgets.unpaid_waiters or "messages" not in state.actors[sender].suspended:
+            raise Violation("B2", f"{sender} has unpaid messages and does not wait")
+    reserved: dict[int, int] = {}
+    for record in state.actors.values():
+        if record.account is None and record.paid:
+            raise Violation("B3", f"{record.name} has no account, and {record.paid} reserved")
+        for account in record.account.path() if record.account is not None else ():
+            total = sum(paid[0] for paid in record.paid.values())
+            reserved[account.id] = reserved.get(account.id, 0) + total
+    for account in budgets.tree.accounts.values():
+        if account.reserved["messages"] != reserved.get(account.id, 0):
+            text = f"{account.name}: {account.reserved['messages']}, not {reserved}"
+            raise Violation("B3", text)
 
 
 def _place(places: dict[int, str], message: Message, record: ActorRecord, kind: str) -> None:

@@ -85,6 +85,12 @@ def _compare_rows(rows: Snapshot, core: Core) -> None:
     keyed = {key: k.answer is not None for key, k in state.keyed.items()}
     _same("keys", {key: row[1] is not None for key, row in rows["keyed"].items()}, keyed)
     _same("actors", _actors_stored(rows), _actors_known(core))
+    unpaid = {m.id: () for line in state.budgets.unpaid.values() for m in line}
+    _same("unpaid", rows["unpaid"], unpaid)
+    own = {a.id: dict(a.own) for a in state.budgets.tree.accounts.values()}
+    stored_own = {key: msgpack.unpackb(row[0])["own"] for key, row in rows["budget"].items()}
+    used = {key: {r: n for r, n in found.items() if n} for key, found in own.items()}
+    _same("what accounts have used", stored_own, used)
     _compare_marks(rows, core)
 
 
@@ -125,9 +131,15 @@ def _compare_mail(core: Core, again: Core) -> None:
             raise Violation("recovery", f"{record.name} is lost")
         mine, theirs = _lanes(record), _lanes(other)
         demand(mine == theirs, "recovery", f"{record.name}: lanes {mine} become {theirs}")
+    unpaid, restored = _unpaid(core), _unpaid(again)
+    demand(unpaid == restored, "recovery", f"unpaid {unpaid} become {restored}")
     calls = {c.id for c in core.state.calls._by_id.values()}
     found = {c.id for c in again.state.calls._by_id.values()}
     demand(found <= calls, "recovery", f"calls {sorted(found - calls)} come from nowhere")
+
+
+def _unpaid(core: Core) -> dict[int, list[int]]:
+    return {sender: [m.id for m in line] for sender, line in core.state.budgets.unpaid.items()}
 
 
 def _lanes(record: Any) -> dict[tuple[int, int], list[int]]:

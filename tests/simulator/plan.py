@@ -34,6 +34,7 @@ class Plan:
     lost_clients: float
     low_storage: float
     tiny_mailboxes: float
+    budgets: float  # share of agents with one; and changes of limits a second
     weird: float  # share of failing, crashing, diverging, cancelling steps in scripts
     config: KernelConfig
 
@@ -80,6 +81,7 @@ def draw_plan(rng: random.Random, scale: float = 1.0) -> Plan:
         lost_clients=some(0.1, 0.4),
         low_storage=some(0.2, 0.2),
         tiny_mailboxes=some(0.5, 0.5),
+        budgets=some(0.6, 0.4),
         weird=some(0.25, 0.7),
         config=config,
     )

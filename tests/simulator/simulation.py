@@ -71,6 +71,7 @@ class Simulation:
         first = self.clients[0]
         for index in range(self.plan.agents):
             spec = self.spec_of(f"a{index}", self.writer.agent_facts(), "permanent")
+            self._give_budget(spec)
             self.world.after(index * MS, self._spawn, first, spec)
         rng = self.world.rng
         for _ in range(self.plan.roots):
@@ -99,6 +100,12 @@ class Simulation:
         if "mailbox_messages" in facts:
             spec["mailbox_messages"] = facts["mailbox_messages"]
         return spec
+
+    def _give_budget(self, spec: dict[str, Any]) -> None:
+        rng = self.world.rng
+        if self.plan.budgets and rng.random() < self.plan.budgets:
+            messages, size = rng.choice([0, 3, 10, 100]), rng.choice([500, 5000, 1_000_000])
+            spec["budget"] = {"messages": messages, "bytes": size}
 
     def _spawn(self, client: VirtualClient, spec: dict[str, Any]) -> None:
         call = client.system("spawn", {"spec": spec})
