@@ -72,6 +72,9 @@ class KernelConfig(BaseModel):
     max_sessions: int = Field(1_000, ge=1)
     llm_waiting: int = Field(10_000, ge=1, description="LLM requests under way, in all")
     llm_sessions: int = Field(10_000, ge=1)
+    llm_placement: str = Field(
+        "prefix", description="which engine computes; kernel/policy/balance_names.py lists them"
+    )
     llm_policy: str = Field(
         "priority", description="who is computed first; kernel/policy/policy_names.py lists them"
     )

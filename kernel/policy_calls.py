@@ -1,7 +1,8 @@
 """System calls about scheduling policies: which there are, which are used, to use another.
 
 Two things are scheduled: ``turns`` (who gets a slot, kernel/turn_order.py) and ``llm`` (which
-requests an engine computes first, kernel/llm/named_policies.py). A policy that is set holds from
+requests an engine computes first, kernel/llm/named_policies.py). A third is ``placement``: which of
+a model's engines computes a request (kernel/llm/placement.py). A policy that is set holds from
 the next decision on, and over restarts (kernel/settings.py).
 
 Promise: a change loses nobody who waits. They stand in the new order as if they had come now, in
@@ -22,11 +23,17 @@ from kernel.calls import Call
 from kernel.delivery import Delivery
 from kernel.grant_record import MAX_KEPT, GrantRecord
 from kernel.llm.service import LlmService
+from kernel.policy.balance_names import SUMMARIES as BALANCER_SUMMARIES
+from kernel.policy.balance_names import check_balancer
 from kernel.policy.policy_names import SUMMARIES, check_name
 from kernel.state import Peer
 
 CallHandler = Callable[[Peer, Call, dict[str, Any]], Any]
-SETTINGS = {"turns": "turn_policy", "llm": "llm_policy"}  # also keys of the configuration
+SETTINGS = {  # also keys of the configuration
+    "turns": "turn_policy",
+    "llm": "llm_policy",
+    "placement": "llm_placement",
+}
 
 
 class PolicyCalls:
@@ -57,7 +64,10 @@ class PolicyCalls:
             BadPolicyError: no such kind. UnknownPolicyError: no such policy. Nothing was changed.
         """
         kind, name = _kind_of(arguments), str(arguments["name"])
-        check_name(name)
+        if kind == "placement":
+            check_balancer(name)
+        else:
+            check_name(name)
         self._use(kind, name)
         self.state.settings.put(SETTINGS[kind], name, self.state.output.changes)
         return self._describe(kind)
@@ -91,8 +101,11 @@ class PolicyCalls:
 
     def _describe(self, kind: str) -> PolicyInfo:
         is_set = self.state.settings.get(SETTINGS[kind]) is not None
+        known = SUMMARIES
         if kind == "turns":
             name, waiting = self.state.slots.policy, self.state.slots.num_waiting
+        elif kind == "placement":
+            name, waiting, known = self.llm.generation.placement.name, 0, BALANCER_SUMMARIES
         else:
             name, waiting = self.llm.policies.name, self.llm.num_waiting()
         return PolicyInfo(
@@ -101,13 +114,15 @@ class PolicyCalls:
             source="set" if is_set else "configuration",
             configured=self._configured(kind),
             waiting=waiting,
-            known=SUMMARIES,
+            known=known,
         )
 
     def _use(self, kind: str, name: str) -> None:
         self.state.counters.add("policies_set")
         if kind == "llm":
             self.llm.use_policy(name)
+        elif kind == "placement":
+            self.llm.generation.placement.use(name)
         elif name != self.state.slots.policy:
             self._use_for_turns(name)
 

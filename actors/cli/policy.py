@@ -21,9 +21,12 @@ class Kind(StrEnum):
 
     TURNS = "turns"
     LLM = "llm"
+    PLACEMENT = "placement"
 
 
-KindArgument = Annotated[Kind, typer.Argument(help="turns (of agents) or llm (requests).")]
+KindArgument = Annotated[
+    Kind, typer.Argument(help="turns (of agents), llm (requests) or placement (on engines).")
+]
 
 LS_COLUMNS = (
     Column("WHAT", lambda row: row["kind"]),

@@ -39,7 +39,7 @@ from kernel.llm.answers import Answers
 from kernel.llm.engines import Engine, Engines
 from kernel.llm.job import Job, Phase, Purpose
 from kernel.llm.metering import Metering
-from kernel.llm.placement import choose_engine
+from kernel.llm.placement import Placement
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.request import Request
 from kernel.llm.session_pins import Pins
@@ -57,9 +57,15 @@ class Generation:
     """See the module head."""
 
     def __init__(
-        self, answers: Answers, engines: Engines, log: TokenLog, remote: RemoteQueues
+        self,
+        answers: Answers,
+        engines: Engines,
+        log: TokenLog,
+        remote: RemoteQueues,
+        placement: Placement,
     ) -> None:
         self.state = answers.state
+        self.placement = placement
         self.answers = answers
         self.engines = engines
         self.log = log
@@ -114,7 +120,8 @@ class Generation:
             self.engines.line(job.model).append(job)
             self.wanted[job.model] = None
             return
-        engine = choose_engine(ready, job.session.engine if job.session else 0)
+        session = job.session.engine if job.session is not None else 0
+        engine = self.placement.choose(ready, self.state.now_ns, session)
         try:
             self._check_doubt(job)
             if job.end_reason is not None:
@@ -223,7 +230,14 @@ class Generation:
         if engine.scheduler is not None:
             engine.scheduler.check(job.request)
         self.log.open(job.id, self._facts(job))
-        self._queue(job, engine)
+        self._queue(job, self._place(job, engine))
+
+    def _place(self, job: Job, engine: Engine) -> Engine:
+        """Think again about the engine of a job without a session: its tokens are known now."""
+        if job.session is not None or engine.scheduler is None or job.request is None:
+            return engine
+        engines = [other for other in self.engines.of_model(job.model) if other.takes_work]
+        return self.placement.choose_again(engines, engine, job.request.ids, self.state.now_ns)
 
     def note_sent(self, job: Job, *, is_sent: bool = True) -> None:
         """Journal that a remote call may be computed from now on, or is not after all."""
@@ -271,6 +285,9 @@ class Generation:
         job.engine = engine.actor
         engine.scheduler.add(job.request, self.state.now_ns)
         engine.jobs[job.id] = job
+        several = len(self.engines.of_model(job.model)) > 1
+        if several:
+            self.placement.begin(job.id, engine, job.request.ids, self.state.now_ns)
         if job.meter is not None:
             engine.metered[job.id] = job
         if job.session is not None:
@@ -363,6 +380,7 @@ class Generation:
         self, job: Job, text: str, reason: FinishReason, tool_calls: list[Any] | None = None
     ) -> None:
         assert job.request is not None
+        self.placement.succeed(job.id, job.request.num_emitted, self.state.now_ns)
         completion = self.answers.completion(job, text, reason)
         reply: dict[str, Any] = {"role": "assistant", "content": text}
         if tool_calls is not None:
@@ -433,6 +451,7 @@ class Generation:
         """Forget a job; the next one of its session begins."""
         if self.jobs.pop(job.id, None) is None:
             return
+        self.placement.leave(job.id)
         if job.meter is not None:
             self.metering.close(job)
         self.log.close(job.id)
@@ -478,6 +497,7 @@ class Generation:
     def take_back(self, engine: Engine, *, is_dead: bool) -> None:
         """An engine knows nothing any more: its jobs look for one, with what they have."""
         jobs = sorted([*engine.preparing.values(), *engine.jobs.values()], key=lambda job: job.id)
+        self.placement.forget(engine.actor)
         engine.preparing.clear()
         engine.jobs.clear()
         engine.metered.clear()

@@ -18,7 +18,6 @@ from ipc.protocol import Flag, Kind
 from kernel.llm.engines import Engine
 from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Phase
-from kernel.llm.placement import choose_engine
 from kernel.llm.registry import ModelVersion
 from kernel.llm.remote_queue import RemoteQueue
 from kernel.timers import Due
@@ -51,7 +50,11 @@ class RemoteCalls:
         # A driver gives up the calls of an earlier kernel before it says that it is ready.
         queue.book.end_left(self.state.now_ns)
         for identifier in queue.take_ready(self.state.now_ns):
-            self._send(self.queues.jobs[identifier], choose_engine(ready, 0))
+            job = self.queues.jobs[identifier]
+            engine = self.generation.placement.choose(ready, self.state.now_ns)
+            if len(ready) > 1:
+                self.generation.placement.begin(job.id, engine, None, self.state.now_ns)
+            self._send(job, engine)
         due_ns = queue.next_due_ns()
         if due_ns is not None:
             due_ns = max(due_ns, self.state.now_ns + 1)
@@ -163,6 +166,8 @@ class RemoteCalls:
         for key in ("tool_calls", "logprobs"):
             if key in body:
                 completion[key] = body[key]
+        tokens = completion["usage"]["completion_tokens"]
+        self.generation.placement.succeed(job.id, tokens, self.state.now_ns)
         self._remember(job, completion)
         self.generation.release(job)
         self.answers.complete(job, completion)

@@ -27,6 +27,7 @@ from kernel.llm.fleet import Fleet
 from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Purpose
 from kernel.llm.named_policies import NamedPolicies
+from kernel.llm.placement import Placement
 from kernel.llm.registry import ModelRegistry, ModelVersion
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.remote_calls import RemoteCalls
@@ -34,6 +35,7 @@ from kernel.llm.session_calls import SessionCalls
 from kernel.llm.sessions import LlmSession, LlmSessions
 from kernel.llm.status import describe_engines, describe_owners
 from kernel.llm.token_log import Saved, TokenLog
+from kernel.policy.balance_names import BALANCERS
 from kernel.records import Snapshot
 from kernel.sending import Sending
 from kernel.state import Peer
@@ -56,7 +58,11 @@ class LlmService:
         self.engines = Engines()
         self.log = TokenLog(lambda: self.state.output.changes, self.state.new_id)
         self.generation = Generation(
-            Answers(sending.streams), self.engines, self.log, RemoteQueues(self.state)
+            Answers(sending.streams),
+            self.engines,
+            self.log,
+            RemoteQueues(self.state),
+            Placement(self._placement(), self.state.new_rng()),
         )
         self.remote_calls = RemoteCalls(self.generation)
         self.fleet = Fleet(self.generation, lifecycle, self.models, self.sessions, policies)
@@ -213,6 +219,12 @@ class LlmService:
         )
 
     # --- policy -------------------------------------------------------------------------
+
+    def _placement(self) -> str:
+        """Return the policy of placement that was set, or else the configured one."""
+        configured = self.state.config.llm_placement
+        chosen = self.state.settings.get("llm_placement") or configured
+        return chosen if chosen in BALANCERS else configured
 
     def use_policy(self, name: str) -> None:
         """Order requests by another policy from the next plans on. Raises UnknownPolicyError."""

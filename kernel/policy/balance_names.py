@@ -24,14 +24,28 @@ BALANCERS: dict[str, Callable[[random.Random], Balancer]] = {
 }
 
 
+SUMMARIES: dict[str, str] = {
+    "round_robin": "each in turn",
+    "least_outstanding": "who has least to do",
+    "response_time": "who would answer first, by recent times",
+    "p2c": "of two drawn by chance who has less to do",
+    "prefix": "who has most of the beginning at hand, unless far too busy",
+    "skill": "who declares the skill, and has done it best",
+}
+
+
+def check_balancer(name: str) -> None:
+    """Raise UnknownPolicyError, which lists the policies there are, if this is none."""
+    if name not in BALANCERS:
+        known = ", ".join(sorted(BALANCERS))
+        raise UnknownPolicyError(kind="balancing", name=name, known=known)
+
+
 def new_balancer(name: str, rng: random.Random) -> Balancer:
     """Return a new policy with its usual settings. rng: where it takes chance from.
 
     Raises:
         UnknownPolicyError: lists those there are.
     """
-    make = BALANCERS.get(name)
-    if make is None:
-        known = ", ".join(sorted(BALANCERS))
-        raise UnknownPolicyError(kind="balancing", name=name, known=known)
-    return make(rng)
+    check_balancer(name)
+    return BALANCERS[name](rng)

@@ -75,7 +75,7 @@ def test_an_unknown_kind_is_refused() -> None:
     refusal = World().client.system("policy_set", kind="lunch", name="fcfs")
 
     assert error_name(refusal) == "BadPolicyError"
-    assert refusal["fields"]["needs"] == "turns or llm"
+    assert refusal["fields"]["needs"] == "turns or llm or placement"
 
 
 def test_agents_may_not_set_policies() -> None:
