@@ -138,6 +138,7 @@ def test_shortest_remaining_counts_the_completion_and_not_the_prompt() -> None:
 @pytest.mark.parametrize("policy", ["priority", "fcfs"])
 def test_an_older_request_from_a_dead_engine_preempts_no_equal(policy: str) -> None:
     world = World(policy=policy_by_name(policy), max_running=1)
+    world.now_ns = 5 * SECOND
     younger = world.add(prompt(5, 0), max_tokens=20)
     world.step()
     older = returned(world, priority=younger.priority)
