@@ -69,13 +69,15 @@ class PolicyCalls:
         else:
             check_name(name)
         self._use(kind, name)
+        check_name(name)
+        self.use(kind, name)
         self.state.settings.put(SETTINGS[kind], name, self.state.output.changes)
         return self._describe(kind)
 
     def reset(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> PolicyInfo:
         """Let the configuration say again which policy is used. Raises BadPolicyError."""
         kind = _kind_of(arguments)
-        self._use(kind, self._configured(kind))
+        self.use(kind, self._configured(kind))
         self.state.settings.drop(SETTINGS[kind], self.state.output.changes)
         return self._describe(kind)
 
@@ -117,7 +119,8 @@ class PolicyCalls:
             known=known,
         )
 
-    def _use(self, kind: str, name: str) -> None:
+    def use(self, kind: str, name: str) -> None:
+        """Use another policy until something else is said. Raises UnknownPolicyError."""
         self.state.counters.add("policies_set")
         if kind == "llm":
             self.llm.use_policy(name)

@@ -163,31 +163,37 @@ class TurnOrder:
     def account(self, record: ActorRecord, now_ns: int) -> None:
         """Bring what the policy knows in line with the agent's turns: begun, waiting, ended."""
         turns, seats = record.open, self._open.get(record.id)
-        if seats:
-            for number in [number for number in seats if number not in turns]:
-                self._end(seats[number], now_ns)
+        if seats is not None:
+            for number in tuple(seats):
+                if number not in turns:
+                    self._end(seats[number], now_ns)
+            if not turns:
+                del self._open[record.id]
+        if not turns:
+            return
+        if seats is None:
+            seats = self._open[record.id] = {}
         for number, turn in islice(turns.items(), record.concurrency):
-            seat = seats.get(number) if seats else None
+            seat = seats.get(number)
             if seat is None:
-                seat = self._begin(record, turn.message, now_ns)
-                seats = self._open[record.id]
-            if turn.is_parked:
+                seat = seats[number] = self._begun(record, turn.message, now_ns)
+            if turn.outstanding or turn.is_parked:
                 if seat.since_ns:
                     self._charge(seat, now_ns)
             elif not seat.since_ns:
                 seat.since_ns = now_ns
-                self._unline(seat)
-        if seats is not None and not seats:
-            del self._open[record.id]
+                if seat.handle:
+                    self._queue.remove(seat.handle)
+                    seat.handle = 0
+                seat.call = 0
 
-    def _begin(self, record: ActorRecord, message: Message, now_ns: int) -> Seat:
+    def _begun(self, record: ActorRecord, message: Message, now_ns: int) -> Seat:
         """Return the seat of a turn that was granted; one that never stood in line arrives here."""
         seat = self._seats.get(message.id)
         if seat is None or seat.actor != record.id:
-            seat = self._arrive(record, message, now_ns, message.envelope.priority, ())
-        elif self._first.get(record.id) is seat:
+            return self._arrive(record, message, now_ns, message.envelope.priority, ())
+        if seat.handle:  # granted without having been taken from the line
             del self._first[record.id]
-        self._open.setdefault(record.id, {})[message.id] = seat
         return seat
 
     def _charge(self, seat: Seat, now_ns: int) -> None:
@@ -207,48 +213,51 @@ class TurnOrder:
         priority: int,
         parents: tuple[int, ...],
     ) -> Seat:
-        envelope, lengths = message.envelope, self.lengths
-        alike = None if lengths is None else alike_of(record, message)
+        number, actor, due_ns = message.id, record.id, message.due_ns
+        alike, guess = None, 1.0
+        if self.lengths is not None:
+            alike = alike_of(record, message)
+            guess = self.lengths.guess(alike)
+        if due_ns and due_ns <= now_ns:  # the kernel's timer is about to end it
+            due_ns = now_ns + 1
+        program = program_name(message.envelope.trace, number)
+        weight = record.spec.get("weight", 1.0)
         job = Job(
-            message.id,
-            program_name(envelope.trace, message.id),
-            str(record.id),
+            number,
+            program,
+            str(actor),
             priority,
             now_ns,
-            max(message.due_ns, now_ns + 1) if message.due_ns else None,
-            1.0 if lengths is None or alike is None else lengths.guess(alike),
+            due_ns or None,
+            guess,
             0,
-            record.weight,
+            weight,
             parents,
         )
-        if message.id in self._seats:  # it was another agent's of its pool
-            self._end(self._seats[message.id], now_ns)
-        if message.id in self._ended:  # it begins anew
-            self.policy.on_done(self._ended.pop(message.id), now_ns)
+        if number in self._seats:  # it was another agent's of its pool
+            self._end(self._seats[number], now_ns)
+        if number in self._ended:  # it begins anew
+            self.policy.on_done(self._ended.pop(number), now_ns)
         self.policy.on_arrival(job, now_ns)
-        seat = self._seats[message.id] = Seat(record.id, job, alike)
+        seat = self._seats[number] = Seat(actor, job, alike)
         return seat
-
-    def _unline(self, seat: Seat) -> None:
-        seat.call = 0
-        if seat.handle:
-            self._queue.remove(seat.handle)
-            seat.handle = 0
 
     def _end(self, seat: Seat, now_ns: int) -> None:
         """Forget a job: its turn has ended, or it wants no slot any more."""
-        number = seat.job.id
+        job = seat.job
         if seat.since_ns:
             self._charge(seat, now_ns)
-        self._unline(seat)
-        self._ended[number] = seat.job
-        if seat.served and seat.alike is not None and self.lengths is not None:
+        if seat.handle:
+            self._queue.remove(seat.handle)
+            seat.handle = 0
+        self._ended[job.id] = job
+        if seat.alike is not None and seat.served and self.lengths is not None:
             self.lengths.learn(seat.alike, seat.served)
-        del self._seats[number]
+        del self._seats[job.id]
         if self._first.get(seat.actor) is seat:
             del self._first[seat.actor]
-        else:
-            self._open.get(seat.actor, {}).pop(number, None)
+        elif (seats := self._open.get(seat.actor)) is not None:
+            seats.pop(job.id, None)
 
     def standing(self) -> tuple[list[int], list[int]]:
         """Return the calls and the actors that wait, each in the order of the line."""

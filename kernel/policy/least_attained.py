@@ -174,12 +174,12 @@ class LeastAttained:
 
     def _promote(self, now_ns: int) -> None:
         starved = {
-            name: self._is_starved(program, now_ns)
+            name
             for name, program in self._programs.items()
-            if program.num_jobs
+            if program.num_jobs and self._is_starved(program, now_ns)
         }
-        for standing in self._standings.values():
-            if standing.level != PROMOTED and starved[standing.job.program]:
+        for standing in self._standings.values() if starved else ():
+            if standing.level != PROMOTED and standing.job.program in starved:
                 self._move(standing, PROMOTED)
 
     def _is_starved(self, program: Program, now_ns: int) -> bool:
