@@ -73,15 +73,17 @@ def test_an_llm_request_is_of_its_turns_program_and_stays_so_in_the_next_kernel(
     assert request_of(world).program == program_number(TRACE)
 
 
-def test_a_programs_turns_are_served_less_the_more_the_whole_program_has_had() -> None:
+def test_a_program_that_has_had_more_goes_behind_one_that_has_had_less() -> None:
     world = World(turn_slots=1, turn_policy="least_attained")
-    first, second, third = (world.spawn(name) for name in ("first", "second", "third"))
+    first, second, third, holder = (world.spawn(f"agent{number}") for number in range(4))
     world.client.tell(first.id, "long", trace=TRACE)
     world.now_ns += 500_000_000
+    first.commit(first.turn_of("long"))
+    world.client.tell(holder.id, "hold")
     world.client.tell(second.id, "go on", trace=TRACE)  # another agent, the same program
     world.client.tell(third.id, "fresh", trace=b"another of these")
 
-    first.commit(first.turn_of("long"))
+    holder.commit(holder.turn_of("hold"))
 
     assert (third.methods(), second.methods()) == (["fresh"], [])
 

@@ -12,6 +12,7 @@ from kernel.config import KernelConfig
 from kernel.llm.named_policies import NAMES, NamedPolicies, policy_by_name
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
+from kernel.llm.scheduler import MAX_FLIGHTS
 from tests.kernel.llm.world import World, prompt
 
 SECOND = 1_000_000_000
@@ -204,3 +205,73 @@ def test_shortest_first_learns_from_what_ends_and_not_from_what_is_cancelled() -
 
     assert before == 100  # nothing is known: no more than it may have
     assert after == ended.num_emitted == 3
+
+
+class Shared:
+    """One engine slot, and owners whose requests each take `tokens` steps."""
+
+    def __init__(self, *, tokens: int) -> None:
+        self.world = World(
+            policy=policy_by_name("fair_share"), max_running=1, max_context=400, num_blocks=60
+        )
+        self.tokens = tokens
+        self.num_steps = 0
+        self.came: dict[int, int] = {}  # by request: steps
+        self.begun: dict[int, int] = {}
+        self.given: dict[int, int] = {}  # by owner: tokens
+
+    def add(self, owner: int, tokens: int | None = None) -> Request:
+        number = len(self.came)
+        request = self.world.add(
+            prompt(4, number), max_tokens=tokens or self.tokens, owner=owner, seed=number
+        )
+        self.came[request.id] = self.num_steps
+        return request
+
+    def step(self) -> None:
+        before = {request.id: request.num_emitted for request in self.world.requests.values()}
+        self.world.step()
+        self.num_steps += 1
+        for request in self.world.requests.values():
+            gained = request.num_emitted - before.get(request.id, 0)
+            if gained and request.id not in self.begun:
+                self.begun[request.id] = self.num_steps
+            self.given[request.owner] = self.given.get(request.owner, 0) + gained
+
+
+def quiet_waits(*, has_greedy: bool) -> list[int]:
+    """Steps to the first token of an owner that asks for 4 tokens each 20 to 30 steps."""
+    shared, numbers = Shared(tokens=40), random.Random(2)
+    due, mine = 3, []
+    if has_greedy:
+        for _ in range(50):
+            shared.add(2)
+    while shared.num_steps < 700:
+        if shared.num_steps == due:
+            mine.append(shared.add(1, 4))
+            due += numbers.randint(20, 30)
+        shared.step()
+    return sorted(
+        shared.begun[each.id] - shared.came[each.id] for each in mine if each.id in shared.begun
+    )
+
+
+def test_an_owner_waits_for_the_steps_already_sent_beside_one_with_50_times_as_much() -> None:
+    alone, beside = quiet_waits(has_greedy=False), quiet_waits(has_greedy=True)
+
+    assert len(alone) > 20
+    # Of the other: the step that runs, and the one plan that is ahead of it.
+    assert beside[int(0.99 * len(beside))] <= alone[int(0.99 * len(alone))] + MAX_FLIGHTS
+
+
+def test_equal_owners_with_work_waiting_get_equal_shares_of_tokens() -> None:
+    shared = Shared(tokens=37)
+    for _ in range(30):
+        for owner in range(1, 7):
+            shared.add(owner)
+
+    for _ in range(1200):
+        shared.step()
+
+    given = list(shared.given.values())
+    assert sum(given) ** 2 / (len(given) * sum(each**2 for each in given)) >= 0.98
