@@ -68,8 +68,6 @@ class PolicyCalls:
             check_balancer(name)
         else:
             check_name(name)
-        self._use(kind, name)
-        check_name(name)
         self.use(kind, name)
         self.state.settings.put(SETTINGS[kind], name, self.state.output.changes)
         return self._describe(kind)

@@ -266,11 +266,11 @@ def test_an_owner_waits_for_the_steps_already_sent_beside_one_with_50_times_as_m
 
 def test_equal_owners_with_work_waiting_get_equal_shares_of_tokens() -> None:
     shared = Shared(tokens=37)
-    for _ in range(30):
+    for _ in range(10):
         for owner in range(1, 7):
             shared.add(owner)
 
-    for _ in range(1200):
+    for _ in range(600):
         shared.step()
 
     given = list(shared.given.values())
