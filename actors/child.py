@@ -22,7 +22,7 @@ from actors.process import run_agent
 from actors.user_path import extend_user_path
 from ipc.ids import short
 from ipc.protocol import SpawnSpec
-from ipc.start import StartRequest, agent_marker
+from ipc.start import GroupRecipe, StartRequest, agent_marker
 
 EXIT_NO_START = 71  # the child could not become an agent; its log tells why
 
@@ -44,6 +44,8 @@ def become_agent(request: StartRequest) -> NoReturn:
     code = EXIT_NO_START
     try:
         _leave_zygote(request.log_path)
+        if request.group is not None:
+            enter_group(request.group)
         _enter_place(request)
         code = _run(request)
     except BaseException:  # the boundary: nothing may return into the zygote's loop
@@ -54,6 +56,11 @@ def become_agent(request: StartRequest) -> NoReturn:
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         os._exit(code)
+
+
+def become_subreaper() -> None:
+    """Get the orphans among this process's descendants as children, in place of init."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _leave_zygote(log_path: str) -> None:
@@ -69,7 +76,23 @@ def _leave_zygote(log_path: str) -> None:
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    become_subreaper()
+
+
+def enter_group(recipe: GroupRecipe) -> None:
+    """Make the agent's control group and enter it; its log tells if that cannot be.
+
+    Cost: the operating system makes the process wait, some milliseconds.
+    """
+    directory = Path(recipe["directory"])
+    try:
+        directory.mkdir(exist_ok=True)
+        for name, text in recipe["files"].items():
+            (directory / name).write_text(text)
+        (directory / "cgroup.procs").write_text("0")
+    except OSError as error:
+        problem = f"limits are not kept by control group {directory}: {error.strerror}"
+        print(f"llmos: {problem}", file=sys.stderr)
 
 
 def _enter_place(request: StartRequest) -> None:

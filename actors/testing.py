@@ -58,6 +58,7 @@ from kernel.output import (
     Shutdown,
     StartProcess,
     StopProcess,
+    WeighProcess,
 )
 
 __all__ = ["ScriptedModel", "ScriptedReply", "ScriptedRequest", "TestKernel"]
@@ -319,8 +320,8 @@ class TestKernel:
         if isinstance(command, StartProcess):
             self._start(command)
             return
-        if isinstance(command, InspectProcess):
-            return  # an agent in memory cannot stand still alone
+        if isinstance(command, InspectProcess | WeighProcess):
+            return  # agents in memory share one thread: none can stand still alone, or be weighed
         agent = self._agents.get(command.actor)
         if agent is None or agent.identity.incarnation != command.incarnation:
             actor, incarnation = command.actor, command.incarnation

@@ -13,11 +13,15 @@ Invariants:
   I2  an agent is in a session of its own, holds no descriptor of ours, and lives on when the
       zygote or the kernel ends. The zygote ends when the kernel does (end of the stream).
 
+  I3  an agent is a subreaper, and so are we: what a dead agent leaves behind becomes our child,
+      whatever it did to look like nobody's, and is killed.
+
 Cost: a fork of a frozen heap, about 2 ms; the pages are shared until written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -27,10 +31,10 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from actors.child import become_agent
+from actors.child import become_agent, become_subreaper
 from actors.user_path import arrange_own_path
 from ipc.pipe import MessagePipe
-from ipc.proc import read_stat
+from ipc.proc import child_pids, read_stat
 from ipc.start import StartRequest
 
 
@@ -39,6 +43,7 @@ class Zygote:
 
     def __init__(self, pipe: MessagePipe) -> None:
         self._pipe = pipe
+        self._agents: set[int] = set()
         self._wakeup, self._wakeup_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, _do_nothing)
         signal.set_wakeup_fd(self._wakeup_end, warn_on_full_buffer=False)
@@ -75,19 +80,34 @@ class Zygote:
         if pid == 0:
             _run_child(request)
         # not reaped before we return to the loop, so that /proc still knows it
+        self._agents.add(pid)
         self._pipe.send(["started", *identity, pid, _start_time_of_child(pid)])
 
     def _reap(self) -> None:
         os.read(self._wakeup, 4096)
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e6) * 1000
-            self._pipe.send(["exited", pid, status, cpu_ns])
+        while (ended := _wait_for_any()) is not None:
+            pid, status, cpu_ns = ended
+            if pid in self._agents:
+                self._agents.discard(pid)
+                self._pipe.send(["exited", pid, status, cpu_ns])
+        self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        """Kill what agents have left behind (I3); what these leave comes here in its turn."""
+        for pid in child_pids(os.getpid()):
+            if pid not in self._agents:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)  # our child: its pid is its own until we wait
+
+
+def _wait_for_any() -> tuple[int, int, int] | None:
+    """Return pid, status and CPU time of a child that has ended; None if none has."""
+    try:
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    cpu_ns = round((usage.ru_utime + usage.ru_stime) * 1e6) * 1000
+    return (pid, status, cpu_ns) if pid else None
 
 
 def _start_time_of_child(pid: int) -> int:
@@ -119,6 +139,7 @@ def _do_nothing(number: int, frame: Any) -> None:
 def main() -> None:
     """Run the zygote. argv: the descriptor of the socket to the kernel."""
     arrange_own_path()
+    become_subreaper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)

@@ -63,6 +63,11 @@ class Home:
         return self.state_dir / "operator.token"
 
     @property
+    def tag(self) -> str:
+        """What tells this home from the machine's others, in names that all share."""
+        return hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:12]
+
+    @property
     def config(self) -> Path:
         """The configuration read when none is named."""
         return self.state_dir / "config.toml"

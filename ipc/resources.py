@@ -46,6 +46,7 @@ class AgentReport(TypedDict, total=False):
     name: str
     pid: int | None
     reserved: dict[str, int]
+    cpu_share_millis: int | None  # has a right to, when all are busy; None: nobody is weighed
     cpu_millis: int  # thousandths of a CPU, between the last two looks
     cpu_ns: int  # of this incarnation
     rss_bytes: int

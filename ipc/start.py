@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgpack
 
@@ -29,6 +29,13 @@ _BOOT = (
 )
 
 
+class GroupRecipe(TypedDict):
+    """The control group that an agent makes, and enters before it runs."""
+
+    directory: str
+    files: dict[str, str]  # of the group, with what is to be written into them
+
+
 @dataclass(frozen=True, slots=True)
 class StartRequest:
     """Everything a forked child needs in order to become its agent."""
@@ -42,6 +49,7 @@ class StartRequest:
     home: str  # the kernel's state directory, for messages to people
     log_path: str  # stdout and stderr are appended to it
     grace_s: float  # how long to look for a kernel before giving up
+    group: GroupRecipe | None = None
 
     def to_bytes(self) -> bytes:
         """Return the request as msgpack."""

@@ -45,6 +45,8 @@ from kernel.journal import SqliteJournal
 from kernel.launcher import Launcher
 from kernel.logs import configure_logs
 from kernel.memory_journal import MemoryJournal
+from kernel.resources.agent_groups import open_groups
+from kernel.resources.enforcement import Enforcement
 from kernel.resources.gpus import Gpus, load_nvml
 from kernel.resources.monitor import Monitor
 from kernel.resources.node_sampler import NodeSampler
@@ -108,17 +110,19 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         parts.callback(watcher.close)
         link = ZygoteLink(watcher, home, config.orphan_grace_s, umask=user_umask)
         clock = SystemClock()
+        enforcement = _make_enforcement(home, config)
         launcher = Launcher(
             watcher,
             link,
             marker=lambda actor, incarnation: agent_marker(actor, incarnation, str(home.state_dir)),
             monotonic_ns=clock.monotonic_ns,
+            enforcement=enforcement,
         )
         parts.callback(launcher.close)
         link.warm_up()  # it imports while the journal is read
         journal = _open_journal(home, config, clock)
         parts.callback(journal.close)
-        core = _make_core(home, config, journal, clock)
+        core = _make_core(home, config, journal, clock, enforcement)
         edge = _listen(home, config)
         parts.callback(edge.close)
         monitor = _make_monitor(home, clock)
@@ -153,7 +157,11 @@ def _open_journal(home: Home, config: KernelConfig, clock: SystemClock) -> Tende
 
 
 def _make_core(
-    home: Home, config: KernelConfig, journal: TendedJournal, clock: SystemClock
+    home: Home,
+    config: KernelConfig,
+    journal: TendedJournal,
+    clock: SystemClock,
+    enforcement: Enforcement,
 ) -> Core:
     return Core(
         config,
@@ -165,7 +173,7 @@ def _make_core(
         monotonic_ns=clock.monotonic_ns(),
         wall_ns=clock.wall_ns(),
         log_path=lambda actor, name: str(home.log_path(actor, name)),
-        facts=lambda: _facts(config, journal),
+        facts=lambda: _facts(config, journal, enforcement),
     )
 
 
@@ -179,11 +187,24 @@ def _make_monitor(home: Home, clock: SystemClock) -> Monitor:
     )
 
 
-def _facts(config: KernelConfig, journal: TendedJournal) -> dict[str, Any]:
+def _make_enforcement(home: Home, config: KernelConfig) -> Enforcement:
+    if config.control_groups == "off":
+        return Enforcement(None, "control groups are switched off")
+    try:
+        groups = open_groups(home.tag)
+    except OSError as error:
+        return Enforcement(None, f"no control groups: {error.strerror}")
+    return Enforcement(groups, is_for_all=config.control_groups == "all")
+
+
+def _facts(
+    config: KernelConfig, journal: TendedJournal, enforcement: Enforcement
+) -> dict[str, Any]:
     """Return what ``llmos status`` shows and only this process knows."""
     return {
         "version": _version(),
         "durability": config.durability,
+        "enforcement": enforcement.describe(),
         "journal_bytes": journal.size_bytes(),
         "rss_bytes": rss_bytes(),
     }

@@ -79,6 +79,9 @@ class KernelConfig(BaseModel):
         "priority", description="who is computed first; kernel/policy/policy_names.py lists them"
     )
     free_space_mark_bytes: int = Field(64 << 20, ge=0, description="below it: StorageFullError")
+    control_groups: Literal["auto", "all", "off"] = Field(
+        "auto", description="for agents that ask for weight, limits, reservations | each | none"
+    )
     node: int = Field(0, ge=0, lt=1 << 15)
     access: tuple[AccessRule, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -39,6 +39,7 @@ from kernel.output import (
     StartProcess,
     StopProcess,
     WatchProcess,
+    WeighProcess,
 )
 from kernel.records import Journal
 from kernel.resources.monitor import Monitor
@@ -166,6 +167,8 @@ class Daemon:
                 self._launcher.resume(command)
             case LimitCpu():
                 self._launcher.limit_cpu(command)
+            case WeighProcess():
+                self._launcher.weigh(command)
             case Notice():
                 log.warning(command.event, **command.fields)
             case Shutdown():

@@ -7,7 +7,8 @@ Invariants:
       (actor, incarnation) gets one Exited at most.
   I2  agents live on when the zygote dies. The next start brings up a new zygote; an agent
       whose start was not answered by then counts as not started (it will be fenced).
-  I3  a dead agent's leftovers are killed too (kernel/processes.py).
+  I3  a dead agent's leftovers are killed too: by its control group where it has one
+      (kernel/resources/agent_groups.py), and by what they look like (kernel/processes.py).
 
 Events come out of ``take_events``; the loop gives them to the core. Nothing here blocks,
 but ``start`` when the zygote is brought up (about 1 ms; it imports the SDK meanwhile).
@@ -35,6 +36,7 @@ from kernel.output import (
     StartProcess,
     StopProcess,
     WatchProcess,
+    WeighProcess,
 )
 from kernel.processes import (
     Death,
@@ -45,6 +47,7 @@ from kernel.processes import (
     signal_tree,
     sweep,
 )
+from kernel.resources.enforcement import Enforcement
 from kernel.resources.process_sampler import Root
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
@@ -108,8 +111,10 @@ class Launcher:
         *,
         marker: Callable[[int, int], str],
         monotonic_ns: Callable[[], int],
+        enforcement: Enforcement,
     ) -> None:
         """marker: of (actor, incarnation), as NAME=value, in its environment."""
+        self._enforcement = enforcement
         self._watcher = watcher
         self._link = link
         self._marker = marker
@@ -119,7 +124,9 @@ class Launcher:
         self._by_pid: dict[int, _Process] = {}
         self._starting: dict[Identity, bool] = {}  # True: kill it as soon as its pid is known
         self._deaths: list[Death] = []
+        self._graves: list[Identity] = []  # of the dead, whose groups are to be emptied
         self._sweeper: threading.Thread | None = None
+        self._is_untidy = True  # groups are to be removed; of the kernel before this one, perhaps
         link.on_message = self._on_zygote
         link.on_death = self._on_zygote_death
 
@@ -147,7 +154,7 @@ class Launcher:
         identity = (command.actor, command.incarnation)
         self._starting[identity] = False
         try:
-            self._link.start(command)
+            self._link.start(command, self._enforcement.recipe(*identity, command.spec))
         except OSError as error:
             self._fail_start(identity, f"the zygote does not start: {error}")
 
@@ -160,6 +167,7 @@ class Launcher:
         if descriptor is None:
             self._bury(identity, None, "gone")
         else:
+            self._enforcement.adopt(*identity, command.pid)
             self._add(_Process(identity, command.pid, command.start_time, descriptor, None))
 
     def kill(self, command: KillProcess) -> None:
@@ -176,6 +184,12 @@ class Launcher:
             self.watch(WatchProcess(*identity, command.pid, command.start_time))
             if identity in self._by_identity:
                 kill_tree(command.pid, command.start_time)
+
+    def weigh(self, command: WeighProcess) -> None:
+        """Give a process its part of the CPUs, if it is there."""
+        process = self._by_identity.get((command.actor, command.incarnation))
+        if process is not None:
+            self._enforcement.weigh(*process.identity, process.pid, command.weight)
 
     def inspect(self, command: InspectProcess) -> None:
         """Look what a process does; if it is gone, its exit is told."""
@@ -210,8 +224,8 @@ class Launcher:
             self._remove(process)
         if self._sweeper is not None:
             self._sweeper.join()
-        if self._deaths:
-            sweep(self._deaths)
+        self._clear(self._graves, self._deaths)
+        self._enforcement.close()
 
     def _on_zygote(self, verb: str, arguments: list[int | str]) -> None:
         match verb, arguments:
@@ -276,6 +290,7 @@ class Launcher:
 
     def _fail_start(self, identity: Identity, problem: str) -> None:
         self._starting.pop(identity, None)
+        self._graves.append(identity)
         self._events.append(Exited(*identity, f"cannot start: {problem}"))
 
     def _bury(
@@ -283,15 +298,28 @@ class Launcher:
     ) -> None:
         """Report the exit and have the leftovers killed (I3)."""
         self._events.append(Exited(*identity, reason, cpu_ns))
+        self._graves.append(identity)
         self._deaths.append(Death(session, boot_ticks(), self._marker(*identity)))
         self._sweep()
 
     def _sweep(self) -> None:
-        if not self._deaths or (self._sweeper is not None and self._sweeper.is_alive()):
+        if self._sweeper is not None and self._sweeper.is_alive():
             return  # the next tick looks again
-        deaths, self._deaths = self._deaths, []
-        self._sweeper = threading.Thread(target=sweep, args=(deaths,), name="sweeper", daemon=True)
-        self._sweeper.start()
+        if self._deaths or self._graves or self._is_untidy:
+            graves, self._graves = self._graves, []
+            deaths, self._deaths = self._deaths, []
+            self._sweeper = threading.Thread(
+                target=self._clear, args=(graves, deaths), name="sweeper", daemon=True
+            )
+            self._sweeper.start()
+
+    def _clear(self, graves: list[Identity], deaths: list[Death]) -> None:
+        """End what the dead have left (I3). In a thread: it may wait, and reads all of /proc."""
+        for identity in graves:
+            self._enforcement.discard(*identity)
+        if deaths:
+            sweep(deaths)
+        self._is_untidy = self._enforcement.tidy()
 
 
 def describe(status: int) -> str:

@@ -28,6 +28,7 @@ from ipc.protocol import ON_CHILD_EXIT, ON_DOWN, Flag, Kind, SpawnSpec
 from kernel.actor_record import ActorRecord, Plan, Status
 from kernel.delivery import Delivery
 from kernel.output import KillProcess, Shutdown, StartProcess
+from kernel.resources.shares import is_weighted
 from kernel.supervisor import Restart, RestartWindow, Strategy, backoff_ns
 from kernel.timers import Due
 from kernel.turns import Turns
@@ -93,6 +94,8 @@ class Lifecycle:
             spawn_turn=spawn_turn,
         )
         state.inventory.reserve(identifier, reserved)
+        if is_weighted(spec):
+            state.weighted[identifier] = None
         state.actors[identifier] = record
         state.max_turns += record.concurrency
         state.names.claim(record.name, identifier)

@@ -97,6 +97,18 @@ class LimitCpu:
 
 
 @dataclass(frozen=True, slots=True)
+class WeighProcess:
+    """Give an agent's processes their part of the CPUs; nothing is answered.
+
+    weight: 100 is usual; 1 to 10000.
+    """
+
+    actor: int
+    incarnation: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Write a line into the kernel's log. fields: plain values."""
 
@@ -117,6 +129,7 @@ Command = (
     | StopProcess
     | ContinueProcess
     | LimitCpu
+    | WeighProcess
     | Notice
     | Shutdown
 )

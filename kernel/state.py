@@ -104,6 +104,7 @@ class KernelState:
     pools: dict[int, Pool] = field(default_factory=dict)
     pools_due: dict[int, None] = field(default_factory=dict)  # to be looked at
     llm: LlmTodo = field(default_factory=LlmTodo)
+    weighted: dict[int, None] = field(default_factory=dict)  # ask for CPU of their own
     inventory: Inventory = field(default_factory=Inventory)
     board: Board = field(default_factory=Board)  # the last samples of machine and processes
     budgets: Budgets = field(default_factory=Budgets)

@@ -149,6 +149,7 @@ class Termination:
     def _forget(self, record: ActorRecord) -> None:
         state, changes = self.state, self.state.output.changes
         state.inventory.release(record.id)
+        state.weighted.pop(record.id, None)
         for key in record.state:
             changes.delete("state", (record.id, key))
         for target in sorted(record.handles):

@@ -18,7 +18,7 @@ from typing import Any
 
 from ipc.home import Home
 from ipc.pipe import MessagePipe
-from ipc.start import StartRequest, own_python
+from ipc.start import GroupRecipe, StartRequest, own_python
 from kernel.output import StartProcess
 from kernel.watcher import Watcher
 
@@ -74,11 +74,14 @@ class ZygoteLink:
         self._pipe = MessagePipe(ours)
         self._watcher.add(ours.fileno(), self._on_ready)
 
-    def start(self, command: StartProcess) -> None:
-        """Ask for an agent. Raises OSError if there is no zygote and none can be started."""
+    def start(self, command: StartProcess, group: GroupRecipe | None = None) -> None:
+        """Ask for an agent. group: the control group it is to make and enter.
+
+        Raises OSError if there is no zygote and none can be started.
+        """
         self.warm_up()
         assert self._pipe is not None
-        self._pipe.send(["start", self._request(command).to_bytes()])
+        self._pipe.send(["start", self._request(command, group).to_bytes()])
         self._look_at_unsent()
 
     def close(self) -> None:
@@ -86,7 +89,7 @@ class ZygoteLink:
         if self._pipe is not None and self._process is not None:
             self._release()
 
-    def _request(self, command: StartProcess) -> StartRequest:
+    def _request(self, command: StartProcess, group: GroupRecipe | None) -> StartRequest:
         return StartRequest(
             actor=command.actor,
             incarnation=command.incarnation,
@@ -97,6 +100,7 @@ class ZygoteLink:
             home=str(self._home.state_dir),
             log_path=str(self._home.log_path(command.actor, command.name)),
             grace_s=self._grace_s,
+            group=group,
         )
 
     def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:

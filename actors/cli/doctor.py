@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     checks.processes,
     checks.shadows,
     live_checks.kernel,
+    live_checks.limits,
     live_checks.stale_socket,
     live_checks.process_start,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from actors.cli.checks import Finding, State
 from actors.cli.connection import Where, open_client
 from actors.cli.kernel_process import start_kernel
+from ipc.control_groups import CONTROLLERS, usable_controllers
 from ipc.errors import LLMOSError
 from ipc.home import Home, home_at
 from ipc.running import running_pid
@@ -30,6 +31,22 @@ def kernel(home: Home) -> Finding:
     except LLMOSError as error:
         return Finding("kernel", "failed", str(error), f"look at {home.kernel_log}")
     return Finding("kernel", "ok", f"running, process {status['pid']}, {status['actors']} agents")
+
+
+def limits(home: Home) -> Finding:
+    """How are CPU weights and limits of agents kept?"""
+    if running_pid(home) is not None:
+        with open_client(Where(home.state_dir), PROBE_TIMEOUT_S) as client:
+            found = str(client.system("resources")["enforcement"])
+        is_whole = found.startswith("control groups") and "rest" not in found
+    else:
+        controllers = usable_controllers()
+        is_whole = set(CONTROLLERS) <= controllers
+        found = f"control groups ({', '.join(sorted(controllers))})"
+        if not controllers:
+            found = "rlimits and niceness: no controllers of control groups are ours here"
+    remedy = "for CPU limits: systemd-run --user --scope -p Delegate=yes llmos up, or as root"
+    return Finding("limits", "ok", found, None if is_whole else remedy)
 
 
 def stale_socket(home: Home) -> Finding:

@@ -90,6 +90,7 @@ AGENT_COLUMNS = (
     Column("AGENT", lambda row: row["name"]),
     Column("PID", lambda row: row.get("pid"), right=True),
     Column("CPU%", lambda row: _percent(row.get("cpu_millis")), right=True),
+    Column("SHARE%", lambda row: _percent(row.get("cpu_share_millis")), right=True),
     Column("CPU TIME", lambda row: _seconds(row.get("cpu_ns")), right=True),
     Column("RSS", lambda row: units.size(row.get("rss_bytes")), right=True),
     Column("PSS", lambda row: units.size(row.get("pss_bytes")), right=True),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from kernel.resources.control_groups import (
+from ipc.control_groups import (
     Hierarchy,
     cpu_quota_millis,
     memory_limit,

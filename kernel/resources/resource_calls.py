@@ -21,10 +21,12 @@ from kernel.calls import Call
 from kernel.llm.drains import KIND as ENGINE
 from kernel.llm.drains import PREFIX, Drains
 from kernel.llm.engines import Engine
+from kernel.output import WeighProcess
 from kernel.records import Snapshot
 from kernel.resources.board import AgentUse
 from kernel.resources.inventory import Resource
 from kernel.resources.samples import NodeSample, Samples
+from kernel.resources.shares import USUAL, claim_of, cpu_shares, is_weighted, to_weights
 from kernel.resources.usage import Use
 from kernel.state import KernelState, Peer
 
@@ -44,6 +46,9 @@ class ResourceCalls:
         self.state = state
         self.drains = drains
         self.facts = facts
+        self._shares: dict[int, int] = {}  # of CPUs, by actor; empty while nobody asks for any
+        self._reckoned: tuple[int, list[tuple[int, int]]] = (0, [])  # what they were reckoned for
+        self._told: dict[tuple[int, int], int] = {}  # weights, by actor and incarnation
 
     def calls(self) -> dict[str, tuple[CallHandler, bool]]:
         """Return the system calls: name to (function, agents may make it)."""
@@ -66,6 +71,30 @@ class ResourceCalls:
             if kind == "gpu":
                 state.counters.add("engines_moved", self.drains.on_gpu_lost(int(number), name))
         self.drains.tick()
+        if state.weighted or self._told:
+            self._weigh()
+
+    def _weigh(self) -> None:
+        """Tell each process its weight, where it has changed."""
+        state = self.state
+        present = [(r.id, r.incarnation) for r in state.actors.values() if r.pid is not None]
+        capacity = state.inventory.get("cpu").capacity
+        if not state.weighted or self._reckoned != (capacity, present):
+            self._reckoned = (capacity, present)
+            self._reckon(capacity, present)
+
+    def _reckon(self, capacity: int, present: list[tuple[int, int]]) -> None:
+        state = self.state
+        claims = {actor: claim_of(state.actors[actor].spec) for actor, _ in present}
+        self._shares = cpu_shares(capacity, claims) if state.weighted else {}
+        weights = to_weights(self._shares)
+        before, self._told = self._told, {}
+        for key in present:
+            weight = weights.get(key[0], USUAL)
+            if weight != before.get(key, USUAL):
+                state.output.commands.append(WeighProcess(*key, weight))
+            if weights:
+                self._told[key] = weight
 
     def _is_current(self, actor: int, incarnation: int) -> bool:
         record = self.state.actors.get(actor)
@@ -81,6 +110,8 @@ class ResourceCalls:
                 self.state.inventory.load(name, row)
         for record in self.state.actors.values():
             self.state.inventory.restore(record.id, record.spec.get("reserve", {}))
+            if is_weighted(record.spec):
+                self.state.weighted[record.id] = None
         slots = self.state.settings.get(_SETTING)
         if slots is not None:
             self.state.slots.limit = int(slots)
@@ -217,6 +248,7 @@ class ResourceCalls:
             name=record.name,
             pid=record.pid,
             reserved=dict(self.state.inventory.held(record.id)),
+            cpu_share_millis=self._shares.get(record.id),
         )
         if use is not None:
             sample = use.sample

@@ -1,6 +1,7 @@
 """kernel/launcher.py and actors/zygote.py with real processes; agents run a line of Python."""
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from ipc.start import agent_marker
 from kernel.home import hold_home
 from kernel.launcher import Exited, Launcher, Started, describe
 from kernel.output import KillProcess, StartProcess, WatchProcess
+from kernel.resources.agent_groups import open_groups
+from kernel.resources.enforcement import Enforcement
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
 
@@ -25,7 +28,7 @@ FOREVER = "import signal; signal.pause()"
 class Stage:
     """A launcher with its loop, and a socket through which agents report."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, enforcement: Enforcement | None = None) -> None:
         self.directory = directory
         self.home = home_at(directory / "home")
         self.lock = hold_home(self.home)
@@ -36,6 +39,7 @@ class Stage:
             self.link,
             marker=lambda a, i: agent_marker(a, i, str(self.home.state_dir)),
             monotonic_ns=SystemClock().monotonic_ns,
+            enforcement=enforcement or Enforcement(None, "a test"),
         )
         self.reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.reports.bind(str(directory / "reports"))
@@ -213,6 +217,65 @@ def test_what_a_crashed_agent_leaves_behind_is_killed_too(stage: Stage) -> None:
     wait_gone(left)
 
 
+def escape(stage: Stage) -> str:
+    """Return the code of an agent whose child leaves its session, executes nothing, and stays."""
+    return (
+        "import os, signal\nif os.fork() == 0:\n    os.setsid()\n    "
+        + stage.report_code("os.getpid()").replace("; ", "\n    ")
+        + "\n    signal.pause()\nsignal.pause()"
+    )
+
+
+def has_died(pid: int) -> bool:
+    """Wait for a process that is not ours to end."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 20)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_a_child_that_left_the_session_and_executed_nothing_does_not_outlive_a_crash(
+    stage: Stage,
+) -> None:
+    stage.start(escape(stage))
+    agent = stage.started()
+    escaped = int(stage.report())
+
+    os.kill(agent.pid, signal.SIGKILL)
+
+    assert isinstance(stage.next_event(), Exited)
+    assert has_died(escaped)
+
+
+def test_its_control_group_ends_what_an_agent_left_behind_when_the_zygote_is_gone_too(
+    tmp_path: Path,
+) -> None:
+    try:
+        groups = open_groups(f"test-launcher-{os.getpid()}")
+    except OSError as error:
+        pytest.skip(f"control groups cannot be made here: {error}")
+    stage = Stage(tmp_path, Enforcement(groups, is_for_all=True))
+    try:
+        stage.start(escape(stage))
+        agent = stage.started()
+        escaped = int(stage.report())
+        assert stage.link.pid is not None
+        os.kill(stage.link.pid, signal.SIGKILL)
+        while stage.link.pid is not None:
+            stage.watcher.dispatch(stage.watcher.wait(0.2))
+
+        os.kill(agent.pid, signal.SIGKILL)
+
+        assert isinstance(stage.next_event(), Exited)
+        assert has_died(escaped)
+    finally:
+        stage.close()
+
+
 def test_a_kill_before_the_pid_is_known_waits_for_it(stage: Stage) -> None:
     stage.start(FOREVER)
     stage.launcher.kill(KillProcess(5, 1, None, None))
@@ -278,7 +341,13 @@ def test_an_adopted_process_is_watched(stage: Stage) -> None:
     os.kill(stage.link.pid or 0, signal.SIGKILL)
     while stage.link.pid is not None:
         stage.watcher.dispatch(stage.watcher.wait(0.2))
-    other = Launcher(stage.watcher, stage.link, marker=lambda a, i: "X=1", monotonic_ns=lambda: 0)
+    other = Launcher(
+        stage.watcher,
+        stage.link,
+        marker=lambda a, i: "X=1",
+        monotonic_ns=lambda: 0,
+        enforcement=Enforcement(None, "a test"),
+    )
 
     other.watch(WatchProcess(5, 1, agent.pid, agent.start_time))
     os.kill(agent.pid, signal.SIGKILL)

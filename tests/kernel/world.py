@@ -30,6 +30,7 @@ from kernel.output import (
     StartProcess,
     StopProcess,
     WatchProcess,
+    WeighProcess,
 )
 
 SECOND = 1_000_000_000
@@ -327,7 +328,7 @@ class World:
         elif isinstance(command, InspectProcess):
             self.inspected(command)
         else:
-            known = WatchProcess | Notice | StopProcess | ContinueProcess | LimitCpu
+            known = WatchProcess | WeighProcess | Notice | StopProcess | ContinueProcess | LimitCpu
             assert isinstance(command, known)
 
     def start_processes(self) -> None:

@@ -115,3 +115,18 @@ def test_a_check_that_breaks_has_failed_and_the_others_still_run(home: Home) -> 
     assert (first.check, first.state) == ("open sesame", "failed")
     assert "no such cave" in first.detail
     assert second.state == "ok"
+
+
+def test_where_no_controller_is_ours_it_says_how_cpu_limits_can_be_had(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_checks, "usable_controllers", frozenset)
+    without = live_checks.limits(home)
+    monkeypatch.setattr(live_checks, "usable_controllers", lambda: {"cpu", "memory", "pids"})
+    whole = live_checks.limits(home)
+
+    assert "rlimits and niceness" in without.detail
+    assert without.remedy is not None
+    assert "Delegate=yes" in without.remedy
+    assert whole.detail == "control groups (cpu, memory, pids)"
+    assert whole.remedy is None

@@ -35,6 +35,7 @@ REPORT: dict[str, Any] = {
             "name": "hits",
             "pid": 77,
             "reserved": {"cpu": 1500, "memory": 1 << 20},
+            "cpu_share_millis": 750,
             "cpu_millis": 910,
             "cpu_ns": 4_200_000_000,
             "rss_bytes": 60 << 20,
@@ -68,7 +69,7 @@ def test_the_machine_and_its_agents_are_shown_with_the_bottleneck(
     assert ["network.lo", "8.0", "Mbit/s", "-", "-", "-"] in lines
     assert ["cpu", "cpu", "active", "2", "1.5", "0.5", "hits", "1.5"] in lines
     (hits,) = [line for line in result.stdout.splitlines() if line.startswith("hits")]
-    assert hits.split()[:6] == ["hits", "77", "91", "4.2", "s", "60.0"]
+    assert hits.split()[:7] == ["hits", "77", "91", "75", "4.2", "s", "60.0"]
     assert hits.endswith("cpu=1.5, memory=1.0 MiB")
 
 

@@ -4,11 +4,12 @@ import os
 import time
 from pathlib import Path
 
-from kernel.resources.control_groups import (
+from ipc.control_groups import (
     Hierarchy,
     cpu_quota_millis,
     memory_limit,
     read_hierarchies,
+    usable_controllers,
 )
 from kernel.resources.gpus import Gpus
 from kernel.resources.node_sampler import NodeSampler, busy_ns
@@ -113,3 +114,14 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
     assert 0 < sample.disk_free_bytes <= sample.disk_bytes
     assert sample.cpu_busy_ns > 0
     assert sample.gpus == ()
+
+
+def test_controllers_are_usable_where_the_own_group_is_ours(tmp_path: Path) -> None:
+    groups = version_2(tmp_path, "a")
+    (tmp_path / "a" / "cgroup.controllers").write_text("cpu io memory\n")
+    assert usable_controllers(groups) == frozenset()
+
+    (tmp_path / "a" / "cgroup.procs").write_text("")
+
+    assert usable_controllers(groups) == {"cpu", "memory"}
+    assert usable_controllers([]) == frozenset()

@@ -11,6 +11,7 @@ from ipc.errors import (
     UnknownResourceError,
     from_wire,
 )
+from kernel.output import WeighProcess
 from kernel.resources.samples import Samples
 from tests.kernel.resources.looks import agent, samples
 from tests.kernel.world import World
@@ -200,3 +201,47 @@ def test_a_sample_of_an_earlier_incarnation_is_left_out(world: World) -> None:
     look(world, samples(1, agent(actor, 7, cpu_ns=5)))
 
     assert world.client.system("resources")["agents"] == []
+
+
+def weights(world: World) -> dict[str, int]:
+    """Return the last weight each agent was given, by name."""
+    found = [command for command in world.commands if isinstance(command, WeighProcess)]
+    return {world.core.state.name_of(command.actor): command.weight for command in found}
+
+
+def test_agents_get_cpu_weights_by_their_shares(world: World) -> None:
+    light, heavy = spawn(world, "light")["actor"], spawn(world, "heavy", weight=3.0)["actor"]
+    look(world, samples(1, agent(light), agent(heavy)))
+
+    assert weights(world) == {"light": 50, "heavy": 150}
+    rows = world.client.system("resources")["agents"]
+    assert {row["name"]: row["cpu_share_millis"] for row in rows} == {"light": 500, "heavy": 1500}
+
+
+def test_a_reservation_is_a_floor_of_cpu_whatever_others_weigh(world: World) -> None:
+    spawn(world, "sure", reserve={"cpu": 1500})
+    spawn(world, "heavy", weight=9.0)
+    look(world, samples(1))
+
+    assert weights(world) == {"sure": 150, "heavy": 50}
+
+
+def test_without_weights_and_reservations_nobody_is_weighed(world: World) -> None:
+    spawn(world, "one")
+    spawn(world, "two", reserve={"memory": 5})
+    look(world, samples(1))
+
+    assert weights(world) == {}
+
+
+def test_when_the_last_weighted_agent_ends_all_weigh_the_same_again(world: World) -> None:
+    spawn(world, "light")
+    spawn(world, "heavy", weight=3.0)
+    look(world, samples(1))
+    world.client.system("kill", actor="heavy")
+    look(world, samples(2))
+
+    assert weights(world)["light"] == 100
+    count = len(world.commands)
+    look(world, samples(3))
+    assert len(world.commands) == count

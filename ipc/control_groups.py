@@ -10,10 +10,12 @@ Cost: some tens of small files; at start, and once a look for the two that are u
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+CONTROLLERS = ("cpu", "memory", "pids")  # those that agents' groups use
 UNLIMITED = 1 << 60  # version 1 writes "no limit" as a number near 2**63
 
 
@@ -56,6 +58,15 @@ def read_hierarchies(proc: Path = Path("/proc/self")) -> list[Hierarchy]:
             mount = Path(words[4])
             found.append(Hierarchy(version, names, mount, _inside(mount, words[3], place)))
     return found
+
+
+def usable_controllers(hierarchies: list[Hierarchy] | None = None) -> frozenset[str]:
+    """Return which of CONTROLLERS a kernel started from here could use for groups of its own."""
+    for hierarchy in read_hierarchies() if hierarchies is None else hierarchies:
+        if hierarchy.version == 2 and os.access(hierarchy.group / "cgroup.procs", os.W_OK):
+            has = read_text(hierarchy.group / "cgroup.controllers").split()
+            return frozenset(has) & set(CONTROLLERS)
+    return frozenset()
 
 
 def _groups(text: str) -> Iterator[tuple[str, str]]:
