@@ -185,6 +185,10 @@ class Inventory:
         """Return what a holder has reserved."""
         return self._held.get(holder, {})
 
+    def all_held(self) -> Mapping[int, Mapping[str, int]]:
+        """Return all reservations, by holder."""
+        return self._held
+
     def holders(self, name: str) -> dict[int, int]:
         """Return who has reserved some of a resource, and how much."""
         return {holder: amounts[name] for holder, amounts in self._held.items() if name in amounts}

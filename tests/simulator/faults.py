@@ -9,6 +9,7 @@ from kernel.policy.policy_names import POLICIES
 from tests.simulator.plan import S
 
 if TYPE_CHECKING:
+    from tests.simulator.client import VirtualClient
     from tests.simulator.simulation import Simulation
 
 PHASES = ("between", "before commit", "after commit", "emitting")
@@ -32,6 +33,7 @@ class Faults:
             (plan.lost_clients, self._lose_client),
             (plan.low_storage, self._fill_storage),
             (2 * plan.budgets, self._change_limits),
+            (plan.looks, self._look),
         ):
             if rate:
                 self._next(rate, fault)
@@ -75,11 +77,14 @@ class Faults:
             return
         client, actor = simulation.living_client(), rng.choice(simulation.targets)
         name = rng.choice(["kill", "stop", "restart", "restart", "ps", "inspect", "retry_letter",
-                           "drop_letter", "status", "shutdown", "policy_set"])  # fmt: skip
+                           "drop_letter", "status", "shutdown", "policy_set",
+                           "resource"])  # fmt: skip
         if name == "shutdown" and rng.random() < 0.7:
             return
         if name in ("retry_letter", "drop_letter"):
             self._treat_letter(name)
+        elif name == "resource":
+            self._change_resource(client)
         elif name == "policy_set":
             client.system(name, {"kind": "turns", "name": rng.choice(sorted(POLICIES))})
         elif name == "kill" and len(simulation.targets) < 3:
@@ -94,6 +99,13 @@ class Faults:
             client, actor = simulation.living_client(), rng.choice(simulation.targets)
             amounts = {"messages": rng.randint(-3, 10), "bytes": rng.randint(-500, 5000)}
             client.system("budget_top_up", {"actor": actor, "amounts": amounts})
+
+    def _change_resource(self, client: VirtualClient) -> None:
+        rng = self.world.rng
+        call = rng.choice(["resource_add", "resource_remove", "resource_drain"])
+        name = rng.choice(["cpu", "memory", "licence", "turn-slots"])
+        arguments = {"name": name, "amount": rng.choice([0, 1, 300])}
+        client.system(call, {"name": name} if call == "resource_drain" else arguments)
 
     def _treat_letter(self, name: str) -> None:
         client = self.simulation.living_client()
@@ -113,6 +125,10 @@ class Faults:
             client.farewell()
         else:
             client.die()
+
+    def _look(self) -> None:
+        """The kernel looks at the machine, which is not always the same one."""
+        self.simulation.kernel.tell("sampled", self.simulation.kernel.machine())
 
     def _fill_storage(self) -> None:
         kernel = self.simulation.kernel

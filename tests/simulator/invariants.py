@@ -11,6 +11,7 @@ from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
 from kernel.mailbox import Message, Reservation
+from kernel.resources.shares import is_weighted
 from kernel.state import KernelState
 from kernel.timers import Due
 from tests.simulator.violation import Violation
@@ -32,11 +33,26 @@ def check(core: Core) -> None:
     if state.slots.used != used:
         raise Violation("D3 slots", f"{state.slots.used} used, actors hold {used}")
     _check_order(state)
+    _check_reservations(state)
     if not state.urgency.inherited.keys() <= state.messages.keys():
         raise Violation("urgency is of messages there are", str(state.urgency.inherited))
     for timer in state.durable_timers.values():
         if state.timers.due_at(Due.TIMER, timer.id) is None or timer.actor not in state.actors:
             raise Violation("timers are set", str(timer))
+
+
+def _check_reservations(state: KernelState) -> None:
+    """What is reserved is what the specs of the actors there are say, of any epoch."""
+    wanted = {
+        record.id: record.spec["reserve"]
+        for record in state.actors.values()
+        if record.spec.get("reserve")
+    }
+    if state.inventory.all_held() != wanted:
+        raise Violation("reservations", f"{state.inventory.all_held()}, not {wanted}")
+    weighted = [record.id for record in state.actors.values() if is_weighted(record.spec)]
+    if sorted(state.weighted) != weighted:
+        raise Violation("weighted agents", f"{list(state.weighted)}, not {weighted}")
 
 
 def _check_order(state: KernelState) -> None:

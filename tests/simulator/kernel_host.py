@@ -25,6 +25,7 @@ from kernel.output import (
     WatchProcess,
 )
 from kernel.records import Snapshot, WriteSet
+from kernel.resources.samples import AgentSample, GpuSample, NodeSample, Samples
 from tests.simulator.link import Link
 from tests.simulator.plan import MS, Plan
 
@@ -83,9 +84,32 @@ class KernelHost:
         self.is_alive = True
         self._is_turn_due = False
         self.core = self.recovered_core(self.epoch)
+        self.core.sampled(self.machine())
         world.note("KERNEL epoch", self.epoch)
         self.simulation.checker.on_epoch(self.core)
         self._turn_soon(0)
+
+    def machine(self) -> Samples:
+        """Return a look at the machine: with one CPU or some, with a GPU or without."""
+        rng = self.world.rng
+        gpu = GpuSample(0, "gpu", "a GPU", 1000, rng.randint(0, 1000), rng.random())
+        node = NodeSample(
+            taken_ns=self.world.now_ns,
+            cpus=4,
+            cpu_millis=rng.choice([500, 1000, 4000]),
+            cpu_busy_ns=self.world.now_ns,
+            memory_bytes=1 << 30,
+            memory_used_bytes=rng.randint(0, 1 << 30),
+            disk="/",
+            disk_bytes=1 << 40,
+            disk_free_bytes=1 << 39,
+            gpus=(gpu,) if rng.random() < 0.7 else (),
+        )
+        agents = [
+            AgentSample(agent.id, agent.incarnation, self.world.now_ns, 4096, 1, 1)
+            for agent in self.simulation.processes.living.values()
+        ]
+        return Samples(node, tuple(agents))
 
     def recovered_core(self, epoch: int) -> Core:
         """Return a core recovered from the journal as it is."""

@@ -35,6 +35,8 @@ class Plan:
     low_storage: float
     tiny_mailboxes: float
     budgets: float  # share of agents with one; and changes of limits a second
+    looks: float  # at the machine, which gains and loses CPUs and a GPU
+    reserving: float  # share of agents with a reservation or a weight
     weird: float  # share of failing, crashing, diverging, cancelling steps in scripts
     config: KernelConfig
 
@@ -82,6 +84,8 @@ def draw_plan(rng: random.Random, scale: float = 1.0) -> Plan:
         low_storage=some(0.2, 0.2),
         tiny_mailboxes=some(0.5, 0.5),
         budgets=some(0.6, 0.4),
+        looks=some(3.0, 0.5),
+        reserving=some(0.4, 0.5),
         weird=some(0.25, 0.7),
         config=config,
     )

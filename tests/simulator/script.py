@@ -158,6 +158,9 @@ class ScriptWriter:
         }
         if rng.random() < self.plan.tiny_mailboxes:
             facts["mailbox_messages"] = rng.randint(1, 3)
+        if rng.random() < self.plan.reserving:
+            facts["weight"] = rng.choice([0.5, 1.0, 3.0])
+            facts["reserve"] = {"cpu": rng.choice([100, 700])}
         return facts
 
 

@@ -97,8 +97,9 @@ class Simulation:
         }
         if name is not None:
             spec["name"] = name
-        if "mailbox_messages" in facts:
-            spec["mailbox_messages"] = facts["mailbox_messages"]
+        for key in ("mailbox_messages", "reserve", "weight"):
+            if key in facts:
+                spec[key] = facts[key]
         return spec
 
     def _give_budget(self, spec: dict[str, Any]) -> None:
