@@ -2,8 +2,9 @@
 
 Room is taken when a tell is made, so that a commit never waits (DESIGN 4a). Credit counts
 against the mailbox that lent it, stays lent after the turn, and is recalled when others wait.
-Credits are void in a new kernel epoch. An agent with a budget is lent what it asks for and no
-more: as much of its budget is reserved with it (``record.paid``, kernel/budget/postage.py).
+Credits are void in a new kernel epoch. An agent whose messages a budget limits is lent what it
+asks for and no more: as much of the budget is reserved with it (``record.paid``,
+kernel/budget/postage.py).
 
 Invariant: a mailbox's ``lent_*`` are the sums of what its borrowers hold (``record.lent``).
 Cost: O(1), but for ``recall_credit`` and its like, which look at all actors.
@@ -111,7 +112,8 @@ class Room:
         free = mailbox.limit_messages - mailbox.used_messages - mailbox.lent_messages - messages
         free_bytes = mailbox.limit_bytes - mailbox.used_bytes - mailbox.lent_bytes - size
         part = min(free, free_bytes // _TELL_BYTES) // _SMALL_PART
-        if part > 0 and not mailbox.waiting and borrower.account is None:
+        is_limited = borrower.account is not None and borrower.account.limits_sends
+        if part > 0 and not mailbox.waiting and not is_limited:
             extra = min(part, PREFETCHED_CREDIT)
             messages, size = messages + extra, size + extra * _TELL_BYTES
         self.lend(receiver, borrower, messages, size)

@@ -82,6 +82,11 @@ class Account:
         node = self.nearest(resource)
         return None if node is None else node.limits[resource] - node.held(resource)
 
+    @property
+    def limits_sends(self) -> bool:
+        """Say whether messages or their bytes are limited here or above."""
+        return self.nearest("messages") is not None or self.nearest("bytes") is not None
+
     def path(self) -> Iterator[Account]:
         """Yield this account and all above it."""
         node: Account | None = self

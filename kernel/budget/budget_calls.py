@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ext.wire import Envelope
 from ipc.budget import BudgetInfo
 from ipc.errors import BadBudgetError, NoCapabilityError, UnknownActorError
+from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord
 from kernel.budget.accounts import Account
 from kernel.budget.ownership import Ownership, read_limits
@@ -66,7 +68,17 @@ class BudgetCalls:
         self.budgets.tree.set_limits(account, limits)
         self.run_time.take_up()
         self._note_times(limits)
+        if limits.keys() & {"messages", "bytes"}:
+            self._recall(account)
         return [self._describe(account)]
+
+    def _recall(self, account: Account) -> None:
+        """Have agents below give back the room they hold: from now on they ask, and wait."""
+        for node in _below(account):
+            record = self.state.actors.get(node.id)
+            if record is not None:
+                for receiver in record.lent:
+                    self.state.post(record, Envelope(Kind.RECALL, 0, receiver))
 
     def _note_times(self, limits: dict[str, int | None]) -> None:
         if "cpu_s" in limits:

@@ -300,6 +300,38 @@ def test_the_parent_is_told_once_when_four_fifths_are_used(kernel: TestKernel) -
     assert kernel.system("statistics")["budget_warnings"] == 1
 
 
+def test_a_limit_set_later_holds_for_room_lent_before(kernel: TestKernel) -> None:
+    sink = kernel.spawn(Sink, name="sink")
+    sender = kernel.spawn(Sender, name="sender")
+    kernel.tell(sender.tell.tell_all(sink, [1, 2]))
+    kernel.system("budget_set", actor="sender", limits={"messages": 2})
+    kernel.run_until_idle()
+    kernel.tell(sender.tell.tell_all(sink, [3, 4, 5]))
+    waiting = account(kernel, "sender"), state_of(kernel, "sender")
+
+    top_up(kernel, "sender", messages=1)
+
+    assert waiting == ((0, 2), "waiting")
+    assert kernel.ask(sink.seen()) == [1, 2, 3, 4, 5]
+    assert account(kernel, "sender") == (3, 0)
+
+
+def test_a_budget_of_something_else_spares_tells_the_asking(kernel: TestKernel) -> None:
+    sink = kernel.spawn(Sink, name="sink")
+    limited = kernel.spawn(Sender, name="limited", budget={"messages": 100})
+    other = kernel.spawn(Sender, name="other", budget={"tokens": 100})
+    for sender in (limited, other):
+        kernel.tell(sender.tell.tell_all(sink, [1, 2, 3]))
+
+    lent = {
+        record.name: record.lent.get(sink.id, [0, 0])[0]
+        for record in kernel.core.state.actors.values()
+    }
+    assert lent["limited"] == 0
+    assert lent["other"] > 100
+    assert account(kernel, "other") == (3, 0)
+
+
 @pytest.mark.parametrize(
     ("budget", "problem"),
     [
