@@ -17,6 +17,7 @@ from actors.torch_engine.grammar import Grammars
 from actors.torch_engine.kv_store import KvStore, block_bytes
 from actors.torch_engine.loading import Loaded, Progress, free_bytes, load
 from actors.torch_engine.memory import CPU_SHARE, CUDA_SHARE, pool_size
+from actors.torch_engine.packed_linear import pack_linears
 from actors.torch_engine.preparation import Preparer
 from actors.torch_engine.sampling import Sampler
 from actors.torch_engine.settings import Settings
@@ -54,6 +55,8 @@ def assemble(settings: Settings, progress: Progress) -> Assembled:
 
 def build(settings: Settings, loaded: Loaded) -> Assembled:
     """Make all that serves a loaded model."""
+    with torch.inference_mode():
+        packed_bytes = pack_linears(loaded.model, free_bytes(loaded.device))
     store = _store(settings, loaded)
     context = min(loaded.max_context, store.num_blocks * settings.block_size)
     slots = Slots(
@@ -68,7 +71,7 @@ def build(settings: Settings, loaded: Loaded) -> Assembled:
     facts = EngineFacts(
         architecture=loaded.architecture,
         parameters=loaded.parameters,
-        weight_bytes=loaded.weight_bytes,
+        weight_bytes=loaded.weight_bytes + packed_bytes,
         dtype=str(loaded.dtype).removeprefix("torch."),
         device=str(loaded.device),
         vocab_size=loaded.vocab_size,
