@@ -35,7 +35,7 @@ from ipc.start import own_python
 CLIENT, WORKER = b"client", b"worker"
 FIND_ATTEMPTS = 400  # of 50 ms
 PR_SET_PDEATHSIG = 1  # prctl(2)
-ASK, COUNT, TELL = b"?", b"#", b"!"  # first byte of a body
+ASK, COUNT, TELL, HERE = b"?", b"#", b"!", b"."  # first byte of a body
 
 
 class Floor:
@@ -109,7 +109,9 @@ def broker(endpoint: str, copy: bool) -> None:
 def worker(endpoint: str, copy: bool) -> None:
     """Answer asks with their body, count tells, say the count when asked."""
     socket = dealer(endpoint, WORKER)
-    socket.send_multipart([WORKER, TELL])  # now the broker knows the name
+    socket.send_multipart([WORKER, HERE])  # now the broker knows the name
+    while bytes(socket.recv_multipart(copy=True)[1]) != HERE:
+        pass  # who asks before that asks again; what is counted begins after it
     count = 0
     while True:
         sender, body = socket.recv_multipart(copy=copy)
