@@ -3,6 +3,7 @@
 run      replay a trace under policies, and compare them
 advise   name the best policy for an objective, and say why
 programs agent programs of the generator under all policies (bench/lab/program_table.py)
+ideal    what order alone could win for such programs (bench/lab/ideal.py)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.lab import program_table
+from bench.lab import ideal, program_table
 from bench.lab.advice import OBJECTIVES, advise
 from bench.lab.call import Call
 from bench.lab.engine_model import PRESETS, EngineModel, engine_model
@@ -66,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     for each in (run, advice):
         add_trace_options(each)
     program_table.add_parser(commands)
+    ideal.add_parser(commands)
     return parser
 
 

@@ -42,6 +42,7 @@ class LabEngine:
             + model.prefill_us * computed
             + model.row_us * len(rows)
             + model.context_us * (read + stretches)
+            + model.swap_us * self._copied(plan)
         )
         if sampled:
             rows = np.concatenate((rows, sampled))
@@ -53,7 +54,7 @@ class LabEngine:
         return report, round(1e3 * time_us)
 
     def _take_changes(self, plan: Plan) -> None:
-        changes = [ints(plan.get(name)) for name in ("drop", "decode_off")]
+        changes = ints(plan.get("drop")), ints(plan.get("decode_off"))
         started = ints(plan.get("decode_on"))
         for new in plan.get("add", ()):
             slot = new["slot"]
@@ -77,6 +78,12 @@ class LabEngine:
                 sampled.append(slot)
                 self.context[slot] = self.known[slot]
         return computed, read, sampled
+
+    @staticmethod
+    def _copied(plan: Plan) -> int:
+        """Return how many blocks go to the host or come back; copies on write cost nothing here."""
+        pairs = plan.get("copy_out", b"") + plan.get("copy_in", b"")
+        return len(pairs) // (2 * INT.itemsize)
 
     def _end(self, slot: int) -> Ended:
         return {"slot": slot, "reason": "length", "text": "", "tokens": int(self.limit[slot])}

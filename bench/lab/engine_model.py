@@ -2,6 +2,7 @@
 
     step = step_us + prefill_us x prompt tokens computed + row_us x decoding requests
                    + context_us x tokens whose keys and values are read
+                   + swap_us x blocks copied to host memory or back
 
 The presets are typical of their kind, worked out from public figures of memory bandwidth and
 arithmetic (a step reads the weights once; a prompt token costs two operations a weight), not
@@ -32,6 +33,8 @@ class EngineModel:
     max_context: int = 131_072
     max_running: int = 128
     max_step_tokens: int = 2_048
+    num_host_blocks: int = 0
+    swap_us: float = 0.0
 
     def facts(self) -> EngineFacts:
         """Return what the engine would tell the kernel's scheduler."""
@@ -42,6 +45,9 @@ class EngineModel:
             max_running=self.max_running,
             max_step_tokens=self.max_step_tokens,
             vocab_size=32_000,
+            num_host_blocks=self.num_host_blocks,
+            recompute_ns_per_token=1e3 * self.prefill_us,
+            swap_ns_per_block=1e3 * self.swap_us,
         )
 
     def alone_ns(self, prompt_tokens: int, output_tokens: int) -> int:
@@ -57,13 +63,27 @@ class EngineModel:
 
 
 PRESETS = {
-    # 8e9 weights in 16 bits on 3.35 TB/s and about 400 Tflop/s of use; 128 KiB of KV a token.
-    "gpu-8b": EngineModel(5_000, 40, 20, 0.04, num_blocks=28_000),
-    # The same model on a card with 24 GB and 1 TB/s: few requests fit.
-    "gpu-8b-small": EngineModel(17_000, 120, 60, 0.13, num_blocks=2_800, max_running=16),
-    # 70e9 weights over four of the large ones.
-    "gpu-70b": EngineModel(12_000, 100, 40, 0.03, num_blocks=40_000),
-    # 1e9 weights on a desktop processor at 50 GB/s.
+    # 8e9 weights in 16 bits on 3.35 TB/s and about 400 Tflop/s of use; 128 KiB of KV a token. Host
+    # memory of 64 GiB over PCIe 5 at 40 GB/s: a block of 2 MiB in 50 us.
+    "gpu-8b": EngineModel(
+        5_000, 40, 20, 0.04, num_blocks=28_000, num_host_blocks=32_000, swap_us=50
+    ),
+    # The same model on a card with 24 GB and 1 TB/s, PCIe 4: few requests fit.
+    "gpu-8b-small": EngineModel(
+        17_000,
+        120,
+        60,
+        0.13,
+        num_blocks=2_800,
+        max_running=16,
+        num_host_blocks=32_000,
+        swap_us=100,
+    ),
+    # 70e9 weights over four of the large ones; 320 KiB of KV a token, a quarter on each.
+    "gpu-70b": EngineModel(
+        12_000, 100, 40, 0.03, num_blocks=40_000, num_host_blocks=48_000, swap_us=32
+    ),
+    # 1e9 weights on a desktop processor at 50 GB/s. Its blocks are in host memory already.
     "cpu-1b": EngineModel(
         40_000, 4_000, 1_000, 0.6, num_blocks=8_000, max_running=8, max_step_tokens=256
     ),

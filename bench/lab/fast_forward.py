@@ -73,8 +73,8 @@ class FastForward:
     def _gives_way(self, now_ns: int) -> bool:
         """Say whether somebody who runs may have to make room for the first in line."""
         self._scheduler._rekey(now_ns)
-        head = self._shared.line.head()
-        return head is not None and bool(head.key < self._shared.batch.rows.highest_key())
+        head, margin = self._shared.line.head(), self._shared.policy.margin
+        return head is not None and bool(head.key + margin < self._shared.batch.rows.highest_key())
 
     def _begun_before(self, time_ns: int, steps: int) -> int:
         """Return how many of the steps begin before that time has passed."""

@@ -3,7 +3,8 @@
 Question: how much sooner is a program done if calls are ordered by what the whole program has had?
 Goal: on the pareto mix at 0.9 of saturation, least_attained's mean completion of a program, tools'
 time included, is at most half of first-come-first-served's; no program waits more than `patience`
-times its service and what was promoted before it (kernel/policy/least_attained.py).
+times its service and what was promoted before it (kernel/policy/least_attained.py). `ideal` says
+how much of that is to be had at all (bench/lab/ideal.py).
 Run: python -m bench.lab programs [--lengths TRACE] [--seeds 20]
 
 Every policy sees the same programs for each seed. Intervals are of the mean over seeds, 95 %, by
@@ -26,10 +27,16 @@ from rich.table import Table
 from bench.lab.engine_model import PRESETS, EngineModel, engine_model
 from bench.lab.figures import figures_of, starvation
 from bench.lab.load import saturation
-from bench.lab.programs import MIXES, Lengths, at_load, end_to_end_s, make_programs
+from bench.lab.programs import (
+    MIXES,
+    Lengths,
+    at_load,
+    end_to_end_s,
+    fitting_lengths,
+    make_programs,
+)
 from bench.lab.replay import Replay
 from bench.lab.table import COMPARED_TO
-from bench.lab.trace import read_trace
 from bench.report import Measurement, format_number, print_json
 from kernel.llm.named_policies import NAMES, policy_by_name
 
@@ -70,8 +77,7 @@ def run(options: argparse.Namespace) -> None:
     for name in names:
         policy_by_name(name)  # an unknown one is refused before anything is computed
     model = engine_model(options.engine_model)
-    lengths = Lengths.of(read_trace(options.lengths)) if options.lengths else Lengths.typical()
-    lengths = fitting(lengths, model)
+    lengths = fitting_lengths(options.lengths, model)
     found: list[Measurement] = []
     for mix in options.mix.split(","):
         trials = run_mix(mix, names, lengths, model, options)
@@ -80,12 +86,6 @@ def run(options: argparse.Namespace) -> None:
             Console(width=120).print(table(f"{mix}, {options.engine_model}", trials))
     if options.json:
         print_json(found)
-
-
-def fitting(lengths: Lengths, model: EngineModel) -> Lengths:
-    """Return the lengths that the engine can hold."""
-    most = min(model.max_context, model.num_blocks * model.block_size)
-    return Lengths([pair for pair in lengths.pairs if sum(pair) <= most])
 
 
 def run_mix(

@@ -18,9 +18,12 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 from bench.lab.call import Call
+from bench.lab.engine_model import EngineModel
 from bench.lab.replay import Outcome
+from bench.lab.trace import read_trace
 
 MAX_CALLS = 20
 PARETO_SHAPE = 1.5
@@ -77,13 +80,24 @@ class Lengths:
         )
 
 
+def fitting_lengths(path: Path | None, model: EngineModel) -> Lengths:
+    """Return the lengths of a trace, or typical ones, that the engine can hold.
+
+    Raises:
+        BadTraceError: it is no trace.
+    """
+    lengths = Lengths.typical() if path is None else Lengths.of(read_trace(path))
+    most = min(model.max_context, model.num_blocks * model.block_size)
+    return Lengths([pair for pair in lengths.pairs if sum(pair) <= most])
+
+
 class Programs:
     """A workload of programs; see bench/lab/replay.py ``Workload``."""
 
     def __init__(self, calls: list[list[Call]], gaps_ns: dict[int, int]) -> None:
         """calls: by program.  gaps_ns: before each call that is not its program's first."""
         self.calls = calls
-        self._gaps_ns = gaps_ns
+        self.gaps_ns = gaps_ns
         self._next = {
             call.number: following for program in calls for call, following in pairwise(program)
         }
@@ -97,7 +111,7 @@ class Programs:
         following = self._next.get(call.number)
         if following is None:
             return None
-        return replace(following, arrival_ns=now_ns + self._gaps_ns[following.number])
+        return replace(following, arrival_ns=now_ns + self.gaps_ns[following.number])
 
     @property
     def num_calls(self) -> int:
@@ -133,7 +147,7 @@ def at_load(programs: Programs, load: float, calls_per_s: float) -> Programs:
         [replace(call, arrival_ns=round(call.arrival_ns * factor)) for call in program]
         for program in programs.calls
     ]
-    return Programs(calls, programs._gaps_ns)
+    return Programs(calls, programs.gaps_ns)
 
 
 def end_to_end_s(outcomes: Iterable[Outcome]) -> list[float]:

@@ -50,7 +50,8 @@ class Admission:
         """
         shared = self._shared
         head = shared.line.head()
-        if head is None or head.key >= shared.batch.rows.highest_key():
+        margin = shared.policy.margin
+        if head is None or head.key + margin >= shared.batch.rows.highest_key():
             return
         slots = shared.batch.num_free
         room = self._room() - self._growth()
@@ -65,7 +66,8 @@ class Admission:
             chosen: list[Task] = []
             gained = 0
             for victim in reversed(lower):
-                if (slots + len(chosen) and room + gained >= needed) or victim.key <= task.key:
+                is_enough = slots + len(chosen) and room + gained >= needed
+                if is_enough or victim.key <= task.key + margin:
                     break
                 if shared.policy.may_preempt(task.request, victim.request):
                     chosen.append(victim)

@@ -132,6 +132,11 @@ class View:
         self._policies = policies
         self.changed: dict[int, None] = {}
 
+    @property
+    def margin(self) -> float:
+        """See ``Policy``."""
+        return self._policies.policy.margin
+
     def on_arrival(self, job: Request, now_ns: int) -> None:
         """See ``Policy``."""
         self._policies.arrive(job, self, now_ns)

@@ -15,7 +15,13 @@ from kernel.llm.request import Request
 
 
 class Policy(Protocol):
-    """What the scheduler asks."""
+    """What the scheduler asks.
+
+    margin: how much greater than a waiting request's key a running one's must be to give way.
+    """
+
+    @property
+    def margin(self) -> float: ...
 
     def on_arrival(self, job: Request, now_ns: int) -> None:
         """Learn of a new request; its key is asked next."""
@@ -45,10 +51,11 @@ class Policy(Protocol):
 class KeyPolicy:
     """A policy whose keys depend on nothing but the request as it was accepted."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "margin")
 
     def __init__(self, key: Callable[[Request], float]) -> None:
         self._key = key
+        self.margin = 0.0
 
     def on_arrival(self, job: Request, now_ns: int) -> None:
         pass

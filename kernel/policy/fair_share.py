@@ -39,6 +39,8 @@ class FairShare:
 
     __slots__ = ("_busy", "_by_counter", "_changed", "_idle", "_last_counter", "_quantum_tokens")
 
+    margin = 0.0
+
     def __init__(self, quantum_tokens: int = QUANTUM_TOKENS) -> None:
         need_positive("fair_share", "quantum_tokens", quantum_tokens)
         self._quantum_tokens = quantum_tokens

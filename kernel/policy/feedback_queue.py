@@ -35,6 +35,8 @@ class FeedbackQueue:
 
     __slots__ = ("_boost_ns", "_last_boost_ns", "_last_place", "_quanta_tokens", "_standings")
 
+    margin = 0.0
+
     def __init__(
         self, quanta_tokens: tuple[int, ...] = QUANTA_TOKENS, boost_ns: int = BOOST_NS
     ) -> None:

@@ -1,31 +1,40 @@
 """Least attained service, by program: whose whole program has had least is next.
 
 An agent program is many calls, and nobody knows how many. A call starts with what the finished
-calls of its program have been given, and adds what it is given itself; the sum decides its level,
-doubling from `first_bound` tokens on. Levels are served from the least on, within one in the order
-of arrival there. So short programs pass long ones, with calls of any number and length.
+calls of its program have been given, and its own prompt, which it is sure to need; from there it
+adds what it is given itself. The sum decides its level, doubling from `first_bound` tokens on.
+Levels are served from the least on, within one in the order of arrival there. So short programs
+pass long ones, with calls of any number and length.
+
+A call that runs gives way only to one more than GRACE levels below it, whose sum is about 1/64 of
+its own. The gain is in the order in which calls begin; what giving way costs (blocks copied or
+computed again, a smaller batch) is more than it brings (bench/README.md has both).
 
 A program has waited for as long as it had calls here, less the time its service takes. Bound:
 where that is `patience` times its service (of `first_bound` tokens at least), its waiting calls go
 to the level above all, in the order in which they were promoted, and stay there until they are
-done. A job there waits only for those promoted before it and the slice in progress. Judged once per
-epoch, by `rekey`.
+done. A job there waits only for those promoted before it and for those that run when it is
+promoted. Judged once per epoch, by `rekey`.
 
-Cost: O(1) a call; `rekey` is O(jobs) once in EPOCH_NS, and O(changed) between.
+Cost: O(1) a call; `rekey` is O(changed), and O(log programs) for each program that may have
+starved, which is looked at again only when it has had time to.
 Source: Luo et al., Autellix, arXiv 2502.13965 (PLAS).
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from kernel.policy.policy import LEVEL, Job, need_positive
 
 FIRST_BOUND = 64  # tokens of a program on the first level
 NUM_LEVELS = 16
 QUANTUM_TOKENS = 64
+GRACE = 5  # levels below a running call at which another does not yet take its place
 PATIENCE = 50.0
 TOKEN_NS = 20_000_000  # a token's usual time, to compare service with waiting
 EPOCH_NS = 100_000_000
@@ -44,12 +53,13 @@ class Program:
     served: int = 0
     present_ns: int = 0
     since_ns: int = 0  # when the calls that are here began to come
-    num_jobs: int = 0
+    jobs: dict[int, None] = field(default_factory=dict)
+    is_watched: bool = False  # it stands in the heap of those who may starve
 
 
 @dataclass(slots=True)
 class Standing:
-    """Where a job stands. before: tokens attained when it came."""
+    """Where a job stands. before: tokens attained when it came, without its own."""
 
     job: Job
     before: int
@@ -72,7 +82,10 @@ class LeastAttained:
         "_quantum_tokens",
         "_standings",
         "_token_ns",
+        "_watched",
     )
+
+    margin = (GRACE + 0.5) * LEVEL  # places within a level do not count
 
     def __init__(
         self,
@@ -96,20 +109,22 @@ class LeastAttained:
         self._changed: dict[int, None] = {}
         self._last_place = 0
         self._next_epoch_ns = 0
+        self._watched: list[tuple[int, str]] = []  # when, and who, may have starved
 
     def on_arrival(self, job: Job, now_ns: int) -> None:
         """See ``Policy``."""
         program = self._programs.setdefault(job.program, Program())
-        if not program.num_jobs:
+        if not program.jobs:
             program.since_ns = now_ns
-        program.num_jobs += 1
+        program.jobs[job.id] = None
         self._idle.pop(job.program, None)
+        self._watch(job.program, program)
         before = self.attained_before(job, program)
-        level = level_of(before, self._first_bound)
+        level = level_of(before + job.prompt_tokens, self._first_bound)
         self._standings[job.id] = Standing(job, before, 0, level, self._next_place())
 
     def attained_before(self, job: Job, program: Program) -> int:
-        """Return the tokens that count for the job when it comes."""
+        """Return the tokens that count for the job besides its own."""
         return program.attained
 
     def _next_place(self) -> int:
@@ -130,7 +145,8 @@ class LeastAttained:
         standing = self._standings[job.id]
         standing.served += tokens
         self._programs[job.program].served += tokens
-        level = level_of(standing.before + standing.served, self._first_bound)
+        given = max(standing.served, job.prompt_tokens)
+        level = level_of(standing.before + given, self._first_bound)
         if standing.level not in (PROMOTED, level):
             self._move(standing, level)
 
@@ -146,9 +162,9 @@ class LeastAttained:
             return
         self._changed.pop(job.id, None)
         program = self._programs[job.program]
-        program.num_jobs -= 1
+        del program.jobs[job.id]
         self.add_finished(standing, program)
-        if not program.num_jobs:
+        if not program.jobs:
             program.present_ns += now_ns - program.since_ns
             self._idle[job.program] = None
             if len(self._idle) > MAX_PROGRAMS:
@@ -173,20 +189,33 @@ class LeastAttained:
         return changed
 
     def _promote(self, now_ns: int) -> None:
-        starved = {
-            name
-            for name, program in self._programs.items()
-            if program.num_jobs and self._is_starved(program, now_ns)
-        }
-        for standing in self._standings.values() if starved else ():
-            if standing.level != PROMOTED and standing.job.program in starved:
-                self._move(standing, PROMOTED)
+        while self._watched and self._watched[0][0] <= now_ns:
+            _, name = heappop(self._watched)
+            program = self._programs.get(name)
+            if program is None:
+                continue
+            program.is_watched = False
+            if not program.jobs:
+                continue
+            if self._starves_ns(program) > now_ns:
+                self._watch(name, program)  # it was served since
+                continue
+            for number in program.jobs:
+                standing = self._standings[number]
+                if standing.level != PROMOTED:
+                    self._move(standing, PROMOTED)
 
-    def _is_starved(self, program: Program, now_ns: int) -> bool:
-        present_ns = program.present_ns + now_ns - program.since_ns
-        waited_ns = present_ns - program.served * self._token_ns
+    def _watch(self, name: str, program: Program) -> None:
+        """Look at the program again when it will have starved, unless it is served until then."""
+        if not program.is_watched:
+            program.is_watched = True
+            heappush(self._watched, (self._starves_ns(program), name))
+
+    def _starves_ns(self, program: Program) -> int:
+        """Return when the program will have waited too long; it has jobs."""
         served = max(program.served, self._first_bound)
-        return waited_ns >= self._patience * served * self._token_ns
+        allowed = self._patience * served + program.served
+        return program.since_ns + math.ceil(allowed * self._token_ns) - program.present_ns
 
 
 def level_of(tokens: int, first_bound: int = FIRST_BOUND) -> int:

@@ -45,7 +45,13 @@ class Job:
 
 
 class Policy(Protocol):
-    """See the module head."""
+    """See the module head.
+
+    margin: how much greater than a waiting job's key a running one's must be for it to give way.
+    """
+
+    @property
+    def margin(self) -> float: ...
 
     def on_arrival(self, job: Job, now_ns: int) -> None:
         """Take note of a new job; its key is asked next.
@@ -74,6 +80,8 @@ class Unchanging:
     """A policy whose keys stay as they are: it learns nothing from what is served."""
 
     __slots__ = ()
+
+    margin = 0.0
 
     def on_arrival(self, job: Job, now_ns: int) -> None:
         """See ``Policy``."""

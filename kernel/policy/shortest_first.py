@@ -6,15 +6,19 @@ while shorter ones come. With one guess for all they are first come, first serve
 
 from __future__ import annotations
 
+import math
+
 from kernel.policy.policy import Job, Unchanging
 
 SRPT_QUANTUM = 16  # tokens after which a running job is compared again
 
 
 class ShortestJob(Unchanging):
-    """Shortest job first; who has begun is not asked again."""
+    """Shortest job first; who has begun is not asked again, and gives way to nobody."""
 
     __slots__ = ()
+
+    margin = math.inf
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""

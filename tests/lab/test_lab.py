@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -13,7 +15,8 @@ from bench.lab.advice import advise
 from bench.lab.call import Call
 from bench.lab.engine_model import PRESETS, engine_model
 from bench.lab.figures import Figure, figures_of, jain
-from bench.lab.programs import MIXES, Lengths, Programs, end_to_end_s, make_programs
+from bench.lab.ideal import ORDERS, Servers
+from bench.lab.programs import MIXES, Lengths, Programs, at_load, end_to_end_s, make_programs
 from bench.lab.replay import Recorded, Replay
 from ipc.errors import BadConfigError
 
@@ -88,6 +91,21 @@ def test_an_engine_model_may_amend_a_preset(tmp_path: Path) -> None:
     assert (found.max_running, found.step_us) == (7, PRESETS["gpu-8b"].step_us)
 
 
+def test_a_block_copied_to_the_host_or_back_takes_its_time() -> None:
+    """The engine holds not quite two: the younger goes to the host with about 31 blocks."""
+    model = replace(
+        PRESETS["gpu-8b"], num_blocks=150, num_host_blocks=150, max_step_tokens=4_096, swap_us=50
+    )
+    calls = [Call(0, 0, 1_400, 700, 1, 1), Call(1, 10**8, 10, 900, 2, 2)]
+
+    fast = Replay(Recorded(calls), replace(model, swap_us=1e-9), "fcfs").run()
+    slow = Replay(Recorded(calls), model, "fcfs").run()
+
+    assert fast.preemptions == slow.preemptions == 1
+    copied = round((slow.busy_ns - fast.busy_ns) / 50_000)
+    assert 30 < copied < 80
+
+
 def test_figures_of_one_call_are_its_own() -> None:
     history = Replay(Recorded([Call(0, 0, 100, 10, 1, 1)]), MODEL, "fcfs").run()
 
@@ -158,3 +176,30 @@ def test_the_table_of_programs_has_every_policy_that_was_asked_for(
     assert ours["floor"] == found["pareto_fcfs_program_mean"]["value"]
     low, high = (found[f"pareto_fcfs_program_mean_{end}"]["value"] for end in ("low", "high"))
     assert low <= ours["floor"] <= high
+
+
+def test_on_servers_without_costs_no_order_beats_the_one_that_knows_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--mix", "pareto", "--servers", "1", "--seeds", "2", "--calls", "400"]
+
+    assert main(["ideal", *words, "--json"]) == 0
+
+    found = {each["name"]: each["ratio"] for each in json.loads(capsys.readouterr().out)}
+    known = found.pop("ideal_pareto_1_known")
+    assert known < min(found.values())
+    assert found["ideal_pareto_1_least_attained"] < 1
+
+
+def test_a_server_without_costs_keeps_the_mean_of_the_textbook() -> None:
+    """Calls of one fixed length, one each, first come first served: M/D/1 at half load."""
+    programs = make_programs("pareto", Lengths([(100, 10)]), num_calls=6_000, seed=3)
+    single = Programs([program[:1] for program in programs.calls], {})
+    service_s = MODEL.alone_ns(100, 10) / 1e9
+    rate = len(single.calls) / (single.calls[-1][0].arrival_ns / 1e9)
+
+    times = Servers(at_load(single, 0.5, 1 / service_s), MODEL, 1, ORDERS["fcfs"]).run()
+
+    load = 0.5 * rate  # they come one a second only about
+    expected = service_s * (1 + load / (2 * (1 - load)))
+    assert fmean(times) == pytest.approx(expected, rel=0.05)

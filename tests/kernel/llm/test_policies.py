@@ -93,3 +93,20 @@ def test_a_policy_that_changes_its_mind_changes_who_runs() -> None:
     assert list(world.ends) == [third.id, second.id, first.id]
     assert first.preemptions == 1
     world.check_results()
+
+
+def test_a_running_request_gives_way_only_to_a_key_smaller_by_the_policys_margin() -> None:
+    policy = KeyPolicy(lambda job: float(job.priority))
+    policy.margin = 2.0
+    world = World(max_running=1, policy=policy)
+    running = world.add(prompt(5, 0), max_tokens=20, priority=4)
+    world.step()
+    within = world.add(prompt(5, 1), max_tokens=2, priority=2)
+    world.step()
+    beyond = world.add(prompt(5, 2), max_tokens=2, priority=1)
+
+    world.run()
+
+    assert list(world.ends) == [beyond.id, within.id, running.id]
+    assert world.scheduler.statistics().preemptions == 1
+    world.check_results()

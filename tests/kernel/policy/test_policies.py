@@ -376,6 +376,49 @@ def test_a_program_that_starved_is_promoted_and_stays_ahead() -> None:
     assert next(each.start_ns for each in without.slices if each.job == 1) > start + bound
 
 
+def test_what_a_prompt_is_sure_to_need_counts_before_it_is_served() -> None:
+    policy = LeastAttained()
+    long, short = Job(1, program="a", prompt_tokens=5_000), Job(2, program="b", prompt_tokens=90)
+    for job in (long, short):
+        policy.on_arrival(job, 0)
+
+    policy.on_service(long, 700, 0)
+
+    assert policy.key(short, 0) < policy.key(long, 0)
+    assert list(policy.rekey(0)) == []  # 700 of its 5,000: it is where it was
+
+
+@pytest.mark.parametrize(
+    ("tokens", "gives_way"), [(FIRST_BOUND << 4, False), (FIRST_BOUND << 5, True)]
+)
+def test_a_running_call_gives_way_to_a_program_that_has_had_a_64th(
+    tokens: int, gives_way: bool
+) -> None:
+    policy = LeastAttained()
+    runs, waits = Job(1, program="a"), Job(2, program="b")
+    for job in (runs, waits):
+        policy.on_arrival(job, 0)
+    policy.on_service(runs, tokens, 0)
+
+    assert (policy.key(waits, 0) + policy.margin < policy.key(runs, 0)) == gives_way
+
+
+def test_a_program_served_while_it_waits_is_promoted_later_and_not_forgotten() -> None:
+    """Two calls starve at twice 64 tokens' time; 128 tokens later it is 384 tokens' time."""
+    token_ns = 10_000_000
+    policy = LeastAttained(patience=2, token_ns=token_ns)
+    first, second = Job(1, program="a"), Job(2, program="a")
+    for job in (first, second):
+        policy.on_arrival(job, 0)
+    policy.on_service(first, 2 * FIRST_BOUND, 0)
+    policy.rekey(0)
+
+    early = list(policy.rekey(383 * token_ns))
+    late = list(policy.rekey(384 * token_ns + EPOCH_NS))
+
+    assert (early, late) == ([], [1, 2])
+
+
 def test_calls_side_by_side_count_once_along_the_path() -> None:
     """A fans out to ten of 100 tokens; B ran 300 in a row. On the path A has had less."""
     fan = [(Job(n, program="a"), 100) for n in range(10)]
