@@ -33,7 +33,7 @@ class ResourceInfo(TypedDict):
 
     name: str
     kind: str  # cpu, memory, gpu, units, slots, engine
-    state: str  # active, draining, failed, removed; of an engine also ready, loading, leaving
+    state: str  # active, draining, failed, removed; of an engine also ready, leaving, quarantined
     capacity: int | None  # None: an engine takes what its scheduler admits
     taken: int  # reserved; of slots: running turns; of an engine: requests
     holders: dict[str, int]  # names of agents

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 BAR = 20  # characters
-_STYLES = {"draining": "yellow", "leaving": "yellow", "loading": "yellow", "failed": "bold red"}
+_STYLES = {
+    **dict.fromkeys(("draining", "leaving", "loading", "stopped"), "yellow"),
+    **dict.fromkeys(("failed", "quarantined"), "bold red"),
+}
 
 app = typer.Typer(invoke_without_command=True)
 

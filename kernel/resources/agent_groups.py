@@ -150,9 +150,9 @@ def _open_in(base: Path, tag: str, mount: Path) -> AgentGroups:
     directory.mkdir(exist_ok=True)
     has = set(read_text(base / "cgroup.controllers").split())
     wanted = [name for name in CONTROLLERS if name in has]
-    if wanted and base != mount and not _hand_down(base, wanted):
+    if not _hand_down(base, wanted) and _is_handed_over(base, mount):
         _make_room(base, directory)
-    _hand_down(base, wanted)
+        _hand_down(base, wanted)
     _hand_down(directory, wanted)
     enabled = frozenset(read_text(directory / "cgroup.subtree_control").split())
     return AgentGroups(directory, enabled & set(CONTROLLERS), mount)
@@ -164,6 +164,17 @@ def _hand_down(directory: Path, controllers: list[str]) -> bool:
     missing = set(controllers) - set(read_text(file).split())
     written = [_write(file, f"+{name}") for name in sorted(missing)]  # each is tried
     return all(written)
+
+
+def _is_handed_over(base: Path, mount: Path) -> bool:
+    """Say whether a group is ours to order: a container's own, or a unit with Delegate=yes."""
+    if base == mount:
+        return True
+    for name in ("user.delegate", "trusted.delegate"):  # what systemd marks such units with
+        with contextlib.suppress(OSError):
+            if os.getxattr(base, name) == b"1":
+                return True
+    return False
 
 
 def _make_room(base: Path, directory: Path) -> None:

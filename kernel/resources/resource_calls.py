@@ -16,12 +16,12 @@ import msgpack
 
 from ipc.errors import BadResourceError, UnknownResourceError
 from ipc.resources import AgentReport, ResourceInfo, ResourceReport, UseReport
-from kernel.actor_record import ActorRecord
+from kernel.actor_record import ActorRecord, Status
 from kernel.calls import Call
 from kernel.llm.drains import KIND as ENGINE
 from kernel.llm.drains import PREFIX, Drains
 from kernel.llm.engines import Engine
-from kernel.output import WeighProcess
+from kernel.output import Notice, WeighProcess
 from kernel.records import Snapshot
 from kernel.resources.board import AgentUse
 from kernel.resources.inventory import Resource
@@ -34,6 +34,7 @@ CallHandler = Callable[[Peer, Call, dict[str, Any]], Any]
 TURN_SLOTS = "turn-slots"
 MAX_TURN_SLOTS = 1 << 20
 _SETTING = "turn_slots"
+_DOWN = (Status.FAILED, Status.QUARANTINED, Status.STOPPED)
 
 
 class ResourceCalls:
@@ -66,13 +67,18 @@ class ResourceCalls:
         state = self.state
         state.board.take(samples, self._is_current)
         for name in state.inventory.see(found_in(samples.node)):
-            state.counters.add("resources_failed")
-            kind, _, number = name.partition(".")
-            if kind == "gpu":
-                state.counters.add("engines_moved", self.drains.on_gpu_lost(int(number), name))
+            self._on_vanished(name)
         self.drains.tick()
         if state.weighted or self._told:
             self._weigh()
+
+    def _on_vanished(self, name: str) -> None:
+        kind, _, number = name.partition(".")
+        moved = self.drains.on_gpu_lost(int(number), name) if kind == "gpu" else 0
+        self.state.counters.add("resources_failed")
+        self.state.counters.add("engines_moved", moved)
+        fields = {"resource": name, "engines_moved": moved}
+        self.state.output.commands.append(Notice("resource_vanished", fields))
 
     def _weigh(self) -> None:
         """Tell each process its weight, where it has changed."""
@@ -128,7 +134,7 @@ class ResourceCalls:
         if name == TURN_SLOTS:
             return self._set_slots(self.state.slots.limit + amount)
         if name.startswith(PREFIX):
-            return _engine_info(self.drains.add(name))
+            return self._engine_info(self.drains.add(name))
         return self._save(self.state.inventory.add(name, amount))
 
     def drain(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> ResourceInfo:
@@ -140,7 +146,7 @@ class ResourceCalls:
         engine = self.drains.find(name)
         if engine is not None:
             self.drains.drain(engine)
-            return _engine_info(engine)
+            return self._engine_info(engine)
         return self._save(self._find(name, self.state.inventory.drain))
 
     def remove(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> ResourceInfo:
@@ -155,7 +161,7 @@ class ResourceCalls:
         engine = self.drains.find(name)
         if engine is not None:
             self.drains.drain(engine, leaves=True)
-            return _engine_info(engine)
+            return self._engine_info(engine)
         resource = self._find(name, self.state.inventory.get)
         if amount:
             return self._save(self.state.inventory.take(name, amount))
@@ -214,7 +220,7 @@ class ResourceCalls:
 
     def _resources(self) -> list[ResourceInfo]:
         infos = [self._info(resource) for resource in self.state.inventory]
-        engines = [_engine_info(engine) for engine in self.drains.engines]
+        engines = [self._engine_info(engine) for engine in self.drains.engines]
         return [*infos, self._slots_info(), *engines]
 
     def _info(self, resource: Resource, state: str = "") -> ResourceInfo:
@@ -229,6 +235,18 @@ class ResourceCalls:
                 self.state.name_of(holder): amount
                 for holder, amount in inventory.holders(resource.name).items()
             },
+        )
+
+    def _engine_info(self, engine: Engine) -> ResourceInfo:
+        record = self.state.actors.get(engine.actor)
+        if record is not None and record.status in _DOWN:
+            state = record.status.value
+        elif engine.is_draining:
+            state = "leaving" if engine.is_leaving else "draining"
+        else:
+            state = engine.state.value
+        return ResourceInfo(
+            name=engine.name, kind=ENGINE, state=state, capacity=None, taken=engine.load, holders={}
         )
 
     def _slots_info(self) -> ResourceInfo:
@@ -275,15 +293,6 @@ def found_in(node: NodeSample) -> dict[str, tuple[str, int]]:
 def _use_report(use: Use) -> UseReport:
     return UseReport(
         name=use.name, kind=use.kind, used=use.used, capacity=use.capacity, share=use.share
-    )
-
-
-def _engine_info(engine: Engine) -> ResourceInfo:
-    state = engine.state.value
-    if engine.is_draining:
-        state = "leaving" if engine.is_leaving else "draining"
-    return ResourceInfo(
-        name=engine.name, kind=ENGINE, state=state, capacity=None, taken=engine.load, holders={}
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from ipc.errors import BadResourceError, EngineDownError, UnknownModelError, from_wire
+from kernel.output import Notice
 from kernel.resources.samples import GpuSample
 from tests.kernel.llm.engine_world import EngineWorld, completion_of
 from tests.kernel.resources.looks import samples
@@ -135,6 +136,8 @@ def test_requests_of_a_gpu_that_vanishes_go_on_elsewhere_with_the_same_result(
     report = world.client.system("resources")["resources"]
     assert {info["name"]: info["state"] for info in report}["gpu.0"] == "failed"
     assert world.core.statistics()["engines_moved"] == 1
+    (notice,) = [command for command in world.commands if isinstance(command, Notice)]
+    assert notice.fields == {"resource": "gpu.0", "engines_moved": 1}
 
 
 def test_a_gpu_that_comes_back_can_be_reserved_again(world: EngineWorld) -> None:
@@ -146,3 +149,24 @@ def test_a_gpu_that_comes_back_can_be_reserved_again(world: EngineWorld) -> None
 
     assert {info["name"]: info["state"] for info in report}["gpu.0"] == "active"
     assert world.core.statistics()["engines_moved"] == 0
+
+
+def test_an_engine_that_keeps_dying_is_taken_out_and_its_requests_go_on_elsewhere() -> None:
+    world = EngineWorld(restart_intensity=2)
+    world.add_model(engines=2)
+    world.client.ask_system("model_load", name="m")
+    for name in (FIRST, SECOND):
+        world.engine(name).ready()
+    for number in range(3):
+        world.engine(FIRST).agent.crash()
+        world.advance(1.0)
+        if number < 2:
+            world.engine(FIRST).ready()
+
+    asked = [world.generate(world.client, f"One {number}", 4) for number in range(3)]
+    world.engine(SECOND).run()
+
+    assert states(world) == {FIRST: "quarantined", SECOND: "ready"}
+    assert [world.client.answer(number)["text"] for number in asked] == [
+        completion_of(f"One {number}".encode(), 4) for number in range(3)
+    ]

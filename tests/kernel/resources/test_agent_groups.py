@@ -189,3 +189,45 @@ def test_a_group_of_the_kernel_before_is_found_by_its_process(
     next_kernel.discard(5, 1)
 
     assert have_died(descriptors)
+
+
+def busy_base(root: Path, *pids: int) -> Path:
+    """Make a group that will not hand controllers down, as one that holds these processes."""
+    tree(root)
+    (root / "cgroup.subtree_control").unlink()
+    (root / "cgroup.procs").write_text("\n".join(map(str, pids)))
+    room = root / "llmos-t" / "kernel"
+    room.mkdir()
+    (room / "cgroup.procs").write_text("")
+    return room / "cgroup.procs"
+
+
+def test_the_kernel_makes_room_in_a_group_that_was_handed_over_to_it(tmp_path: Path) -> None:
+    moved = busy_base(tmp_path, os.getpid())
+
+    open_groups("t", [Hierarchy(2, frozenset(), tmp_path, tmp_path)])
+
+    assert moved.read_text() == str(os.getpid())
+
+
+def test_nobody_is_moved_who_did_not_start_the_kernel(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
+        moved = busy_base(tmp_path, os.getpid(), stranger.pid)
+
+        open_groups("t", [Hierarchy(2, frozenset(), tmp_path, tmp_path)])
+
+        assert moved.read_text() == ""
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_nobody_is_moved_in_a_group_that_was_not_handed_over(tmp_path: Path) -> None:
+    base = tmp_path / "session.scope"
+    base.mkdir()
+    moved = busy_base(base, os.getpid())
+
+    open_groups("t", [Hierarchy(2, frozenset(), tmp_path, base)])
+
+    assert moved.read_text() == ""
