@@ -42,7 +42,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
     num_seeds, promise = seeds_until_found(PLANTED[name])
 
     assert num_seeds <= WITHIN
-    assert promise
+    assert promise != "the core does not fail"  # else what was planted does not fit the core
 
 
 def histories(hash_seed: str) -> str:

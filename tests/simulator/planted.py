@@ -1,4 +1,4 @@
-"""Five bugs, each put in by exchanging a part of the core or its driver. None of this ships.
+"""Six bugs, each put in by exchanging a part of the core or its driver. None of this ships.
 
 Each is a way in which kernels of this kind have lost or repeated messages; the simulator must
 find every one of them (tests/kernel/test_simulation.py says within how many seeds).
@@ -58,7 +58,7 @@ class TailMailbox(Mailbox):
     def put_back(self, messages: list[Message]) -> None:
         """Append instead of going back to the old place."""
         for message in messages:
-            self._num_queued += 1
+            self.num_queued += 1
             self._lanes[message.envelope.priority].append(message)
 
     def check_integrity(self) -> None:
@@ -68,9 +68,9 @@ class TailMailbox(Mailbox):
 class TailCore(Core):
     """A core whose mailboxes forget their order after a retry."""
 
-    def _compose(self, facts: Any) -> None:
+    def _compose(self, *rest: Any) -> None:
         self.state.__class__ = _TailState
-        super()._compose(facts)
+        super()._compose(*rest)
 
 
 class _TailState(KernelState):
@@ -97,11 +97,19 @@ class EmittingHost(KernelHost):
         super().settle(core, Output(changes=output.changes))
 
 
+class HoardingCore(Core):
+    """Keeps what a terminated actor had reserved."""
+
+    def _compose(self, *rest: Any) -> None:
+        super()._compose(*rest)
+        self.state.inventory.release = lambda holder: None  # type: ignore[method-assign]
+
+
 class TwiceCore(Core):
     """Applies the effects of every commit a second time."""
 
-    def _compose(self, facts: Any) -> None:
-        super()._compose(facts)
+    def _compose(self, *rest: Any) -> None:
+        super()._compose(*rest)
         apply = self.effects.apply
 
         def apply_twice(record: ActorRecord, turn: Turn, effects: list[Envelope]) -> Any:
@@ -119,4 +127,5 @@ PLANTED: dict[str, Parts] = {
     "deliver out of order after a retry": Parts(make_core=TailCore),
     "emit before commit": Parts(host=EmittingHost),
     "apply a commit twice": Parts(make_core=TwiceCore),
+    "keep reservations of the terminated": Parts(make_core=HoardingCore),
 }
