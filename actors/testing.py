@@ -24,6 +24,7 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -60,6 +61,7 @@ from kernel.output import (
     StopProcess,
     WeighProcess,
 )
+from kernel.resources.samples import NodeSample, Samples
 
 __all__ = ["ScriptedModel", "ScriptedReply", "ScriptedRequest", "TestKernel"]
 
@@ -69,6 +71,17 @@ T = TypeVar("T")
 _ENGINES = {module for module, _ in PROGRAMS.values()}
 _LOCAL = "(given to TestKernel)"
 _TOKEN = "0" * 64
+_MACHINE = NodeSample(  # what agents of a test can reserve of
+    taken_ns=0,
+    cpus=64,
+    cpu_millis=64_000,
+    cpu_busy_ns=0,
+    memory_bytes=1 << 40,
+    memory_used_bytes=0,
+    disk="/",
+    disk_bytes=1 << 40,
+    disk_free_bytes=1 << 40,
+)
 
 
 class TestKernel:
@@ -230,6 +243,7 @@ class TestKernel:
             monotonic_ns=self.clock.monotonic_ns(),
             wall_ns=self.clock.wall_ns(),
         )
+        self._core.sampled(Samples(replace(_MACHINE, taken_ns=self.clock.monotonic_ns())))
         self._turn(self._core)
 
     def restart_kernel(self) -> None:

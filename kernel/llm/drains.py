@@ -71,13 +71,17 @@ class Drains:
         for name in sorted(self._saved - {engine.name for engine in self.engines}):
             self._drop_row(name)
 
-    def on_gpu_lost(self, index: int, name: str) -> int:
+    def on_gpu(self, name: str) -> list[Engine]:
+        """Return the engines that compute on a GPU now. name: gpu.N, or none's."""
+        return [engine for engine in self.engines if _gpu_of(engine) == name]
+
+    def on_gpu_lost(self, name: str) -> int:
         """Replace the engines of a GPU that has vanished; return how many.
 
         Their requests go on at once on other engines of the model; the replacement finds another
         GPU, or fails to load and is ended.
         """
-        lost = [engine for engine in self.engines if _gpu_of(engine) == index]
+        lost = self.on_gpu(name)
         for engine in lost:
             self.state.crashed[engine.actor] = f"its {name} has vanished"
         return len(lost)
@@ -95,9 +99,9 @@ class Drains:
             self.state.output.changes.delete("resource", name)
 
 
-def _gpu_of(engine: Engine) -> int | None:
-    """Return the number of the GPU that an engine computes on, as it has said itself."""
+def _gpu_of(engine: Engine) -> str | None:
+    """Return the name of the GPU that an engine computes on, as it has said itself."""
     kind, _, number = str(engine.facts.get("device", "")).partition(":")
     if kind != "cuda":
         return None
-    return int(number) if number.isdecimal() else 0
+    return f"gpu.{number if number.isdecimal() else 0}"

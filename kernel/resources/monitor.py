@@ -25,6 +25,7 @@ from kernel.resources.process_sampler import Root
 from kernel.resources.samples import AgentSample, NodeSample, Samples
 
 MAX_SHARE = 0.005
+CLOSE_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -88,11 +89,11 @@ class Monitor:
         return result
 
     def close(self) -> None:
-        """End the thread after the look it is at."""
+        """End the thread after the look it is at; one that hangs (a driver's) ends with us."""
         self._is_closing = True
         self._wanted.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_S)
 
     def look(self, roots: Sequence[Root]) -> Samples | None:
         """Take one look now; None if the machine itself cannot be read (I2)."""

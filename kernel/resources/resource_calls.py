@@ -73,8 +73,7 @@ class ResourceCalls:
             self._weigh()
 
     def _on_vanished(self, name: str) -> None:
-        kind, _, number = name.partition(".")
-        moved = self.drains.on_gpu_lost(int(number), name) if kind == "gpu" else 0
+        moved = self.drains.on_gpu_lost(name)
         self.state.counters.add("resources_failed")
         self.state.counters.add("engines_moved", moved)
         fields = {"resource": name, "engines_moved": moved}
@@ -135,10 +134,16 @@ class ResourceCalls:
             return self._set_slots(self.state.slots.limit + amount)
         if name.startswith(PREFIX):
             return self._engine_info(self.drains.add(name))
+        for engine in self.drains.on_gpu(name):
+            self.drains.take_back(engine)
         return self._save(self.state.inventory.add(name, amount))
 
     def drain(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> ResourceInfo:
-        """Let a resource take no new work. Raises UnknownResourceError, BadResourceError."""
+        """Let a resource take no new work; with a GPU the engines on it drain.
+
+        Raises:
+            UnknownResourceError, BadResourceError.
+        """
         name, _ = _read(arguments)
         if name == TURN_SLOTS:
             problem = "some must stay, or nothing runs: remove a number of them"
@@ -147,6 +152,8 @@ class ResourceCalls:
         if engine is not None:
             self.drains.drain(engine)
             return self._engine_info(engine)
+        for engine in self.drains.on_gpu(name):
+            self.drains.drain(engine)
         return self._save(self._find(name, self.state.inventory.drain))
 
     def remove(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> ResourceInfo:

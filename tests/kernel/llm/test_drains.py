@@ -170,3 +170,15 @@ def test_an_engine_that_keeps_dying_is_taken_out_and_its_requests_go_on_elsewher
     assert [world.client.answer(number)["text"] for number in asked] == [
         completion_of(f"One {number}".encode(), 4) for number in range(3)
     ]
+
+
+def test_with_a_gpu_its_engines_drain_and_come_back(world: EngineWorld) -> None:
+    world.engine(FIRST).ready(device="cuda")
+    world.engine(SECOND).ready(device="cuda:1")
+    look(world, gpus=GPUS)
+    world.client.system("resource_drain", name="gpu.0")
+    assert states(world) == {FIRST: "draining", SECOND: "ready"}
+
+    world.client.system("resource_add", name="gpu.0")
+
+    assert states(world) == {FIRST: "ready", SECOND: "ready"}
