@@ -55,7 +55,12 @@ class Lifecycle:
             NameTakenError, LimitError, InfeasibleBudgetError, ReservationError,
             UnknownResourceError: nothing was registered.
         """
+        inventory, reserved = self.state.inventory, spec.get("reserve", {})
+        inventory.check(reserved)
         record = self.register(spec, parent, spawn_call=spawn_call, spawn_turn=spawn_turn)
+        inventory.reserve(record.id, reserved)
+        if is_weighted(spec):
+            self.state.weighted[record.id] = None
         self.state.counters.add("spawns")
         self.start(record)
         return record
@@ -66,8 +71,7 @@ class Lifecycle:
         """Give a new actor its id, its name and its place in the tree; not journaled yet.
 
         Raises:
-            NameTakenError, LimitError, InfeasibleBudgetError, ReservationError,
-            UnknownResourceError: nothing was registered.
+            NameTakenError, LimitError, InfeasibleBudgetError: nothing was registered.
         """
         state = self.state
         name = spec.get("name")
@@ -77,8 +81,6 @@ class Lifecycle:
         if len(state.actors) >= state.config.max_actors:
             limit = state.config.max_actors
             raise LimitError(what="actors", value=len(state.actors), limit=limit)
-        reserved = spec.get("reserve", {})
-        state.inventory.check(reserved)
         identifier = state.new_id()
         name = name or f"{spec['qualname'].rpartition('.')[2].lower()}-{identifier & 0xFFFFFFFF}"
         above = state.actors.get(parent)
@@ -93,9 +95,6 @@ class Lifecycle:
             spawn_call=spawn_call,
             spawn_turn=spawn_turn,
         )
-        state.inventory.reserve(identifier, reserved)
-        if is_weighted(spec):
-            state.weighted[identifier] = None
         state.actors[identifier] = record
         state.max_turns += record.concurrency
         state.names.claim(record.name, identifier)

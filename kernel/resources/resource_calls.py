@@ -114,6 +114,8 @@ class ResourceCalls:
             else:
                 self.state.inventory.load(name, row)
         for record in self.state.actors.values():
+            if record.pool is not None:
+                continue  # its members have what its spec says
             self.state.inventory.restore(record.id, record.spec.get("reserve", {}))
             if is_weighted(record.spec):
                 self.state.weighted[record.id] = None

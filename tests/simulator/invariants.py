@@ -46,11 +46,15 @@ def _check_reservations(state: KernelState) -> None:
     wanted = {
         record.id: record.spec["reserve"]
         for record in state.actors.values()
-        if record.spec.get("reserve")
+        if record.spec.get("reserve") and record.pool is None
     }
     if state.inventory.all_held() != wanted:
         raise Violation("reservations", f"{state.inventory.all_held()}, not {wanted}")
-    weighted = [record.id for record in state.actors.values() if is_weighted(record.spec)]
+    weighted = [
+        record.id
+        for record in state.actors.values()
+        if is_weighted(record.spec) and record.pool is None
+    ]
     if sorted(state.weighted) != weighted:
         raise Violation("weighted agents", f"{list(state.weighted)}, not {weighted}")
 

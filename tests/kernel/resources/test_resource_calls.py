@@ -245,3 +245,15 @@ def test_when_the_last_weighted_agent_ends_all_weigh_the_same_again(world: World
     count = len(world.commands)
     look(world, samples(3))
     assert len(world.commands) == count
+
+
+def test_each_member_of_a_pool_reserves_and_the_pool_itself_does_not(world: World) -> None:
+    spec = {**SPEC, "name": "crew", "reserve": {"cpu": 400}, "weight": 2.0}
+    world.client.ask_system("pool_create", spec=spec, minimum=2, maximum=2)
+
+    assert resource(world, "cpu")["taken"] == 800
+    assert "crew" not in resource(world, "cpu")["holders"]
+    world.kill_kernel()
+    world.client.connect()
+    look(world, samples(0, memory_bytes=1 << 30))
+    assert resource(world, "cpu")["taken"] == 800
