@@ -14,6 +14,7 @@ from ipc.errors import UsageError
 
 SPEC_OPTIONS = frozenset(
     {
+        "budget",
         "cwd",
         "environment",
         "mailbox_bytes",

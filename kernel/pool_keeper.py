@@ -226,6 +226,7 @@ class PoolKeeper:
 def _member_spec(record: ActorRecord, pool: Pool, number: int) -> SpawnSpec:
     spec = SpawnSpec(**record.spec)
     spec["name"], spec["restart"] = f"{record.name}.{number}", "permanent"
+    spec.pop("budget", None)  # the pool's own, which its members share
     skills = pool.settings.skills_of(number)
     if skills:
         spec["environment"] = {**spec.get("environment", {}), SKILLS_VARIABLE: ",".join(skills)}

@@ -300,6 +300,22 @@ def test_the_parent_is_told_once_when_four_fifths_are_used(kernel: TestKernel) -
     assert kernel.system("statistics")["budget_warnings"] == 1
 
 
+def test_the_members_of_a_pool_share_its_budget(kernel: TestKernel) -> None:
+    sink = kernel.spawn(Sink, name="sink")
+    pool = kernel.spawn_pool(Sender, name="crew", minimum=2, budget={"messages": 5})
+    for first in (1, 3, 5):
+        kernel.loop.create_task(_outcome(pool.ask(sink, [first, first + 1])))
+    kernel.advance(5)
+    before = len(kernel.ask(sink.seen())), account(kernel, "crew")
+
+    top_up(kernel, "crew", messages=1)
+    kernel.advance(1)
+
+    assert before == (5, (5, 0))
+    assert sorted(kernel.ask(sink.seen())) == [1, 2, 3, 4, 5, 6]
+    assert account(kernel, "crew") == (6, 0)
+
+
 def test_a_limit_set_later_holds_for_room_lent_before(kernel: TestKernel) -> None:
     sink = kernel.spawn(Sink, name="sink")
     sender = kernel.spawn(Sender, name="sender")

@@ -108,7 +108,7 @@ def test_money_is_rounded_up_once_a_completion_whatever_the_slices() -> None:
 
 
 @pytest.mark.parametrize("flags", [0, STREAM])
-@pytest.mark.parametrize("limit", [5 + 1, 5 + 63, 5 + 64, 5 + 65, 5 + 100])
+@pytest.mark.parametrize("limit", [5 + 1, 5 + 64, 5 + 65, 5 + 100])
 def test_a_completion_pauses_at_its_limit_and_goes_on_as_if_it_had_not(
     limit: int, flags: int
 ) -> None:
@@ -148,7 +148,7 @@ def test_slices_are_reserved_before_they_are_planned() -> None:
 
 
 @pytest.mark.parametrize("flags", [0, STREAM])
-@pytest.mark.parametrize("steps", [0, 1, 30, 64, 70, 90])
+@pytest.mark.parametrize("steps", [0, 30, 64, 70])
 @pytest.mark.parametrize("death", ["kernel", "engine", "agent"])
 def test_after_a_death_nothing_is_charged_twice(death: str, steps: int, flags: int) -> None:
     world = make_world()
