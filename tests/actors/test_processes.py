@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,35 @@ AGENTS = f"{Path(__file__).with_name('agents.py')}:Worker"
 pytestmark = pytest.mark.slow
 
 
+@contextmanager
+def running_kernel(folder: Path) -> Iterator[KernelProcess]:
+    process = KernelProcess(folder / "home")
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(tmp_path / "home")
-    process.start()
-    yield process
-    process.stop()
+    """A kernel of the test's own, which it may kill."""
+    with running_kernel(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def common_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
+    """One for all tests that leave it alone: starting one is most of what such a test costs."""
+    with running_kernel(tmp_path_factory.mktemp("common")) as process:
+        yield process
 
 
 @pytest.fixture
-def client(kernel: KernelProcess) -> Iterator[Client]:
-    with connect(home=kernel.home) as connected:
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client of the test's own kernel, if it has one."""
+    name = "kernel" if "kernel" in request.fixturenames else "common_kernel"
+    with connect(home=request.getfixturevalue(name).home) as connected:
         yield connected
 
 
