@@ -22,6 +22,7 @@ from ipc.llm import Sampling
 from kernel.llm.draft import WIRE, Draft
 from kernel.llm.relief import Relief
 from kernel.llm.shared import Shared
+from kernel.llm.siblings import Step
 from kernel.llm.task import Place, Task
 from kernel.llm.waiting_line import WaitingLine
 
@@ -203,9 +204,12 @@ class Admission:
         request = task.request
         shared.line.remove(task)
         task.known = request.num_tokens
+        task.planned = start + count
+        if request.family and count:
+            copied = self._copy_tail(task, draft, start, count)
+            start, count = start + copied, count - copied
         shared.enter_slot(task)
         blocks = shared.cache.block_bytes(task.handle)
-        task.planned = start + count
         task.num_blocks = len(blocks) // WIRE.itemsize
         draft.add(new_request(task, blocks, start))
         self._account(task, start)
@@ -214,6 +218,25 @@ class Admission:
         if task.planned == task.known:
             draft.sample(task)
             shared.batch.end_prefill(task)
+
+    def _copy_tail(self, task: Task, draft: Draft, start: int, count: int) -> int:
+        """Have a block that was begun by a sibling copied; returns how many tokens that spares.
+
+        At least one token is left to compute, and the block is not full by it, so nothing is shared
+        that the step has not reported.
+        """
+        shared = self._shared
+        size = shared.limits.block_size
+        most = min(count, size) - 1
+        if start % size or most < 1:
+            return 0
+        step = Step(draft.number, size)
+        tail = shared.siblings.tail_for(shared.cache, task, start, most, step)
+        if tail is None:
+            return 0
+        draft.copy(tail.source, tail.target)
+        shared.cache.mark_computed(task.handle, tail.num_tokens)
+        return tail.num_tokens
 
     def _account(self, task: Task, cached: int) -> None:
         shared, request = self._shared, task.request

@@ -36,6 +36,7 @@ class Draft:
         self._add: list[NewRequest] = []
         self._copies_out: list[Pairs] = []
         self._copies_in: list[Pairs] = []
+        self._copies = array("i")  # pairs
 
     @property
     def is_empty(self) -> bool:
@@ -80,6 +81,10 @@ class Draft:
         if len(pairs):
             self._copies_in.append(pairs)
 
+    def copy(self, source: int, target: int) -> None:
+        """Copy a device block to another."""
+        self._copies.extend((source, target))
+
     def to_plan(self, drop: list[int], changes: tuple[bytes, bytes], *, reset: bool) -> Plan:
         """Return the plan for the wire; empty fields are left out.
 
@@ -94,6 +99,8 @@ class Draft:
             plan["copy_out"] = np.concatenate(self._copies_out).astype(WIRE).tobytes()
         if self._copies_in:
             plan["copy_in"] = np.concatenate(self._copies_in).astype(WIRE).tobytes()
+        if self._copies:
+            plan["copy"] = self._copies.tobytes()
         if self._add:
             plan["add"] = self._add
         if self._blocks or self._decode_blocks:

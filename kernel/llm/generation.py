@@ -267,6 +267,7 @@ class Generation:
             call_site=job.call_site,
             sent_chars=len(job.shown),
             has_tools=_has_tools(job),
+            family=job.session.family if job.session is not None else 0,
             program=program_number(asked.trace) if asked is not None else 0,
             weight=owner.weight if owner is not None else 1.0,
         )

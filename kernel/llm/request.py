@@ -27,6 +27,7 @@ class Request:
     sampling: complete: max_tokens and seed are there.
     max_tokens: of the completion; the scheduler lowers it to what its engine can hold.
     allowance: tokens of the completion it may be given for now; ``Scheduler.extend`` raises it.
+    family: forks of one session have the same; 0: none. What they share inside a block is copied.
     extra_key: model version and trust domain; only equal ones share cached prefixes.
     sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
     has_tools: the input declared tools, so the engine looks for calls of them in the text.
@@ -46,6 +47,7 @@ class Request:
         "call_site",
         "deadline_ns",
         "extra_key",
+        "family",
         "first_planned_ns",
         "first_token_ns",
         "has_tools",
@@ -76,6 +78,7 @@ class Request:
         arrival_ns: int = 0,
         deadline_ns: int = 0,
         extra_key: int = 0,
+        family: int = 0,
         call_site: str = "",
         program: int = 0,
         sent_chars: int = 0,
@@ -99,6 +102,7 @@ class Request:
         self.arrival_ns = arrival_ns
         self.deadline_ns = deadline_ns
         self.extra_key = extra_key
+        self.family = family
         self.call_site = call_site
         self.program = program
         self.sent_chars = sent_chars

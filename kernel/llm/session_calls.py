@@ -1,7 +1,8 @@
 """System calls on LLM sessions, and what ends sessions.
 
 Forks and appends copy token ids, not blocks: children find the blocks of what they share by its
-content, so a context is computed once, whichever branch comes first. What a pin keeps is found
+content, so a context is computed once, whichever branch comes first; what they share inside a block
+is copied from a branch that runs (kernel/llm/siblings.py). What a pin keeps is found
 the same way.
 """
 
@@ -69,6 +70,7 @@ class SessionCalls:
     def _make(self, session: LlmSession, call: Call) -> LlmSession:
         self._check_room(1)
         session.id = self.state.new_id()
+        session.family = session.family or session.id
         owner = self.state.peer(call.owner)
         if isinstance(owner, ActorRecord) and call.turn:
             session.turn = call.turn
@@ -91,6 +93,7 @@ class SessionCalls:
             list(parent.messages),
             list(parent.tools),
             engine=parent.engine,
+            family=parent.family,
         )
 
     def _save(self, session: LlmSession) -> None:

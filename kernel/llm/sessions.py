@@ -41,6 +41,7 @@ class LlmSession:
     tools: list[dict[str, Any]] = field(default_factory=list)
     turn: int = 0
     # not journaled
+    family: int = 0  # of itself and its forks
     engine: int = 0  # actor of the engine that has its blocks
     pin: tuple[Scheduler, int] | None = None
     pinned_until_ns: int = 0

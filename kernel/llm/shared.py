@@ -23,6 +23,7 @@ from kernel.llm.owners import OwnerAccount, OwnerBook
 from kernel.llm.pins import PinBook
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
+from kernel.llm.siblings import Siblings
 from kernel.llm.task import Place, Task
 from kernel.llm.waiting_line import WaitingLine
 
@@ -44,6 +45,7 @@ class Shared:
         self.owners = OwnerBook(cache)
         self.pins = PinBook(cache)
         self.batch = Batch(limits.max_running)
+        self.siblings = Siblings()
         self.line = WaitingLine()
         self.live: dict[int, Task] = {}
         self.flights: deque[Flight] = deque()
@@ -71,6 +73,8 @@ class Shared:
         for flight in self.flights:
             flight.note_change(self.batch.next_free)
         self.batch.enter(task)
+        task.entered = self.last_number + 1
+        self.siblings.enter(task)
 
     def leave_slot(self, task: Task) -> None:
         """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
@@ -84,6 +88,7 @@ class Shared:
         for flight in self.flights:
             flight.note_change(task.slot)
         self.dropped.append(self.batch.leave(task))
+        self.siblings.leave(task)
         task.last_plan = self.last_number
 
     def tell_service(self, task: Task) -> None:

@@ -27,12 +27,14 @@ class Task:
 
     order: unique, by arrival.  handle: of its block table in the KV cache.
     known, planned, num_blocks: tokens and blocks while its prompt is computed; not kept up later.
+    entered: number of the plan that gave it its slot, once it had one.
     last_plan: no plan after this one has it; counts only outside a slot.
     told: tokens its policy was told of, cached ones included.
     """
 
     __slots__ = (
         "account",
+        "entered",
         "handle",
         "is_on_host",
         "key",
@@ -56,6 +58,7 @@ class Task:
         self.key = 0.0
         self.place = Place.PARKED
         self.slot = 0
+        self.entered = 0
         self.line_handle = 0
         self.known = 0
         self.planned = 0

@@ -64,7 +64,8 @@ class Storm:
 
     def add(self) -> None:
         rng = self.rng
-        stem = rng.choice(self.stems)[: rng.randrange(60)]
+        number = rng.randrange(3)
+        stem = self.stems[number][: rng.randrange(60)]
         prompt = stem + [rng.randrange(4) for _ in range(rng.randint(1, 4))]
         try:
             self.world.add(
@@ -74,6 +75,7 @@ class Storm:
                 priority=rng.choice([0, 4, 4, 4, 7]),
                 extra_key=rng.choice([0, 0, 0, 1]),
                 stream=rng.random() < 0.5,
+                family=rng.choice([0, number + 1]),
             )
         except (PromptTooLongError, LlmQueueFullError):
             self.world.extra_keys.popitem()

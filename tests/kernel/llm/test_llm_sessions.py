@@ -115,6 +115,45 @@ def test_forks_go_on_by_themselves_and_compute_their_context_once(world: EngineW
     assert world.engine().computed_tokens < len(context) + 8 * (9 + 4 + 4)
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+@pytest.mark.parametrize("num_tokens", [2000, 2007])
+def test_eight_branches_of_a_long_context_compute_it_once(num_tokens: int, is_read: bool) -> None:
+    world = EngineWorld()
+    world.add_model()
+    session = open_session(world)
+    facts = {"block_size": 16, "num_blocks": 512, "max_context": 4096, "max_step_tokens": 512}
+    context = "a long context "[: num_tokens % 15] + "a long context " * (num_tokens // 15)
+    world.client.ask_system("llm_append", session=session, input={"prompt": context})
+    world.engine().ready(**facts)
+    world.engine().run()
+    if is_read:  # by the parent itself, whose request has ended
+        world.generate(world.client, "", 1, session=session)
+        world.engine().run()
+    before = world.engine().computed_tokens
+
+    forks = world.client.system("llm_fork", session=session, count=8)
+    asked = [
+        world.generate(world.client, f"{n} branch", 4, session=fork["session"])
+        for n, fork in enumerate(forks)
+    ]
+    world.engine().run()
+
+    for number, correlation in enumerate(asked):
+        whole = (completion_of(context.encode(), 1) if is_read else "") + f"{number} branch"
+        assert world.client.answer(correlation)["text"] == completion_of(
+            (context + whole).encode(), 4
+        )
+    usages = [world.client.answer(correlation)["usage"] for correlation in asked]
+    prefilled = sum(usage["prompt_tokens"] - usage["cached_tokens"] for usage in usages)
+    own = 8 * len("0 branch")
+    assert len(context) == num_tokens
+    if is_read:  # the part of a block that nobody has any more, by those who come at once
+        assert prefilled <= own + 8 * (num_tokens % 16 + 1)
+    else:
+        assert prefilled == num_tokens + own
+    assert world.engine().computed_tokens - before <= prefilled + 8 * 4
+
+
 def test_a_session_outlives_the_kernel(world: EngineWorld) -> None:
     session = open_session(world)
     first = world.generate(world.client, "Hello", 4, session=session)

@@ -10,6 +10,7 @@ from kernel.llm.admission import Admission
 from kernel.llm.draft import Draft
 from kernel.llm.flight import Flight
 from kernel.llm.shared import Shared
+from kernel.llm.siblings import Siblings
 from tests.kernel.llm.storm import Storm
 
 
@@ -28,6 +29,8 @@ def nothing(*_: Any, **__: Any) -> None:
         (Draft, "copy_out", nothing),
         (Draft, "copy_in", nothing),
         (Draft, "append_blocks", nothing),
+        (Draft, "copy", nothing),
+        (Siblings, "leave", nothing),
         (Shared, "void_steps", nothing),
         (Flight, "set_left", nothing),
         (Flight, "set_gone", nothing),

@@ -65,6 +65,7 @@ class Histories(RuleBasedStateMachine):
         owner=OWNERS,
         priority=st.integers(0, 7),
         extra_key=st.integers(0, 1),
+        family=st.integers(0, 2),
         stream=st.booleans(),
     )
     def add(self, prompt: list[int], **options: Any) -> None:
