@@ -207,7 +207,7 @@ class Alone:
             seat = order.take(self.now_ns)
             self.longest_ns = max(self.longest_ns, perf_counter_ns() - choice_ns)
             assert seat is not None
-            chosen = self.actors[seat.actor]
+            chosen = seat.record
             self.begin(chosen)
             order.account(chosen, self.now_ns)
         return process_time_ns() - began

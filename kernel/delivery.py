@@ -66,7 +66,7 @@ class Delivery(Answering):
                 return
             record.mailbox.next()  # behind one that has the slot
             self._grant(record, message)
-        order.leave(record.id, self.state.now_ns)
+        order.leave(record, self.state.now_ns)
 
     def _urgency(self, record: ActorRecord, message: Message) -> int:
         """Return how urgent the actor's next turn is: others may wait behind its message."""
@@ -96,7 +96,7 @@ class Delivery(Answering):
         if seat.call:
             self.resume_next(seat.call)
             return
-        record = state.actors.get(seat.actor)
+        record = state.actors.get(seat.record.id)
         message = self._next_message(record) if record is not None else None
         if record is None or message is None or message.id != seat.job.id:
             order.drop(seat, state.now_ns)

@@ -130,6 +130,8 @@ class PolicyCalls:
     def _use_for_turns(self, name: str) -> None:
         state = self.state
         calls, actors = state.slots.set_policy(name)
+        for record in state.actors.values():
+            record.seat, record.seats = None, {}
         if state.slots.order is not None:
             for record in state.actors.values():
                 if record.open:

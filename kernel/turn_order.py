@@ -47,10 +47,10 @@ class Seat:
     since_ns: when it took its slot; 0: it has none.
     """
 
-    __slots__ = ("actor", "alike", "call", "handle", "job", "served", "since_ns")
+    __slots__ = ("alike", "call", "handle", "job", "record", "served", "since_ns")
 
-    def __init__(self, actor: int, job: Job, alike: Alike | None) -> None:
-        self.actor = actor
+    def __init__(self, record: ActorRecord, job: Job, alike: Alike | None) -> None:
+        self.record = record
         self.job = job
         self.alike = alike
         self.call = 0
@@ -70,8 +70,6 @@ class TurnOrder:
         self.is_by_path = name in BY_PATH
         self._queue = FloatReadyQueue()  # of message ids
         self._seats: Seats = {}
-        self._first: dict[int, Seat] = {}  # by actor: who waits to be granted a message
-        self._open: dict[int, Seats] = {}  # by actor: turns that run or are parked
         self._ended: dict[int, Job] = {}  # their policy is about to be told
 
     def __len__(self) -> int:
@@ -93,7 +91,7 @@ class TurnOrder:
 
         priority: of the message, or a more urgent one it has inherited.
         """
-        seat = self._first.get(record.id)
+        seat: Seat | None = record.seat
         if seat is not None:
             if seat.job.id == message.id:
                 if seat.job.priority != priority:
@@ -101,23 +99,21 @@ class TurnOrder:
                 return
             self._end(seat, now_ns)
         seat = self._arrive(record, message, now_ns, priority, parents)
-        self._first[record.id] = seat
+        record.seat = seat
         seat.handle = self._queue.push(self.policy.key(seat.job, now_ns), message.id)
 
-    def leave(self, actor: int, now_ns: int) -> None:
+    def leave(self, record: ActorRecord, now_ns: int) -> None:
         """An agent wants no turn any more, or may not have one."""
-        seat = self._first.get(actor)
-        if seat is not None:
-            self._end(seat, now_ns)
+        if record.seat is not None:
+            self._end(record.seat, now_ns)
 
     def line_up_answer(
         self, record: ActorRecord, message: Message, call: int, now_ns: int, *, priority: int
     ) -> None:
         """Let a parked turn stand in line to be given the answer of a call."""
         seat = self._seats.get(message.id)
-        if seat is None or seat.actor != record.id:
-            seat = self._arrive(record, message, now_ns, priority, ())
-            self._open.setdefault(record.id, {})[message.id] = seat
+        if seat is None or seat.record is not record:
+            seat = record.seats[message.id] = self._arrive(record, message, now_ns, priority, ())
         seat.call = call
         if not seat.handle:
             seat.handle = self._queue.push(self.policy.key(seat.job, now_ns), message.id)
@@ -139,7 +135,7 @@ class TurnOrder:
         seat = self._seats[self._queue.pop()]
         seat.handle = 0
         if not seat.call:
-            del self._first[seat.actor]
+            seat.record.seat = None
         return seat
 
     def drop(self, seat: Seat, now_ns: int) -> None:
@@ -162,17 +158,10 @@ class TurnOrder:
 
     def account(self, record: ActorRecord, now_ns: int) -> None:
         """Bring what the policy knows in line with the agent's turns: begun, waiting, ended."""
-        turns, seats = record.open, self._open.get(record.id)
-        if seats is not None:
-            for number in tuple(seats):
-                if number not in turns:
-                    self._end(seats[number], now_ns)
-            if not turns:
-                del self._open[record.id]
-        if not turns:
-            return
-        if seats is None:
-            seats = self._open[record.id] = {}
+        turns, seats = record.open, record.seats
+        for number in tuple(seats):
+            if number not in turns:
+                self._end(seats[number], now_ns)
         for number, turn in islice(turns.items(), record.concurrency):
             seat = seats.get(number)
             if seat is None:
@@ -190,10 +179,10 @@ class TurnOrder:
     def _begun(self, record: ActorRecord, message: Message, now_ns: int) -> Seat:
         """Return the seat of a turn that was granted; one that never stood in line arrives here."""
         seat = self._seats.get(message.id)
-        if seat is None or seat.actor != record.id:
+        if seat is None or seat.record is not record:
             return self._arrive(record, message, now_ns, message.envelope.priority, ())
         if seat.handle:  # granted without having been taken from the line
-            del self._first[record.id]
+            record.seat = None
         return seat
 
     def _charge(self, seat: Seat, now_ns: int) -> None:
@@ -213,7 +202,7 @@ class TurnOrder:
         priority: int,
         parents: tuple[int, ...],
     ) -> Seat:
-        number, actor, due_ns = message.id, record.id, message.due_ns
+        number, due_ns = message.id, message.due_ns
         alike, guess = None, 1.0
         if self.lengths is not None:
             alike = alike_of(record, message)
@@ -225,7 +214,7 @@ class TurnOrder:
         job = Job(
             number,
             program,
-            str(actor),
+            str(record.id),
             priority,
             now_ns,
             due_ns or None,
@@ -239,7 +228,7 @@ class TurnOrder:
         if number in self._ended:  # it begins anew
             self.policy.on_done(self._ended.pop(number), now_ns)
         self.policy.on_arrival(job, now_ns)
-        seat = self._seats[number] = Seat(actor, job, alike)
+        seat = self._seats[number] = Seat(record, job, alike)
         return seat
 
     def _end(self, seat: Seat, now_ns: int) -> None:
@@ -254,29 +243,27 @@ class TurnOrder:
         if seat.alike is not None and seat.served and self.lengths is not None:
             self.lengths.learn(seat.alike, seat.served)
         del self._seats[job.id]
-        if self._first.get(seat.actor) is seat:
-            del self._first[seat.actor]
-        elif (seats := self._open.get(seat.actor)) is not None:
-            seats.pop(job.id, None)
+        record = seat.record
+        if record.seat is seat:
+            record.seat = None
+        else:
+            record.seats.pop(job.id, None)
 
     def standing(self) -> tuple[list[int], list[int]]:
         """Return the calls and the actors that wait, each in the order of the line."""
         line = [self._seats[entry.item] for entry in self._queue]
         calls = [seat.call for seat in line if seat.call]
-        return calls, [seat.actor for seat in line if not seat.call]
-
-    def open_of(self, actor: int) -> dict[int, bool]:
-        """Return an agent's turns that are granted, and whether each holds a slot."""
-        seats = self._open.get(actor, {})
-        return {number: seat.since_ns > 0 for number, seat in seats.items()}
+        return calls, [seat.record.id for seat in line if not seat.call]
 
     def check_integrity(self) -> None:
         """Verify the invariants; for tests. Raises AssertionError."""
         self._queue.check_integrity()
-        opened = {number: seat for seats in self._open.values() for number, seat in seats.items()}
-        firsts = {seat.job.id: seat for seat in self._first.values()}
-        assert self._seats == firsts | opened, "O2"
-        assert all(seat.handle and not seat.call for seat in firsts.values()), "O1"
+        for number, seat in self._seats.items():
+            is_first = seat.record.seat is seat
+            assert seat.job.id == number and is_first != (seat.record.seats.get(number) is seat), (
+                "O2"
+            )
+            assert not is_first or (seat.handle and not seat.call), "O1"
         waiting = {number for number, seat in self._seats.items() if seat.handle}
         assert waiting == {entry.item for entry in self._queue}, "O1"
 

@@ -70,10 +70,10 @@ def _check_order(state: KernelState) -> None:
         raise Violation("the order of turns", str(problem)) from None
     for record in state.actors.values():
         begun = dict(itertools.islice(record.open.items(), record.concurrency))
-        known = order.open_of(record.id)
+        known = record.seats
         if not begun.keys() <= known.keys() <= record.open.keys():
             raise Violation("the order of turns", f"{record.name}: {list(known)}, not {begun}")
-        running = {number for number, has_slot in known.items() if has_slot}
+        running = {number for number, seat in known.items() if seat.since_ns}
         if running != {number for number, turn in begun.items() if not turn.is_parked}:
             raise Violation("the order of turns", f"{record.name}: {running} have slots")
 
