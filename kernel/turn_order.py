@@ -259,10 +259,9 @@ class TurnOrder:
         """Verify the invariants; for tests. Raises AssertionError."""
         self._queue.check_integrity()
         for number, seat in self._seats.items():
-            is_first = seat.record.seat is seat
-            assert seat.job.id == number and is_first != (seat.record.seats.get(number) is seat), (
-                "O2"
-            )
+            is_first, is_open = seat.record.seat is seat, seat.record.seats.get(number) is seat
+            assert seat.job.id == number, "O2"
+            assert is_first != is_open, "O2"
             assert not is_first or (seat.handle and not seat.call), "O1"
         waiting = {number for number, seat in self._seats.items() if seat.handle}
         assert waiting == {entry.item for entry in self._queue}, "O1"

@@ -53,7 +53,8 @@ class FairShare:
 
     def on_arrival(self, job: Job, now_ns: int) -> None:
         """See ``Policy``."""
-        need_positive("fair_share", "weight", job.weight)
+        if not job.weight > 0:
+            need_positive("fair_share", "weight", job.weight)
         account = self._busy.get(job.owner)
         if account is None:
             account = self._wake(job.owner)
