@@ -26,7 +26,7 @@ def test_a_hello_that_is_not_answered_is_said_again_on_a_new_connection(
     monkeypatch.setattr(actors.peer, "WELCOME_S", 0.05)
     context: zmq.Context[Any] = zmq.Context()
     router = context.socket(zmq.ROUTER)
-    router.setsockopt(zmq.RCVTIMEO, 10_000)
+    router.setsockopt(zmq.RCVTIMEO, 100_000)
     router.bind(f"ipc://{tmp_path}/s")
     lost: list[str] = []
 
@@ -67,7 +67,7 @@ class Kernel:
 
     def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
         self.router = context.socket(zmq.ROUTER)
-        self.router.setsockopt(zmq.RCVTIMEO, 20_000)
+        self.router.setsockopt(zmq.RCVTIMEO, 100_000)
         self.router.bind(endpoint)
 
     def hear(self) -> tuple[bytes, list[Envelope]]:

@@ -141,7 +141,7 @@ def test_replayed_frames_of_a_real_peer_do_nothing(kernel: KernelProcess) -> Non
         body = encode_plain(["deposit", [1, 5], {}])
         tell = Envelope(Kind.TELL, session, account.id, body, flags=Flag.WANT_ACK, sequence=1)
         with context.socket(zmq.DEALER) as peer:
-            peer.setsockopt(zmq.RCVTIMEO, 10_000)
+            peer.setsockopt(zmq.RCVTIMEO, 100_000)
             peer.connect(home_at(kernel.home).endpoint)
             peer.send_multipart(encode([Envelope(Kind.HELLO, session, 0, encode_plain(hello))]))
             peer.recv_multipart()

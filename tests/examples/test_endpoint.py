@@ -18,7 +18,7 @@ import pytest
 from tests.remote_engine.rig import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 100
+LIMIT_S = 250
 
 pytestmark = pytest.mark.slow
 

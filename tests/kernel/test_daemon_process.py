@@ -226,10 +226,10 @@ def test_a_second_interrupt_leaves_at_once() -> None:
     )
     try:
         os.kill(os.getpid(), signal.SIGINT)
-        watcher.dispatch(watcher.wait(10))
+        watcher.dispatch(watcher.wait(100))
         first = list(calls)
         os.kill(os.getpid(), signal.SIGINT)
-        watcher.dispatch(watcher.wait(10))
+        watcher.dispatch(watcher.wait(100))
     finally:
         signals.close()
         for number, handler in handlers.items():

@@ -100,7 +100,7 @@ def wait_gone(pid: int) -> None:
         return
     watcher = Watcher()
     watcher.add(descriptor, lambda: None)
-    assert watcher.wait(30) == [descriptor]
+    assert watcher.wait(200) == [descriptor]
     watcher.close()
     os.close(descriptor)
 

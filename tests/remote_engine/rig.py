@@ -19,7 +19,7 @@ from ipc.errors import LLMOSError, from_wire
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 
-PATIENCE_S = 20.0  # for what must come; nothing waits that long unless a test fails
+PATIENCE_S = 100.0  # for what must come; nothing waits that long unless a test fails
 SERVER = Path(__file__).with_name("server.py")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 INSISTENCE_S = 3.0
 SCREEN = {"TERM": "xterm", "COLUMNS": "180", "LINES": "40"}
 

@@ -104,7 +104,7 @@ def through_pipe(tmp_path: Path, text: str, *words: str) -> subprocess.Completed
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
 

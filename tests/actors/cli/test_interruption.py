@@ -20,7 +20,7 @@ from tests.remote_engine.rig import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = ("-c", "from actors.cli.main import main; main()", "demo", "--index", "--root", "ext")
-LIMIT_S = 100
+LIMIT_S = 250
 
 
 @contextmanager

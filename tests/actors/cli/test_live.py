@@ -49,7 +49,7 @@ class Shell:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -39,7 +39,7 @@ def say(shell: Shell, text: str, *words: str) -> str:
         input=text,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
