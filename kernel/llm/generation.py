@@ -481,6 +481,19 @@ class Generation:
             job.session.line.remove(job.id)
         self.release(job)
 
+    def meter_anew(self, owners: set[int]) -> None:
+        """Owners have got a budget: it counts from here on for what they wait for."""
+        for job in list(self.jobs.values()):
+            if job.owner in owners and job.meter is None and job.phase is Phase.QUEUED:
+                engine = self.engines.get(job.engine)
+                if engine is not None and engine.scheduler is not None:
+                    engine.scheduler.cancel(job.id, self.state.now_ns)
+                    engine.jobs.pop(job.id, None)
+                    self.dirty[engine.actor] = engine
+                else:
+                    self.remote.cancel(job)
+                self.advance(job)
+
     # --- engines come and go --------------------------------------------------------------
 
     def drain_line(self, engine: Engine) -> None:

@@ -285,6 +285,9 @@ class LlmService:
         gone, todo.departed = todo.departed, []
         for owner in gone:
             self._forget_owner(owner)
+        budgeted, todo.budgeted = todo.budgeted, []
+        if budgeted:
+            self.generation.meter_anew(set(budgeted))
         ended, todo.ended_calls = todo.ended_calls, []
         for call in ended:
             self.generation.drop(call)

@@ -315,6 +315,30 @@ def test_kv_blocks_of_a_budget_are_never_passed_and_all_completions_end() -> Non
     assert asker.resource("kv_blocks") == (0, 0)
 
 
+@pytest.mark.parametrize("flags", [0, STREAM])
+def test_a_budget_that_is_set_counts_for_a_completion_under_way_from_then_on(flags: int) -> None:
+    world = make_world()
+    asker = Asker(world)
+    asked = asker.ask(100, flags=flags)
+    engine = world.engine()
+    engine.ready()
+    for _ in range(20):
+        engine.step()
+    limits = {"tokens": 30, "kv_blocks": 50}
+    world.client.system("budget_set", actor=asker.agent.id, limits=limits)
+    engine.run()
+    paused = asker.resource("tokens"), asker.answer(asked)
+
+    asker.top_up(tokens=1000)
+    engine.run()
+
+    assert paused == ((30, 0), None)
+    assert asker.text(asked) == completion_of(PROMPT.encode(), 100)
+    used, reserved = asker.resource("tokens")
+    assert 100 - 20 <= used <= 100 - 18
+    assert reserved == 0
+
+
 # --- endpoints --------------------------------------------------------------------------------
 
 BOUND = prompt_bound({"prompt": PROMPT})
