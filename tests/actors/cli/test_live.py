@@ -200,3 +200,21 @@ def test_a_kernel_by_name_is_found_from_every_environment(tmp_path: Path) -> Non
         shell("status")
     finally:
         shell("down")
+
+
+def test_reservations_and_changes_of_the_machine_outlive_the_kernel(shell: Shell) -> None:
+    shell("spawn", "counter.py:Counter", "--as", "hits", "--reserve", "cpu=0.5,memory=64MiB")
+    refused = shell("spawn", "counter.py:Counter", "--reserve", "cpu=100000", code=Exit.OVERLOADED)
+    shell("resources", "add", "licence", "3")
+    shell("resources", "drain", "memory")
+
+    os.kill(int((shell.home / "kernel.pid").read_text()), signal.SIGKILL)
+    shell("up", "--daemon")
+
+    assert "too few" in refused.stderr
+    report = shell.json("resources")
+    found = {info["name"]: info for info in report["resources"]}  # type: ignore[call-overload, index]
+    assert found["cpu"]["holders"] == {"hits": 500}
+    assert found["licence"]["capacity"] == 3
+    assert found["memory"]["state"] == "draining"
+    assert "hits" in shell("resources").stdout
