@@ -407,7 +407,7 @@ class Lifecycle:
     def stop(self, record: ActorRecord, plan: Plan = Plan.STOP) -> None:
         """Let the agent finish its turns and end; kill it after the grace period."""
         state = self.state
-        _need_process(record)
+        need_process(record)
         if self._is_lingering(record):
             self._end_lingering(record, plan)
             return
@@ -450,7 +450,7 @@ class Lifecycle:
 
     def restart(self, record: ActorRecord) -> None:
         """Replace the process; past restarts are forgiven."""
-        _need_process(record)
+        need_process(record)
         self.forget_window(record)
         if record.has_process or self._is_lingering(record):
             self.stop(record, Plan.RESTART)
@@ -487,7 +487,7 @@ class Lifecycle:
         return False
 
 
-def _need_process(record: ActorRecord) -> None:
+def need_process(record: ActorRecord) -> None:
     """Raise WrongStateError for a pool: there is no process to stop or to replace."""
     if record.pool is not None:
         problem = "it has no process of its own; name a member, resize it or remove it"

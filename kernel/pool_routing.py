@@ -136,6 +136,8 @@ class PoolRouting:
         message.envelope = message.envelope.copy()  # a write set may still hold the old one
         message.envelope.receiver = receiver
         state.save_message(message)
+        if state.urgency.inherited:
+            state.urgency.move(message.id, receiver)
         call = state.calls.get(message.id)
         if call is not None:
             call.receiver = receiver
@@ -159,9 +161,18 @@ class PoolRouting:
             call.answer.receiver = owner
             state.output.changes.put("answer", call.id, (call.answer,))
         elif message is not None:
-            message.envelope = message.envelope.copy()
-            message.envelope.sender = owner
-            state.save_message(message)
+            self._change_sender(message, owner)
+
+    def _change_sender(self, message: Message, sender: int) -> None:
+        """An ask under way is another's from here on, also where it stands in its mailbox."""
+        mailbox = self.state.actors[message.receiver].mailbox
+        is_queued = not message.held and mailbox.remove(message)
+        message.sender = sender
+        message.envelope = message.envelope.copy()
+        message.envelope.sender = sender
+        self.state.save_message(message)
+        if is_queued:
+            mailbox.put_back([message])
 
     def _pass_handles(self, actor: ActorRecord, envelope: Envelope) -> None:
         for target in split_refs(envelope)[0]:

@@ -19,6 +19,7 @@ Cost: O(messages), plus the policy's choice for each.
 from __future__ import annotations
 
 from kernel.actor_record import ActorRecord, Status
+from kernel.calls import Call
 from kernel.delivery import Delivery
 from kernel.mailbox import Message
 from kernel.pool import Hints, Member, Pool
@@ -69,6 +70,7 @@ class PoolTakeover:
     def _pass_on(self, pool: Pool, message: Message, idle: Member) -> None:
         """Move a message that no process has seen."""
         self.state.actors[message.receiver].mailbox.remove(message)
+        self.state.dirty[message.receiver] = None  # it may have stood in line for a slot with it
         job = pool.leave(message.id)
         assert job is not None  # P1
         pool.num_passed_on += 1
@@ -106,8 +108,13 @@ class PoolTakeover:
             return
         self.delivery.release_calls(message)
         for call in list(state.calls.of_turn(message.id)):
-            if call.request is not None and not call.is_finished:
+            if not call.is_finished and self._cannot_move(call):
                 self.delivery.cancel_call(call)
+
+    def _cannot_move(self, call: Call) -> bool:
+        """Say whether a call is the kernel's to answer, or waits for its asker's budget."""
+        message = self.state.messages.get(call.id)
+        return call.request is not None or message is None or message.is_unpaid
 
 
 def _is_unseen(message: Message) -> bool:

@@ -30,6 +30,7 @@ from kernel.answering import again
 from kernel.calls import Call
 from kernel.claims import check_deadline, read_spec
 from kernel.dead_letters import Letter
+from kernel.lifecycle import need_process
 from kernel.peers import Session
 from kernel.reports import Reports
 from kernel.sending import FOLLOW, Sending
@@ -247,6 +248,7 @@ class Syscalls:
     def stop(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> Any:
         """Stop an actor; its registration, mailbox and state are kept."""
         record = self.find(peer, arguments["actor"])
+        need_process(record)
         record.is_wanted = False
         self.lifecycle.stop(record)
         if not record.has_process:

@@ -279,7 +279,7 @@ def method_of(message: Message) -> str:
     if message.envelope.flags & 1 and len(payload) >= 2:  # HAS_REFS: the table comes first
         start = 2 + 8 * int.from_bytes(payload[:2], "little")
     head = payload[start : start + 258]
-    if len(head) < 2 or head[0] != 0x93:  # [method, args, kwargs]
+    if len(head) < 2 or head[0] not in (0x93, 0x94):  # [method, args, kwargs], hints for a pool
         return ""
     if 0xA0 <= head[1] <= 0xBF:
         name = head[2 : 2 + (head[1] & 0x1F)]

@@ -64,6 +64,13 @@ class Urgency:
             if not waiting:
                 del self._waiting[actor]
 
+    def move(self, message: int, actor: int) -> None:
+        """A message waits for another actor from here on: a member of the pool it was sent to."""
+        priority = self.inherited.get(message)
+        if priority is not None:
+            self.begin(message)
+            self.raise_to(message, priority, actor)
+
     def forget(self, message: int) -> None:
         """A message has ended."""
         if self.inherited.pop(message, None) is not None:

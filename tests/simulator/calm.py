@@ -67,6 +67,8 @@ def unrest(simulation: Simulation) -> str:
     if state.durable_timers:
         return f"timers {sorted(state.durable_timers)[:10]}"
     for record in state.actors.values():
+        if record.pool is not None:
+            continue  # its members tell
         if record.status is not Status.RUNNING:
             return f"actor {record.id} is {record.status.value}"
         if (record.id, record.incarnation) not in simulation.processes.living:

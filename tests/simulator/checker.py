@@ -47,6 +47,8 @@ class Accepted:
     uid: str
     adds: dict[str, int]
     is_system: bool
+    to: int = 0  # whom it was sent to: its receiver, or that one's pool
+    is_moved: bool = False  # a member of a pool has taken it over from another
     end: str = ""
     answers: list[int] = field(default_factory=list)  # kinds
 
@@ -195,8 +197,12 @@ class Checker:
                     "a message ends once",
                     f"{known} was journaled again after its end",
                 )
+                known.is_moved |= known.receiver not in (row[0].receiver, known.to)
+                known.receiver = row[0].receiver
                 continue
             message = describe(row[0])
+            routed = rows_of(changes, "routed").get(identifier)
+            message.to = routed[0] if routed is not None else message.receiver
             demand(message.id not in self._lost, "ids are used once", f"{message}")
             self.messages[message.id] = message
             if message.receiver and not message.is_system:
@@ -204,7 +210,7 @@ class Checker:
 
     def _check_effect_once(self, message: Accepted) -> None:
         """Each send of one turn is accepted once; a call again only if it did not finish."""
-        key = (message.turn or message.sender, message.receiver, message.uid)
+        key = (message.turn or message.sender, message.to, message.uid)
         earlier = self.by_uid.setdefault(key, [])
         allowed = 1 << message.uid.count("x2")  # asks that are alike on purpose
         if not message.turn and not is_session(message.sender):
@@ -354,7 +360,7 @@ def describe(envelope: Envelope) -> Accepted:
     uid, adds = "", {}
     if not is_system:
         _, body = split_refs(envelope)
-        _, (uid, script, *_), _ = decode_plain(body)
+        _, (uid, script, *_), *_ = decode_plain(body)
         adds = sum_of_adds(script)
     return Accepted(
         envelope.message,

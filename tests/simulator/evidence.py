@@ -22,7 +22,7 @@ class Evidence:
         self.fresh: dict[int, None] = {}
         self._numbers: dict[int, int] = {}  # actor -> commits so far
         self._by: dict[int, int] = {}  # message -> actor that has committed it
-        self._lanes: dict[tuple[int, int, int], int] = {}  # last message committed per lane
+        self._lanes: dict[tuple[int, int, int, int], int] = {}  # last message committed per lane
         self.allowed: dict[tuple[int, str], int] = {}  # timers and publishes, by sender and uid
         self._sums: dict[tuple[int, str], int] = {}
 
@@ -71,7 +71,9 @@ class Evidence:
         """Messages of one lane take effect in the order accepted (at concurrency 1)."""
         if message.is_system or self._concurrency(message.receiver) > 1:
             return
-        lane = (message.sender, message.receiver, message.priority)
+        if message.is_moved:
+            return  # it came to a member that may have begun later ones
+        lane = (message.sender, message.to, message.receiver, message.priority)
         last = self._lanes.get(lane, 0)
         demand(message.id > last, "order", f"{message} takes effect after message {last}")
         self._lanes[lane] = message.id

@@ -34,6 +34,7 @@ class Faults:
             (plan.low_storage, self._fill_storage),
             (2 * plan.budgets, self._change_limits),
             (plan.looks, self._look),
+            (0.8 * plan.pools, self._treat_pool),
         ):
             if rate:
                 self._next(rate, fault)
@@ -91,6 +92,20 @@ class Faults:
             return
         else:
             client.system(name, {"actor": actor} if name not in ("ps", "status") else {})
+
+    def _treat_pool(self) -> None:
+        """An operator resizes a pool, or kills, stops or restarts its busiest member."""
+        rng, core = self.world.rng, self.simulation.kernel.core
+        if core is None or not core.state.pools:
+            return
+        client, pool = self.simulation.living_client(), rng.choice([*core.state.pools.values()])
+        if rng.random() < 0.3:
+            minimum = rng.randint(1, 4)
+            limits = {"minimum": minimum, "maximum": minimum + rng.randint(0, 2)}
+            client.system("pool_resize", {"pool": pool.id, **limits})
+        elif pool.members:
+            member = max(pool.members.values(), key=lambda one: one.replica.outstanding)
+            client.system(rng.choice(["kill", "kill", "stop", "restart"]), {"actor": member.id})
 
     def _change_limits(self) -> None:
         """An operator tops a budget up, or lowers it as far as it is not used."""

@@ -12,6 +12,7 @@ from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
 from kernel.mailbox import Message, Reservation
 from kernel.resources.shares import is_weighted
+from kernel.pool import Pool
 from kernel.state import KernelState
 from kernel.timers import Due
 from tests.simulator.violation import Violation
@@ -88,7 +89,10 @@ def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, st
     for message in queued:
         _place(places, message, record, "queue")
     counted = queued + [turn.message for turn in record.open.values() if not turn.is_cancelled]
-    sizes = [message.size for message in counted if not message.reserved]
+    sizes = [m.size for m in counted if not m.reserved and not m.pool]
+    if record.pool is not None:
+        sizes = [m.size for m in state.messages.values() if m.pool == record.id]
+        _check_pool(state, record, record.pool)
     if (box.used_messages, box.used_bytes) != (len(sizes), sum(sizes)):
         raise Violation("mailbox accounting", f"{record.name}: {box.used_messages}, not {sizes}")
     for waiter in box.waiting:
@@ -101,6 +105,20 @@ def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, st
     for sender, priority in box._blocked:
         if state.timers.due_at(Due.BACKOFF, (record.id, sender, priority)) is None:
             raise Violation("a lane held back has a timer", f"{record.name} {sender} {priority}")
+
+
+def _check_pool(state: KernelState, record: ActorRecord, pool: Pool) -> None:
+    """P1 and P2 of kernel/pool.py."""
+    routed = {m.id: m.receiver for m in state.messages.values() if m.pool == record.id}
+    with_members = {number: actor for number, actor in routed.items() if actor != record.id}
+    if {number: job.member.id for number, job in pool.jobs.items()} != with_members:
+        raise Violation("P1", f"{record.name}: {list(pool.jobs)}, not {with_members}")
+    for member in pool.members.values():
+        outstanding = list(with_members.values()).count(member.id)
+        if member.replica.outstanding != outstanding:
+            raise Violation("P2", f"{member.id}: {member.replica.outstanding}, not {outstanding}")
+        if state.actors[member.id].parent != record.id:
+            raise Violation("members are children", f"{member.id} of {record.name}")
 
 
 def _check_reservation(state: KernelState, record: ActorRecord, waiter: Reservation) -> None:

@@ -37,6 +37,7 @@ class Plan:
     budgets: float  # share of agents with one; and changes of limits a second
     looks: float  # at the machine, which gains and loses CPUs and a GPU
     reserving: float  # share of agents with a reservation or a weight
+    pools: int  # besides the agents
     weird: float  # share of failing, crashing, diverging, cancelling steps in scripts
     config: KernelConfig
 
@@ -86,6 +87,7 @@ def draw_plan(rng: random.Random, scale: float = 1.0) -> Plan:
         budgets=some(0.6, 0.4),
         looks=some(3.0, 0.5),
         reserving=some(0.4, 0.5),
+        pools=rng.choice([0, 0, 1, 2]),
         weird=some(0.25, 0.7),
         config=config,
     )

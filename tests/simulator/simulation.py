@@ -12,6 +12,7 @@ from typing import Any
 
 from ipc.plain import encode_plain
 from kernel.core import Core
+from kernel.policy.balance_names import BALANCERS
 from tests.simulator import calm
 from tests.simulator.checker import Checker
 from tests.simulator.client import VirtualClient
@@ -73,6 +74,8 @@ class Simulation:
             spec = self.spec_of(f"a{index}", self.writer.agent_facts(), "permanent")
             self._give_budget(spec)
             self.world.after(index * MS, self._spawn, first, spec)
+        for index in range(self.plan.pools):
+            self.world.after(index * MS, self._spawn_pool, first, f"p{index}")
         rng = self.world.rng
         for _ in range(self.plan.roots):
             self.world.after(20 * MS + rng.random() * self.plan.busy_ns, self._send_root)
@@ -116,6 +119,24 @@ class Simulation:
                 self.targets.append(call.value["actor"])
 
         call.then(spawned)
+
+    def _spawn_pool(self, client: VirtualClient, name: str) -> None:
+        rng = self.world.rng
+        minimum = rng.randint(1, 3)
+        arguments = {
+            "spec": self.spec_of(name, self.writer.agent_facts(), "permanent"),
+            "minimum": minimum,
+            "maximum": minimum + rng.randint(0, 2),
+            "balance": rng.choice(sorted(BALANCERS)),
+            "shrink_after_s": rng.choice([1, 15]),
+        }
+        call = client.system("pool_create", arguments)
+
+        def created() -> None:
+            if call.error is None:
+                self.targets += [call.value["actor"]] * 2  # it gets more than one agent does
+
+        call.then(created)
 
     def living_client(self) -> VirtualClient:
         """Return a client that is there."""

@@ -1,0 +1,96 @@
+"""Letters go to a pool while its members and the kernel are killed: each is booked exactly once.
+
+Members are killed both ways: SIGKILL (the supervisor starts them again) and ``llmos kill`` (they
+are gone for good, and others take over). Letters of one customer are booked in the order sent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import connect
+from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.test_transfers import wait_until_idle
+from tests.soak import KILLS
+
+AGENTS = Path(__file__).with_name("office.py")
+CUSTOMERS = ("ada", "bob", "")  # the last one's letters may go anywhere
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
+    process = KernelProcess(
+        tmp_path / "home", restart_intensity=10_000, max_attempts=10_000, adoption_window_s=1.0
+    )
+    process.start()
+    yield process
+    process.stop()
+
+
+def strike(kernel: KernelProcess, client: Any, rng: random.Random) -> str:
+    """Kill something at random; return what."""
+    what = rng.choice(("kernel", "process", "process", "member", "member"))
+    if what == "kernel":
+        kernel.kill()
+        kernel.start()
+        return what
+    members = client.system("pool", pool="clerks")["member_list"]
+    victim = rng.choice(members)
+    if what == "member":
+        client.system("kill", actor=victim["actor"])
+    else:
+        (pid,) = [a["pid"] for a in client.system("ps") if a["actor"] == victim["actor"]]
+        if pid:
+            kill_pid(pid)
+    return what
+
+
+def run_office(kernel: KernelProcess, *, seed: int, kills: int) -> None:
+    rng = random.Random(seed)
+    number, struck, answers = 0, set(), []
+    with connect(home=str(kernel.home)) as client:
+        ledger = client.spawn(f"{AGENTS}:Ledger", name="ledger")
+        pool = client.spawn_pool(f"{AGENTS}:Clerk", name="clerks", minimum=3, maximum=5)
+        for _ in range(kills):
+            for _ in range(rng.randrange(10, 30)):
+                customer = rng.choice(CUSTOMERS)
+                sent = pool.options(affinity=customer) if customer else pool
+                sent.tell.file(number, customer, ledger)
+                number += 1
+            answers += pool.gather.file(range(number, number + 5), "", ledger)
+            number += 5
+            struck.add(strike(kernel, client, rng))
+        wait_until_idle(client)
+        booked = ledger.booked()
+        assert client.system("dead_letters") == []
+        assert client.system("pool", pool="clerks")["unfinished"] == 0
+    assert struck == {"kernel", "process", "member"}
+    check(booked, number)
+
+
+def check(booked: list[list], number: int) -> None:
+    assert sorted(entry[0] for entry in booked) == list(range(number)), "lost or booked twice"
+    for customer in CUSTOMERS[:-1]:
+        theirs = [entry[0] for entry in booked if entry[1] == customer]
+        assert theirs == sorted(theirs), f"out of order: {customer}"
+
+
+@pytest.mark.slow
+def test_every_letter_to_a_pool_is_booked_once_and_in_order_through_kills(
+    kernel: KernelProcess,
+) -> None:
+    run_office(kernel, seed=7, kills=12)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_letter_to_a_pool_is_booked_once_through_very_many_kills(
+    kernel: KernelProcess, seed: int
+) -> None:
+    run_office(kernel, seed=seed, kills=KILLS)
