@@ -11,8 +11,8 @@ from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
 from kernel.mailbox import Message, Reservation
-from kernel.resources.shares import is_weighted
 from kernel.pool import Pool
+from kernel.resources.shares import is_weighted
 from kernel.state import KernelState
 from kernel.timers import Due
 from tests.simulator.violation import Violation
