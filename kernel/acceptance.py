@@ -119,10 +119,10 @@ class Acceptance:
 
     def enqueue(self, receiver: ActorRecord, message: Message) -> None:
         """Put an accepted message into the mailbox; its room is taken here."""
-        receiver.mailbox.count(message)
         if receiver.pool is not None:
             self.routing.route(receiver, message)
             return
+        receiver.mailbox.count(message)
         receiver.mailbox.put(message)
         self.state.dirty[receiver.id] = None
 

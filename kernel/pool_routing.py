@@ -46,7 +46,8 @@ class PoolRouting:
         """Give a message that has room to a member, or keep it until there is one."""
         pool = record.pool
         assert pool is not None
-        message.pool = pool.id
+        message.pool, message.reserved = pool.id, False  # whoever it is from
+        record.mailbox.count(message)
         hints = read_hints(message.envelope)
         self.state.output.changes.put_new("routed", message.id, (pool.id, hints.to_row()))
         self.place(record, pool, message, hints)

@@ -23,6 +23,7 @@ from kernel.calls import Call
 from kernel.delivery import Delivery
 from kernel.mailbox import Message
 from kernel.pool import Hints, Member, Pool
+from kernel.timers import Due
 
 
 class PoolTakeover:
@@ -95,6 +96,8 @@ class PoolTakeover:
         pool.num_taken_over += 1
         self.state.counters.add("pool_taken_over")
         message.granted = True  # it may have been begun: its next grant says so
+        if 0 < message.due_ns <= self.state.now_ns:  # it passed while the turn ran
+            self.state.timers.set(Due.DEADLINE, message.id, message.due_ns)
         self.delivery.routing.place(self.state.actors[pool.id], pool, message, hints)
 
     def _begin_anew(self, message: Message) -> None:
