@@ -12,9 +12,12 @@ Cost: O(1); ``match`` is linear in the calls of one turn with equal digests.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from ext.wire import Envelope
+
+LATEST = 16
 
 
 class Call:
@@ -98,6 +101,20 @@ class CallTable:
     def num_of_turn(self, turn: int) -> int:
         """Return how many calls a turn has made."""
         return len(self._by_turn.get(turn, ()))
+
+    def finished_of(self, turn: int, *, is_to_kernel: bool) -> tuple[int, ...]:
+        """Return the last calls of a turn that have their answers, latest first; at most LATEST.
+
+        is_to_kernel: calls to the kernel (LLM calls among them), or asks to others. Nothing if
+        there is one of the other kind: what had led to it is not known here.
+        """
+        found: list[int] = []
+        for call in itertools.islice(reversed(self._by_turn.get(turn, {}).values()), LATEST):
+            if call.is_finished:
+                if is_to_kernel != (call.receiver == 0):
+                    return ()
+                found.append(call.id)
+        return tuple(found)
 
     def release_claims(self, turn: int) -> None:
         """A new attempt at the turn begins: its calls wait to be asked again."""

@@ -60,13 +60,20 @@ class Delivery(Answering):
         """Let the actor stand in line with its next message, as the policy wants it."""
         while (message := self._next_message(record)) is not None:
             if record.slots < record.concurrency:
+                parents = self._parents(message) if order.is_by_path else ()
+                priority = self._urgency(record, message)
                 order.line_up(
-                    record, message, self.state.now_ns, priority=self._urgency(record, message)
+                    record, message, self.state.now_ns, priority=priority, parents=parents
                 )
                 return
             record.mailbox.next()  # behind one that has the slot
             self._grant(record, message)
         order.leave(record, self.state.now_ns)
+
+    def _parents(self, message: Message) -> tuple[int, ...]:
+        """Return the turns that came before the message: its sender's, and what that had asked."""
+        turn = int(message.envelope.turn)
+        return (turn, *self.state.calls.finished_of(turn, is_to_kernel=False)) if turn else ()
 
     def _urgency(self, record: ActorRecord, message: Message) -> int:
         """Return how urgent the actor's next turn is: others may wait behind its message."""

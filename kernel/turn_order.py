@@ -15,7 +15,7 @@ Invariants (``check_integrity``):
   O1  an agent stands in line at most once to be granted a message; a turn that goes on likewise.
   O2  the policy knows a job from its arrival in line until its turn has ended, or it left the line;
       of one that ends it is told after the agent's next has arrived (``settle``): who has more
-      mail was not idle in between.
+      mail was not idle in between. By path it is told at once: the next may have come of it.
   O3  who waits is in the queue under the key the policy gives now, once ``rekey`` was asked.
 
 Cost: O(log waiting) a decision in Cython, beside what the policy's own calls cost
@@ -239,7 +239,10 @@ class TurnOrder:
         if seat.handle:
             self._queue.remove(seat.handle)
             seat.handle = 0
-        self._ended[job.id] = job
+        if self.is_by_path:
+            self.policy.on_done(job, now_ns)  # what it has told others comes after it
+        else:
+            self._ended[job.id] = job
         if seat.alike is not None and seat.served and self.lengths is not None:
             self.lengths.learn(seat.alike, seat.served)
         del self._seats[job.id]

@@ -270,6 +270,7 @@ class Generation:
             family=job.session.family if job.session is not None else 0,
             program=program_number(asked.trace) if asked is not None else 0,
             weight=owner.weight if owner is not None else 1.0,
+            parents=job.parents,
         )
 
     def _queue(self, job: Job, engine: Engine) -> None:

@@ -53,6 +53,7 @@ class Job:
     session: LlmSession | None
     priority: int
     accepted_ns: int
+    parents: tuple[int, ...] = ()  # calls of its turn whose results it had, if known
     call_site: str = ""
     retries_doubt: bool = False
     phase: Phase = Phase.LINE

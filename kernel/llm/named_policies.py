@@ -211,4 +211,5 @@ def job_of(request: Request, now_ns: int, estimate: Estimate | None) -> Job:
         predicted_tokens=1.0 if estimate is None else max(estimate.mean, 1.0),
         prompt_tokens=request.num_prompt,
         weight=request.weight,
+        parents=request.parents,
     )

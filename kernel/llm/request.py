@@ -32,6 +32,7 @@ class Request:
     sent_chars: of the completion's text, what the kernel knows; kept by the scheduler.
     has_tools: the input declared tools, so the engine looks for calls of them in the text.
     weight: its owner's share, under policies that weigh.
+    parents: requests whose results it needed, where that is known.
     is_complete: its engine has ended it; nobody cancelled it, nothing failed.
     """
 
@@ -56,6 +57,7 @@ class Request:
         "max_tokens",
         "num_prompt",
         "owner",
+        "parents",
         "preemptions",
         "priority",
         "program",
@@ -84,6 +86,7 @@ class Request:
         sent_chars: int = 0,
         has_tools: bool = False,
         weight: float = 1.0,
+        parents: tuple[int, ...] = (),
     ) -> None:
         """ids: prompt, then what was emitted before; num_prompt: how many are the prompt."""
         self._ids: NDArray[np.int32] = np.array(ids, np.int32)
@@ -108,6 +111,7 @@ class Request:
         self.sent_chars = sent_chars
         self.has_tools = has_tools
         self.weight = weight
+        self.parents = parents
         self.first_planned_ns = 0
         self.first_token_ns = 0
         self.cached_tokens = 0

@@ -153,6 +153,7 @@ class LlmService:
             session=session,
             priority=self._urgency_of(call),
             accepted_ns=self.state.now_ns,
+            parents=self.state.calls.finished_of(call.turn, is_to_kernel=True),
         )
 
     def _urgency_of(self, call: Call) -> int:

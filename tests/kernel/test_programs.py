@@ -100,3 +100,44 @@ def test_a_kernels_timer_message_stays_in_its_program() -> None:
     world.advance(1)
 
     assert program_of(world, agent.turn_of("later")) == TRACE.hex()
+
+
+def parents_of(world: World, agent: ScriptedAgent) -> tuple[int, ...]:
+    return tuple(world.core.state.actors[agent.id].seat.job.parents)
+
+
+def test_a_turn_names_what_it_came_of_where_a_policy_goes_by_paths() -> None:
+    world = World(turn_slots=1, turn_policy="critical_path")
+    first, second, third = (world.spawn(f"agent{number}") for number in range(3))
+    world.introduce(first, second, third)
+    world.client.tell(first.id, "go", trace=TRACE)
+    turn = first.turn_of("go")
+    first.ask(turn, second.id, "one", trace=TRACE)
+    asked = second.turn_of("one")
+    second.commit(asked, reply=1)
+
+    world.client.tell(second.id, "hold")  # `first` has the slot again
+    first.commit(turn, first.told(third.id, "two", trace=TRACE, turn=turn))
+
+    assert second.methods()[-1] == "hold"
+    assert parents_of(world, third) == (turn,)
+
+
+def test_llm_requests_side_by_side_are_not_parents_of_each_other_but_of_what_follows() -> None:
+    world = EngineWorld()
+    world.add_model()
+    agent = world.spawn("agent")
+    world.client.ask(agent.id, "go", trace=TRACE)
+    turn = agent.turn_of("go")
+    pair = [llm_call(agent, turn, TRACE) for _ in range(2)]
+    world.engine().ready()
+    world.engine().listen()
+    jobs = dict(world.core.llm.generation.jobs)
+    assert [job.request.parents for job in jobs.values()] == [(), ()]
+
+    world.engine().run()
+    assert all(agent.answer(call) is not None for call in pair)
+    llm_call(agent, turn, TRACE)
+    world.engine().listen()
+
+    assert sorted(request_of(world).parents) == sorted(jobs)

@@ -6,6 +6,8 @@ import heapq
 import random
 from dataclasses import dataclass, field
 
+import pytest
+
 from ipc.protocol import Kind
 from tests.kernel.world import SECOND, ScriptedAgent, World
 
@@ -122,3 +124,33 @@ def test_backlogged_agents_get_shares_in_the_ratio_of_their_weights() -> None:
 
 def test_first_come_lets_no_agent_keep_its_slot_from_those_in_line() -> None:
     assert jain(shares(weights=[1.0] * 4, policy="fcfs")) >= 0.98
+
+
+def granted_at_once(world: World, agent: ScriptedAgent) -> int:
+    for number in range(6):
+        world.client.tell(agent.id, f"m{number}")
+    return len(agent.granted)
+
+
+def test_messages_are_granted_ahead_only_where_no_other_agent_can_come_to_want_the_slot() -> None:
+    roomy = World(turn_slots=2, turn_policy="fair_share")
+    assert granted_at_once(roomy, [roomy.spawn("a"), roomy.spawn("b")][0]) == 6
+
+    narrow = World(turn_slots=1, turn_policy="fair_share")
+    assert granted_at_once(narrow, [narrow.spawn("a"), narrow.spawn("b")][0]) == 1
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "priority"])
+def test_an_agent_of_many_turns_takes_no_more_slots_than_there_are(policy: str) -> None:
+    world = World(turn_slots=2, turn_policy=policy)
+    other = world.spawn("other")
+    many = world.spawn("many", declares={"concurrency": 8})
+    world.client.tell(other.id, "work")
+    granted_at_once(world, many)
+
+    assert world.core.state.slots.used == 2
+    other.commit(other.turn_of("work"))
+    assert world.core.state.slots.used == 2
+    for _ in range(6):
+        many.commit(next(iter(world.core.state.actors[many.id].open)))
+    assert world.pending() == 0

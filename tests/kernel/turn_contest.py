@@ -194,5 +194,9 @@ class Contest:
         agent = self.agent_of(turn)
         agent.commit(turn)
         self.line.serve(turn, self.crowd.now_ns)
-        self._stand(agent)
-        self.line.end(turn, self.crowd.now_ns)  # an agent with more mail was not idle
+        if self.line.name == "critical_path":  # what comes next may have come of it
+            self.line.end(turn, self.crowd.now_ns)
+            self._stand(agent)
+        else:
+            self._stand(agent)
+            self.line.end(turn, self.crowd.now_ns)  # an agent with more mail was not idle
