@@ -56,9 +56,12 @@ from kernel.output import (
     KillProcess,
     LimitCpu,
     Notice,
+    RecordTraffic,
     Shutdown,
     StartProcess,
+    StartRecording,
     StopProcess,
+    StopRecording,
     WeighProcess,
 )
 from kernel.resources.samples import NodeSample, Samples
@@ -336,6 +339,8 @@ class TestKernel:
             return
         if isinstance(command, InspectProcess | WeighProcess):
             return  # agents in memory share one thread: none can stand still alone, or be weighed
+        if isinstance(command, StartRecording | RecordTraffic | StopRecording):
+            return  # traffic is recorded by kernels that are processes
         agent = self._agents.get(command.actor)
         if agent is None or agent.identity.incarnation != command.incarnation:
             actor, incarnation = command.actor, command.incarnation

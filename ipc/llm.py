@@ -23,6 +23,10 @@ Deadline and priority ride in the envelope's header.
                                                             ``model=`` go there
     model_load        operator. name                        ModelInfo once its engine is ready
     llm_status        operator                              LlmStatus, for ``llmos top``
+    record_start      operator  path: absolute              RecordingInfo; what comes from now on is
+                                                            recorded, lengths and times only
+    record_stop       operator                              RecordingInfo
+    record_status     operator                              RecordingInfo
 
 A session's tokens are the truth and are journaled; the blocks that hold their keys and values
 are a cache. A session belongs to the agent that made it and ends with it (termination, not
@@ -206,6 +210,21 @@ class OwnerStatus(TypedDict):
     running: int
     blocks: int
     generated_tokens: int
+
+
+class RecordingInfo(TypedDict):
+    """``record_status``: the recording under way, or how the last one of this kernel ended.
+
+    state: idle starting recording stopping stopped failed.  problem: why it failed.
+    noted: requests that have ended since the beginning.  dropped: of them, not written.
+    """
+
+    state: str
+    path: str
+    noted: int
+    written: int
+    dropped: int
+    problem: str
 
 
 class LlmStatus(TypedDict):

@@ -52,6 +52,7 @@ from kernel.resources.monitor import Monitor
 from kernel.resources.node_sampler import NodeSampler
 from kernel.resources.process_sampler import ProcessSampler
 from kernel.signals import Signals
+from kernel.trace_file import TraceFile
 from kernel.watcher import Watcher
 from kernel.zygote_link import ZygoteLink
 
@@ -130,6 +131,8 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         first = monitor.look(())  # so that what there is can be reserved from the start
         if first is not None:
             core.sampled(first)
+        trace = TraceFile()
+        parts.callback(trace.close)
         daemon = Daemon(
             core,
             journal=journal,
@@ -139,6 +142,7 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
             clock=clock,
             free_bytes=lambda: free_bytes_of(home.state_dir),
             monitor=monitor,
+            trace=trace,
         )
         signals = Signals(watcher, shutdown=daemon.request_shutdown, leave=daemon.leave)
         parts.callback(signals.close)

@@ -162,6 +162,7 @@ class Core:
         self.policy_calls = PolicyCalls(self.delivery, self.llm)
         more = self.llm.calls() | pool_calls.calls() | self.policy_calls.calls()
         more |= BudgetCalls(self.run_time).calls()
+        self.recorded = self.llm.recorder.told
         self.resources = ResourceCalls(self.state, Drains(self.llm.fleet), facts)
         more |= self.resources.calls()
         counted = CountedCalls(self.delivery, rows, DEFERRED)

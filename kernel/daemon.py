@@ -35,14 +35,18 @@ from kernel.output import (
     LimitCpu,
     Notice,
     Output,
+    RecordTraffic,
     Shutdown,
     StartProcess,
+    StartRecording,
     StopProcess,
+    StopRecording,
     WatchProcess,
     WeighProcess,
 )
 from kernel.records import Journal
 from kernel.resources.monitor import Monitor
+from kernel.trace_file import TraceFile
 from kernel.watcher import Watcher
 
 TICK_NS = 1_000_000_000
@@ -80,8 +84,12 @@ class Daemon:
         clock: Clock,
         free_bytes: Callable[[], int],
         monitor: Monitor | None = None,
+        trace: TraceFile | None = None,
     ) -> None:
-        """free_bytes: tells the room on the journal's disk. monitor: None: nothing is sampled."""
+        """free_bytes: tells the room on the journal's disk. monitor: None: nothing is sampled.
+
+        trace: writes recorded traffic; a new one by default.
+        """
         self._core = core
         self._journal = journal
         self._edge = edge
@@ -90,6 +98,7 @@ class Daemon:
         self._clock = clock
         self._free_bytes = free_bytes
         self._monitor = monitor
+        self._trace = trace or TraceFile()
         self._is_done = False
         self._wants_shutdown = False
         self._next_tick_ns = 0
@@ -171,6 +180,12 @@ class Daemon:
                 self._launcher.weigh(command)
             case Notice():
                 log.warning(command.event, **command.fields)
+            case StartRecording():
+                self._trace.start(command.path)
+            case RecordTraffic():
+                self._trace.write(command.traffic)
+            case StopRecording():
+                self._trace.stop()
             case Shutdown():
                 self._is_done = True
 
@@ -203,6 +218,9 @@ class Daemon:
         samples = self._monitor.exchange(self._launcher.roots) if self._monitor else None
         if samples is not None:
             self._core.sampled(samples)
+        report = self._trace.take_report()
+        if report is not None:
+            self._core.recorded(report)
         for _ in range(_TEND_STEPS):
             if not self._journal.tend() or self._edge.has_input():
                 break

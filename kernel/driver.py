@@ -11,6 +11,7 @@ from typing import Protocol
 from ext.wire import Envelope
 from kernel.output import Output
 from kernel.resources.samples import Samples
+from kernel.traffic import TraceReport
 
 
 class CoreInputs(Protocol):
@@ -49,6 +50,10 @@ class CoreInputs(Protocol):
 
     def sampled(self, samples: Samples) -> None:
         """Tell what was seen of the machine and of agents' processes (about once a second)."""
+        ...
+
+    def recorded(self, report: TraceReport) -> None:
+        """Tell how the file of recorded traffic does, when that has changed."""
         ...
 
     def request_shutdown(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from ext.wire import Envelope
 from ipc.protocol import SpawnSpec
 from kernel.records import WriteSet
+from kernel.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,25 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class StartRecording:
+    """Begin a file of recorded traffic; how it does is told with ``recorded``, now and then."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTraffic:
+    """Write one request into that file, or count it as dropped."""
+
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class StopRecording:
+    """End that file after what waits to be written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     """Everything has stopped: leave the loop."""
 
@@ -131,6 +151,9 @@ Command = (
     | LimitCpu
     | WeighProcess
     | Notice
+    | StartRecording
+    | RecordTraffic
+    | StopRecording
     | Shutdown
 )
 

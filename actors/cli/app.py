@@ -62,6 +62,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry(MACHINE, "demo", "demo"),
     "plan": Entry(MACHINE, "plan", "plan"),
     "bench": Entry(MACHINE, "bench", "bench", PASS_ALL),
+    "record": Entry(MACHINE, "record", "app"),
     "lab": Entry(MACHINE, "lab", "lab", PASS_ALL),
 }
 

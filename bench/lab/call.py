@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ipc.protocol import DEFAULT_PRIORITY
+
 OWN = 1 << 30  # token ids from here on are of one call only
 MAX_GROUPS = OWN
 
@@ -28,6 +30,7 @@ class Call:
     owner: int
     call_site: str = ""
     prefix: tuple[tuple[int, int], ...] = ()
+    priority: int = DEFAULT_PRIORITY
 
     def tokens(self) -> NDArray[np.int32]:
         """Return token ids for the prompt: equal where, and only where, content is shared."""
@@ -51,6 +54,7 @@ def scaled(calls: Sequence[Call], factor: float) -> list[Call]:
             each.owner,
             each.call_site,
             each.prefix,
+            each.priority,
         )
         for each in calls
     ]

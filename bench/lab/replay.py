@@ -172,6 +172,7 @@ class Replay:
             arrival_ns=call.arrival_ns,
             call_site=call.call_site,
             program=call.program,
+            priority=call.priority,
         )
         self._calls[request.id] = call
         self._scheduler.add(request, self._now_ns)

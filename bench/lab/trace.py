@@ -6,6 +6,7 @@ The formats are told apart by the first line, not by the file's name.
             Calls with the same second block (the first is shared by nearly all) are one program.
   ours      {"arrival_ns", "program", "owner", "call_site", "prompt_tokens", "output_tokens",
             "prefix": [[group, tokens], ...]}, one a line: calls share their equal leading pairs.
+            May also have "priority"; other fields count for nothing. `llmos record` writes it.
 
 A trace that names no owners gets OWNERS of them: the programs are dealt out among them in turn.
 Arrivals are counted from the first one. Times that go backwards are put in order.
@@ -24,10 +25,12 @@ from typing import Any
 
 from bench.lab.call import MAX_GROUPS, Call
 from ipc.errors import BadTraceError
+from ipc.protocol import DEFAULT_PRIORITY
 
 OWNERS = 16
 TOKENS_PER_ID = 512  # of Mooncake's hash_ids
 AZURE_FIELDS = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"]
+LAST_PRIORITY = 7  # of the wire
 MAX_TOKENS = 10_000_000  # of one prompt or output; more is a mistake in the file
 
 Row = dict[str, Any]
@@ -58,6 +61,7 @@ def _rest(call: Call) -> tuple[Any, ...]:
         call.owner,
         call.call_site,
         call.prefix,
+        call.priority,
     )
 
 
@@ -150,7 +154,14 @@ def _ours(row: Row, count: int, programs: Names) -> Call:
         owner=programs.setdefault(("owner", str(row["owner"])), len(programs) + 1),
         call_site=str(row["call_site"]),
         prefix=prefix,
+        priority=_priority(row.get("priority", DEFAULT_PRIORITY)),
     )
+
+
+def _priority(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= LAST_PRIORITY:
+        raise ValueError(f"priority is {value!r}, it must be from 0 to {LAST_PRIORITY}")
+    return value
 
 
 def _tokens(value: Any, what: str) -> int:

@@ -18,14 +18,16 @@ from ipc.plain import encode_plain
 from ipc.protocol import Kind
 from kernel.calls import Call
 from kernel.llm.job import Job
+from kernel.llm.recorder import Recorder
 from kernel.streams import Streams
 
 
 class Answers:
     """See the module head."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, recorder: Recorder) -> None:
         self.state = streams.state
+        self.recorder = recorder
         self.delivery = streams.delivery
         self.streams = streams
 
@@ -47,6 +49,8 @@ class Answers:
             self._keep_items(call)
         body = encode_plain(completion)
         self._count(completion["usage"])
+        if self.recorder.recording is not None:
+            self.recorder.note(job, completion["usage"])
         self.delivery.finish_call(call, Envelope(Kind.REPLY, payload=body, index=len(call.items)))
 
     def _count(self, usage: Usage) -> None:

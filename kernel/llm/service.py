@@ -28,6 +28,7 @@ from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Purpose
 from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.placement import Placement
+from kernel.llm.recorder import Recorder
 from kernel.llm.registry import ModelRegistry, ModelVersion
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.remote_calls import RemoteCalls
@@ -57,8 +58,9 @@ class LlmService:
         self.sessions = LlmSessions()
         self.engines = Engines()
         self.log = TokenLog(lambda: self.state.output.changes, self.state.new_id)
+        self.recorder = Recorder(self.state)
         self.generation = Generation(
-            Answers(sending.streams),
+            Answers(sending.streams, self.recorder),
             self.engines,
             self.log,
             RemoteQueues(self.state),
@@ -85,6 +87,7 @@ class LlmService:
             "model_use": (self.use_model, False),
             "model_load": (self.load_model, False),
             "llm_status": (self.status, False),
+            **self.recorder.calls(),
         }
 
     # --- requests -----------------------------------------------------------------------

@@ -26,9 +26,12 @@ from kernel.output import (
     LimitCpu,
     Notice,
     Output,
+    RecordTraffic,
     Shutdown,
     StartProcess,
+    StartRecording,
     StopProcess,
+    StopRecording,
     WatchProcess,
     WeighProcess,
 )
@@ -329,7 +332,8 @@ class World:
             self.inspected(command)
         else:
             known = WatchProcess | WeighProcess | Notice | StopProcess | ContinueProcess | LimitCpu
-            assert isinstance(command, known)
+            recording = StartRecording | RecordTraffic | StopRecording
+            assert isinstance(command, known | recording)
 
     def start_processes(self) -> None:
         waiting, self.starting = self.starting, []

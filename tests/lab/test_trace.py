@@ -52,6 +52,12 @@ def test_equal_hash_ids_give_equal_tokens_and_others_do_not(tmp_path: Path) -> N
     assert (first[512:] != second[512:]).all()
 
 
+def test_a_priority_is_read_where_there_is_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "o.jsonl", OURS | {"priority": 1}, OURS)
+
+    assert [call.priority for call in read_trace(path)] == [1, 4]
+
+
 def test_calls_of_our_format_share_their_equal_leading_groups(tmp_path: Path) -> None:
     path = write(tmp_path / "o.jsonl", OURS | {"arrival_ns": 9}, OURS)
 

@@ -10,7 +10,7 @@ from actors.cli.exits import MEANINGS
 from tests.actors.cli.fake import Terminal
 
 # These have their examples on their own commands, or hand --help on.
-GROUPS = {"dead-letters", "model", "policy", "pool", "bench", "lab"}
+GROUPS = {"dead-letters", "model", "policy", "pool", "record", "bench", "lab"}
 LEAVES = [
     *([name] for name in app.COMMANDS if name not in GROUPS),
     *(["dead-letters", verb] for verb in ("list", "show", "retry", "drop")),
@@ -18,6 +18,7 @@ LEAVES = [
     *(["pool", verb] for verb in ("create", "ls", "show", "resize", "rm")),
     *(["resources", verb] for verb in ("add", "drain", "remove")),
     *(["model", verb] for verb in ("add", "ls", "use", "load", "rm")),
+    *(["record", verb] for verb in ("start", "stop", "status")),
     *(["policy", verb] for verb in ("ls", "show", "set", "reset", "grants")),
 ]
 

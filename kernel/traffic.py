@@ -1,0 +1,40 @@
+"""What is recorded of one LLM request: when, how long, whose, what it shares; never what it says.
+
+Plain data that goes from the core, as a command, to kernel/trace_file.py, which writes it; what
+came of that goes back as a TraceReport.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One finished request. Times are from the beginning of the recording.
+
+    program, owner: numbers that mean nothing elsewhere.
+    groups: one number for each full stretch of `group_tokens` of the prompt, from its start; equal
+            ones have equal tokens before and in them.
+    """
+
+    arrival_ns: int
+    ended_ns: int
+    program: int
+    owner: int
+    call_site: str
+    priority: int
+    prompt_tokens: int
+    output_tokens: int
+    groups: tuple[int, ...]
+    group_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReport:
+    """How the file does. dropped: did not fit into the buffer, or came after a problem."""
+
+    written: int
+    dropped: int
+    is_open: bool
+    problem: str = ""
