@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -22,6 +23,8 @@ from ipc.control_groups import (
 )
 from kernel.resources.gpus import Gpus
 from kernel.resources.samples import NetworkSample, NodeSample
+
+T = TypeVar("T")
 
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -47,7 +50,7 @@ class NodeSampler:
         usable = os.sched_getaffinity(0)
         total_bytes, used_bytes = self._memory()
         disk = os.statvfs(self._directory)
-        traffic = psutil.disk_io_counters()
+        traffic = _read(psutil.disk_io_counters)
         return NodeSample(
             taken_ns=self._monotonic_ns(),
             cpus=len(usable),
@@ -60,7 +63,7 @@ class NodeSampler:
             disk_free_bytes=disk.f_bavail * disk.f_frsize,
             read_bytes=traffic.read_bytes if traffic else None,
             written_bytes=traffic.write_bytes if traffic else None,
-            networks=_networks(),
+            networks=_read(_networks) or (),
             gpus=self._gpus.sample(),
         )
 
@@ -88,6 +91,14 @@ def busy_ns(stat: str, usable: set[int]) -> int:
             user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, rest.split())
             ticks += user + nice + system + irq + softirq
     return ticks * _TICK_NS
+
+
+def _read(function: Callable[[], T]) -> T | None:
+    """Return what a function of psutil reads; None where /proc does not have it, as in jails."""
+    try:
+        return function()
+    except (OSError, RuntimeError, ValueError, KeyError):
+        return None
 
 
 def _networks() -> tuple[NetworkSample, ...]:

@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from ipc.control_groups import (
     Hierarchy,
     cpu_quota_millis,
@@ -125,3 +127,18 @@ def test_controllers_are_usable_where_the_own_group_is_ours(tmp_path: Path) -> N
 
     assert usable_controllers(groups) == {"cpu", "memory"}
     assert usable_controllers([]) == frozenset()
+
+
+def test_what_a_jail_does_not_show_is_unknown_and_the_rest_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(**_: object) -> None:
+        raise FileNotFoundError("/proc/diskstats")
+
+    monkeypatch.setattr("psutil.disk_io_counters", missing)
+    monkeypatch.setattr("psutil.net_io_counters", missing)
+
+    sample = NodeSampler(tmp_path, Gpus(None), lambda: 5).sample()
+
+    assert (sample.read_bytes, sample.written_bytes, sample.networks) == (None, None, ())
+    assert sample.memory_bytes > 0
