@@ -172,6 +172,7 @@ class Contents:
         """Forget what rows name; ``decode`` learns it anew."""
         self._of_row.clear()
         self._by_identity.clear()
+        self._at_load.clear()
 
     def decode(self, table: str, key: Hashable, blob: bytes) -> Envelope:
         """Return a row's envelope.
