@@ -38,7 +38,7 @@ class Options:
 
     priority: int | None = None  # 0 = most urgent .. 7
     deadline: float | None = None  # seconds for the answer, and for all that is done for it
-    nowait: bool = False  # MailboxFullError instead of waiting for room
+    nowait: bool = False  # MailboxFullError, BudgetExceededError instead of waiting
     key: str | None = None  # clients: sent at most once for this key in 24 hours
     on_budget: OnBudget = "wait"  # raise: BudgetExceededError instead of waiting for budget
     hints: Mapping[str, str] | None = None  # to a pool: affinity, apart, skill

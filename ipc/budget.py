@@ -82,16 +82,6 @@ class BudgetInfo(TypedDict):
     resources: dict[str, ResourceInfo]
 
 
-class ChildBudgetInfo(TypedDict):
-    """What ``on_child_budget`` is told."""
-
-    child: int
-    name: str
-    resource: str
-    used: int
-    limit: int
-
-
 def check_resource(resource: str) -> None:
     """Raise BadBudgetError for a name that is none, listing those there are."""
     if resource not in SCALES:
