@@ -275,3 +275,31 @@ def test_equal_owners_with_work_waiting_get_equal_shares_of_tokens() -> None:
 
     given = list(shared.given.values())
     assert sum(given) ** 2 / (len(given) * sum(each**2 for each in given)) >= 0.98
+
+
+def test_a_change_of_policy_loses_no_request_and_counts_from_the_next_plan_on() -> None:
+    policies = NamedPolicies("fcfs")
+    world, numbers = World(policy=policies(), num_blocks=30), random.Random(9)
+    for seed in range(20):
+        world.add(prompt(numbers.randint(1, 40), seed), max_tokens=numbers.randint(1, 60))
+    for _ in range(40):
+        policies.use(numbers.choice(NAMES), world.now_ns)
+        world.step()
+    world.run()
+
+    world.check_results()
+    assert told(policies) == 0
+
+
+def test_the_new_policys_order_is_that_of_those_who_wait_already() -> None:
+    policies = NamedPolicies("fcfs")
+    world = World(policy=policies(), max_running=1)
+    world.add(prompt(5, 0), max_tokens=5, priority=0)
+    usual = world.add(prompt(5, 1), max_tokens=5, priority=4)
+    urgent = world.add(prompt(5, 2), max_tokens=5, priority=1)
+    world.step()
+
+    policies.use("priority", world.now_ns)
+    world.run()
+
+    assert list(world.ends)[1:] == [urgent.id, usual.id]
