@@ -14,7 +14,8 @@ from ipc.errors import UsageError
 
 SPEC_OPTIONS = frozenset(
     {
-        "budget",
+        "budget",  # of the pool, for all members together; the others are each member's
+        "cpu_limit",
         "cwd",
         "environment",
         "mailbox_bytes",
@@ -22,7 +23,9 @@ SPEC_OPTIONS = frozenset(
         "max_attempts",
         "name",
         "priority",
+        "reserve",
         "rlimits",
+        "weight",
     }
 )
 

@@ -68,11 +68,10 @@ class Member:
     is_gone: bool = False  # it is about to be terminated: nothing may come back to it
     handled: int = 0
     failed: int = 0
+    id: int = field(init=False)  # of the actor
 
-    @property
-    def id(self) -> int:
-        """Return the actor's id."""
-        return self.replica.id
+    def __post_init__(self) -> None:
+        self.id = self.replica.id
 
 
 @dataclass(slots=True)
@@ -154,8 +153,6 @@ class Pool:
 
     def bound(self, members: list[Member], hints: Hints) -> Member | None:
         """Return who has unfinished messages of the same affinity, or None if nobody has."""
-        if not hints.affinity:
-            return None
         replicas = [member.replica for member in members]
         near = self._affine.near(hints.affinity, replicas)
         if near is replicas:

@@ -78,9 +78,10 @@ class PoolRouting:
 
     def _choose(self, pool: Pool, message: Message, hints: Hints) -> Member | None:
         """Return whose the message is to be: of whoever has others of its affinity (R3)."""
-        bound = pool.bound(self._staying(pool), hints)
-        if bound is not None:
-            return bound
+        if hints.affinity:
+            bound = pool.bound(self._staying(pool), hints)
+            if bound is not None:
+                return bound
         candidates = self._candidates(pool, message)
         return pool.choose(candidates, hints, self.state.now_ns) if candidates else None
 

@@ -164,6 +164,18 @@ def test_a_pool_grows_and_shrinks_with_its_load() -> None:
         assert kernel.system("pool", pool="crew")["members"] == 1
 
 
+def test_options_of_spawn_are_each_members() -> None:
+    with TestKernel() as kernel:
+        kernel.spawn_pool(Worker, name="crew", minimum=2, weight=3.0, max_attempts=7)
+
+        members = [kernel.core.state.actors[kernel.lookup(f"crew.{n}").id] for n in (1, 2)]
+
+        assert [(member.spec["weight"], member.spec["max_attempts"]) for member in members] == [
+            (3.0, 7),
+            (3.0, 7),
+        ]
+
+
 def test_a_hint_is_a_text_and_not_empty() -> None:
     with TestKernel() as kernel:
         pool = kernel.spawn_pool(Worker, minimum=1)
