@@ -80,7 +80,8 @@ class KernelConfig(BaseModel):
     )
     free_space_mark_bytes: int = Field(64 << 20, ge=0, description="below it: StorageFullError")
     control_groups: Literal["auto", "all", "off"] = Field(
-        "auto", description="for agents that ask for weight, limits, reservations | each | none"
+        "auto",
+        description="where of use (weights, limits, reservations) | each agent | none",
     )
     node: int = Field(0, ge=0, lt=1 << 15)
     access: tuple[AccessRule, ...] = ()

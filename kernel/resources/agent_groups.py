@@ -18,8 +18,9 @@ Invariants:
   I4  the groups of the kernel before this one are found by the processes that are still in them.
 
 Cost: entering a group makes the agent wait for a grace period of the operating system, about 10 ms
-more where nobody else enters one just then. So only agents that ask for a weight, a limit or a
-reservation get one, unless the configuration says ``control_groups = "all"``.
+more where nobody else enters one just then. So without the cpu controller only agents that ask
+for a weight, a limit or a reservation get one, unless the configuration says
+``control_groups = "all"``.
 """
 
 from __future__ import annotations

@@ -61,11 +61,15 @@ class Enforcement:
         return f"control groups ({', '.join(has)}){rest}"
 
     def recipe(self, actor: int, incarnation: int, spec: SpawnSpec) -> GroupRecipe | None:
-        """Return the control group that the agent is to make; None: it gets none."""
+        """Return the control group that the agent is to make; None: it gets none.
+
+        Where CPU weights are kept by groups all agents have one: weights count among groups only.
+        """
         if spec.get("cpu_limit") is not None and "cpu" not in self.controllers:
             self._say("cpu_limit", "CPU limits need the cpu controller of control groups")
         limits = limits_of(spec)
-        if self._groups is None or not (self._is_for_all or limits != GroupLimits()):
+        is_for_all = self._is_for_all or "cpu" in self.controllers
+        if self._groups is None or not (is_for_all or limits != GroupLimits()):
             return None
         return self._groups.recipe(actor, incarnation, limits)
 

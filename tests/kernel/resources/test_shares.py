@@ -104,6 +104,15 @@ def test_only_agents_that_ask_for_something_get_a_group_unless_all_shall(tmp_pat
     assert "control groups (pids), rlimits for the rest" in Enforcement(groups).describe()
 
 
+def test_where_groups_keep_cpu_weights_all_agents_have_one(tmp_path: Path) -> None:
+    groups = AgentGroups(tmp_path, frozenset({"cpu"}), tmp_path)
+
+    recipe = Enforcement(groups).recipe(5, 1, SpawnSpec())
+
+    assert recipe is not None
+    assert recipe["files"] == {"cpu.weight": "100"}
+
+
 BURN = "import os; os.setsid(); print(1, flush=True)\nwhile True: pass"
 
 
