@@ -41,7 +41,7 @@ class Lifecycle:
         self.state = delivery.state
         self.delivery = delivery
         self.turns = turns
-        self._windows: dict[int, RestartWindow] = {}
+        self._windows: dict[tuple[int, bool], RestartWindow] = {}  # by _window_key
         self._told_to_leave = False
 
     # --- start --------------------------------------------------------------------------
@@ -326,21 +326,29 @@ class Lifecycle:
 
     def _window(self, record: ActorRecord) -> RestartWindow:
         """Return what counts this actor's restarts: its supervisor's window, or its own."""
-        parent = self.state.actors.get(record.parent)
-        if parent is not None and parent.pool is not None:
-            parent = None  # of one member that keeps crashing the others shall not suffer
-        key = parent.id if parent is not None else record.id
+        key = self._window_key(record)
         if key not in self._windows:
-            config = self.state.config
-            declares = parent.declares if parent is not None else {}
+            config, (supervisor, is_shared) = self.state.config, key
+            declares = self.state.actors[supervisor].declares if is_shared else {}
             intensity = declares.get("intensity", config.restart_intensity)
             period_s = declares.get("period_s", config.restart_period_s)
             self._windows[key] = RestartWindow(intensity, int(period_s * 1e9))
         return self._windows[key]
 
-    def forget_window(self, record: ActorRecord) -> None:
-        """Drop the restart count of an actor that is gone or was forgiven."""
-        self._windows.pop(record.id, None)
+    def _window_key(self, record: ActorRecord) -> tuple[int, bool]:
+        """Return (supervisor, True) for what its children share, (actor, False) for its own.
+
+        One member of a pool that keeps crashing shall not take the others along.
+        """
+        parent = self.state.actors.get(record.parent)
+        if parent is None or parent.pool is not None:
+            return (record.id, False)
+        return (parent.id, True)
+
+    def forget_windows(self, record: ActorRecord) -> None:
+        """Drop the restart counts of an actor that is gone, and of its children."""
+        for is_shared in (False, True):
+            self._windows.pop((record.id, is_shared), None)
 
     def _restart_later(self, record: ActorRecord, recent: int) -> None:
         """Restart at once after a first crash, with growing delays after further ones."""
@@ -451,7 +459,7 @@ class Lifecycle:
     def restart(self, record: ActorRecord) -> None:
         """Replace the process; past restarts are forgiven."""
         need_process(record)
-        self.forget_window(record)
+        self._windows.pop(self._window_key(record), None)
         if record.has_process or self._is_lingering(record):
             self.stop(record, Plan.RESTART)
         else:

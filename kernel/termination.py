@@ -164,7 +164,7 @@ class Termination:
                 other.links.discard(record.id)
                 state.save_actor(other)
         state.timers.cancel(Due.RESTART, record.id)
-        self.lifecycle.forget_window(record)
+        self.lifecycle.forget_windows(record)
         state.names.release(record.name)
         state.tree.remove(record.parent, record.id)
         state.dirty.pop(record.id, None)

@@ -851,3 +851,30 @@ def test_tells_held_or_let_in_by_one_loop_turn_are_told_of_together() -> None:
         (Kind.HELD, tells[1].correlation, 2),
         (Kind.ACCEPTED, tells[1].correlation, 2),
     ]
+
+
+def test_the_crashes_of_children_do_not_count_as_their_parents() -> None:
+    world = World(restart_intensity=2)
+    parent = world.spawn("parent")
+    child = world.spawn("child", parent=parent.id)
+
+    for _ in range(2):
+        for actor in (parent, child):
+            world.agent(actor.id).crash()
+            world.advance(1)
+
+    assert {line["state"] for line in world.client.system("ps")} == {"idle"}
+
+
+def test_a_restart_by_an_operator_forgives_the_crashes_of_a_child() -> None:
+    world = World(restart_intensity=2)
+    child = world.spawn("child", parent=world.spawn("parent").id)
+    for _ in range(3):
+        world.agent(child.id).crash()
+        world.advance(1)
+
+    world.client.system("restart", actor="child")
+    world.agent(child.id).crash()
+    world.advance(1)
+
+    assert {line["state"] for line in world.client.system("ps")} == {"idle"}
