@@ -78,6 +78,9 @@ class KernelConfig(BaseModel):
     llm_policy: str = Field(
         "priority", description="who is computed first; kernel/policy/policy_names.py lists them"
     )
+    kv_eviction: Literal["lru", "lfu", "s3_fifo", "due"] = Field(
+        "lru", description="which cached KV blocks go first; kernel/policy/eviction_names.py"
+    )
     free_space_mark_bytes: int = Field(64 << 20, ge=0, description="below it: StorageFullError")
     control_groups: Literal["auto", "all", "off"] = Field(
         "auto",

@@ -31,6 +31,7 @@ from bench.lab.trace import read_trace
 from bench.report import print_json
 from ipc.errors import BadTraceError, LLMOSError
 from kernel.llm.named_policies import NAMES, policy_by_name
+from kernel.policy.eviction_names import EVICTION_POLICIES
 
 BAD_INPUT = 2
 
@@ -86,6 +87,12 @@ def add_trace_options(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="scale arrivals to this share of what the engine can do (default: as recorded)",
     )
+    parser.add_argument(
+        "--eviction",
+        choices=sorted(EVICTION_POLICIES),
+        default="lru",
+        help="which cached KV blocks go first (default: lru)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N calls only")
     parser.add_argument("--exact", action="store_true", help="plan every single step")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -138,7 +145,9 @@ def _replayed(options: argparse.Namespace, names: list[str]) -> tuple[dict[str, 
 
 
 def _figures(calls: list[Call], model: EngineModel, name: str, options: Any) -> Figures:
-    history = Replay(Recorded(calls), model, name, is_exact=options.exact).run()
+    history = Replay(
+        Recorded(calls), model, name, is_exact=options.exact, eviction=options.eviction
+    ).run()
     if not history.outcomes:
         problem = f"the engine model {options.engine_model} can hold none of its calls"
         raise BadTraceError(path=str(options.trace), line=1, problem=problem)

@@ -103,6 +103,9 @@ class FastForward:
         batch, cache = shared.batch, shared.cache
         decodes = batch.decodes()
         handles, slots = decodes.handles, decodes.slots
+        if shared.eviction is not None:
+            size = shared.limits.block_size
+            shared.eviction.make_ready(now_ns, len(handles) * (steps // size + 1))
         tokens = np.zeros(steps, np.int32)
         for handle in handles.tolist():
             cache.append(handle, tokens)

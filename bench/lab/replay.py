@@ -102,7 +102,13 @@ class Replay:
     """See the module head; ``run`` once."""
 
     def __init__(
-        self, workload: Workload, model: EngineModel, policy: str, *, is_exact: bool = False
+        self,
+        workload: Workload,
+        model: EngineModel,
+        policy: str,
+        *,
+        is_exact: bool = False,
+        eviction: str = "lru",
     ) -> None:
         """Raises: UnknownPolicyError: lists those there are."""
         self._workload = workload
@@ -112,6 +118,7 @@ class Replay:
             hash_key=bytes(16),
             policy=policy_by_name(policy),
             max_waiting=MAX_WAITING,
+            eviction=eviction,
         )
         self._engine = LabEngine(model)
         self._skipper = None if is_exact else FastForward(self._scheduler, self._engine, policy)

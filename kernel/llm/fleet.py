@@ -168,6 +168,7 @@ class Fleet:
                 instance=self._instances,
                 max_waiting=self.state.config.llm_waiting,
                 model=engine.model.label,
+                eviction=self.state.config.kv_eviction,
             )
         engine.state, engine.progress, engine.failed_loads = EngineState.READY, 1.0, 0
         engine.model.error = None

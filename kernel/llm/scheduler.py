@@ -32,6 +32,7 @@ from ipc.llm import FinishReason
 from kernel.llm.batch import Decodes
 from kernel.llm.flight import Flight
 from kernel.llm.limits import limits_of
+from kernel.llm.live_eviction import LiveEviction
 from kernel.llm.owners import OwnerStatistics
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
@@ -49,6 +50,7 @@ class Scheduler:
 
     hash_key: 16 secret bytes of this kernel.  instance: tells the blocks of engines apart.
     max_waiting: requests that may wait beside those that run.  model: named in errors.
+    eviction: which cached blocks go first, by name (kernel/policy/eviction_names.py).
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Scheduler:
         instance: int = 0,
         max_waiting: int = 4096,
         model: str = "",
+        eviction: str = "lru",
     ) -> None:
         limits = limits_of(facts)
         self._max_live = max_waiting + limits.max_running
@@ -74,7 +77,8 @@ class Scheduler:
         )
         self.limits = limits
         self._model = model
-        self._shared = Shared(limits, cache, policy)
+        by_policy = None if eviction == "lru" else LiveEviction(eviction, limits, cache)
+        self._shared = Shared(limits, cache, policy, by_policy)
         self._planner = StepPlanner(self._shared)
         self._reports = StepReports(self._shared)
         self._orders = 0
@@ -175,6 +179,8 @@ class Scheduler:
             return None
         shared.now_ns = now_ns
         self._rekey(now_ns)
+        if shared.eviction is not None:
+            shared.eviction.make_ready(now_ns)
         number = shared.last_number + 1
         draft = self._planner.plan(number)
         if draft.is_empty:

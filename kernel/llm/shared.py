@@ -19,6 +19,7 @@ from ipc.llm import FinishReason
 from kernel.llm.batch import Batch
 from kernel.llm.flight import Flight
 from kernel.llm.limits import EngineLimits
+from kernel.llm.live_eviction import LiveEviction
 from kernel.llm.owners import OwnerAccount, OwnerBook
 from kernel.llm.pins import PinBook
 from kernel.llm.policies import Policy
@@ -35,10 +36,18 @@ class Shared:
     dropped: slots left since the last plan, which the next one tells.
     parked: tasks that wait for the next report; by_quota: by owner, for that one's quota.
     ends: ends nobody has been told yet.
+    eviction: names cached blocks to give up; None: the least recently used go.
     changes: counts who left a slot or ended, to see whether anything did.
     """
 
-    def __init__(self, limits: EngineLimits, cache: KVCache, policy: Policy) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits,
+        cache: KVCache,
+        policy: Policy,
+        eviction: LiveEviction | None = None,
+    ) -> None:
+        self.eviction = eviction
         self.limits = limits
         self.cache = cache
         self.policy = policy
@@ -118,6 +127,8 @@ class Shared:
         elif task.place is Place.AT_QUOTA:
             self.by_quota[task.account.owner].remove(task)
         self.policy.on_done(task.request, self.now_ns)
+        if self.eviction is not None:
+            self.eviction.used(task, self.now_ns)
         self.cache.free(task.handle, last_step=newest)
         task.place = Place.DONE
         task.account.live -= 1

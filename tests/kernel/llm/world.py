@@ -30,8 +30,14 @@ class World:
     """Requests are added by their prompt; `tokens`, `texts` and `ends` are what came of them."""
 
     def __init__(
-        self, *, policy: Policy | None = None, nature: Nature | None = None, **facts: Any
+        self,
+        *,
+        policy: Policy | None = None,
+        nature: Nature | None = None,
+        eviction: str = "lru",
+        **facts: Any,
     ) -> None:
+        self.eviction = eviction
         self.facts = FACTS | facts
         self.nature = nature or Nature()
         self.policy = policy or priority()
@@ -48,7 +54,11 @@ class World:
     def start(self) -> None:
         """A new engine, and a scheduler for it."""
         self.scheduler = Scheduler(
-            self.facts, hash_key=KEY, policy=self.policy, max_waiting=self.facts.get("waiting", 64)
+            self.facts,
+            hash_key=KEY,
+            policy=self.policy,
+            max_waiting=self.facts.get("waiting", 64),
+            eviction=self.eviction,
         )
         self.engine = ModelEngine(self.facts, self.nature, self.extra_keys)
         self.plans: deque[Plan] = deque()
