@@ -100,5 +100,6 @@ class StepReports:
         if len(slots):
             for task in batch.tasks_in_turn():
                 self._shared.tell_service(task)
-                task.request.empty_row()
+                if batch.rows.is_due(task.slot):
+                    task.request.empty_row()
             batch.rows.push(slots, tokens, now_ns)
