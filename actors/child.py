@@ -86,7 +86,7 @@ def enter_group(recipe: GroupRecipe) -> None:
     """
     directory = Path(recipe["directory"])
     try:
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         for name, text in recipe["files"].items():
             (directory / name).write_text(text)
         (directory / "cgroup.procs").write_text("0")

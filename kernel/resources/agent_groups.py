@@ -58,7 +58,7 @@ class AgentGroups:
     """See the module head; ``open_groups`` makes it."""
 
     def __init__(self, directory: Path, controllers: frozenset[str], mount: Path) -> None:
-        """directory: ours, existing. controllers: that our groups have."""
+        """directory: ours. controllers: that our groups have."""
         self.controllers = controllers
         self._directory = directory
         self._mount = mount
@@ -128,7 +128,7 @@ class AgentGroups:
 
 
 def open_groups(tag: str, hierarchies: list[Hierarchy] | None = None) -> AgentGroups:
-    """Make our directory, and hand it the controllers that can be had.
+    """Find our directory, and hand it the controllers that can be had.
 
     hierarchies: None: those of this process.
     Raises:
@@ -148,9 +148,10 @@ def _open_in(base: Path, tag: str, mount: Path) -> AgentGroups:
     if not os.access(base / "cgroup.procs", os.W_OK):  # who moves a process must own both ends
         raise PermissionError(errno.EACCES, "its own control group may not be changed", str(base))
     directory = base / f"llmos-{tag}"
-    directory.mkdir(exist_ok=True)
     has = set(read_text(base / "cgroup.controllers").split())
     wanted = [name for name in CONTROLLERS if name in has]
+    if wanted:  # else it is made with the first group in it
+        directory.mkdir(exist_ok=True)
     if not _hand_down(base, wanted) and _is_handed_over(base, mount):
         _make_room(base, directory)
         _hand_down(base, wanted)

@@ -77,9 +77,27 @@ def test_an_agent_makes_its_group_by_the_recipe_and_enters_it(tmp_path: Path) ->
 def test_a_group_that_cannot_be_made_is_told_in_the_agents_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    enter_group({"directory": str(tmp_path / "none" / "5.1"), "files": {}})
+    (tmp_path / "file").write_text("")
+
+    enter_group({"directory": str(tmp_path / "file" / "5.1"), "files": {}})
 
     assert "limits are not kept by control group" in capsys.readouterr().err
+
+
+def test_without_controllers_nothing_is_made_before_an_agent_needs_it(tmp_path: Path) -> None:
+    groups = open_groups("t", [*bare(tmp_path)])
+    assert not (tmp_path / "llmos-t").exists()
+
+    enter_group(groups.recipe(5, 1, GroupLimits()))
+
+    assert (tmp_path / "llmos-t" / "5.1").is_dir()
+    groups.close()
+
+
+def bare(root: Path) -> list[Hierarchy]:
+    """Make a group without controllers."""
+    (root / "cgroup.procs").write_text("")
+    return [Hierarchy(2, frozenset(), root, root)]
 
 
 def test_without_control_groups_the_reason_is_told(tmp_path: Path) -> None:
