@@ -49,7 +49,7 @@ def complete(
 ) -> None:
     """Let a language model go on from a text; what it writes is printed as it comes.
 
-    Example: printf 'Ticket: My parcel is lost.\\nTeam:' | llmos complete - --max-tokens 8
+    Example: llmos complete - --max-tokens 8 < prompt.txt
     """
     options = given(
         model=model,
