@@ -87,7 +87,9 @@ class Delivery(Answering):
         mailbox = record.mailbox
         if not mailbox.num_queued or record.is_refusing or record.channel is None:
             return None
-        if record.status is not Status.RUNNING or len(record.open) >= self._may_hold(record):
+        if record.status is not Status.RUNNING or record.suspended:
+            return None
+        if len(record.open) >= self._may_hold(record):
             return None
         while (message := mailbox.peek()) is not None:
             if not 0 < message.due_ns <= self.state.now_ns:

@@ -878,3 +878,19 @@ def test_a_restart_by_an_operator_forgives_the_crashes_of_a_child() -> None:
     world.advance(1)
 
     assert {line["state"] for line in world.client.system("ps")} == {"idle"}
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "priority"])
+def test_an_agent_whose_message_waits_for_budget_is_granted_nothing(policy: str) -> None:
+    world = World(turn_policy=policy)
+    worker = world.spawn("worker", budget={"messages": 0})
+    world.client.tell(worker.id, "first")
+    worker.commit(worker.turn_of("first"), worker.told(worker.id, "again"))
+    world.client.tell(worker.id, "second")
+    before = worker.methods()
+
+    world.client.system("budget_top_up", actor="worker", amounts={"messages": 1})
+    worker.commit(worker.turn_of("again"))
+
+    assert before == ["first"]
+    assert worker.methods() == ["first", "again", "second"]
