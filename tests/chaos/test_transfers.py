@@ -47,7 +47,9 @@ class Chaos:
             self.kernel.start()
             self.kernel_kills += 1
             return
-        pids = [line["pid"] for line in client.system("ps") if line["pid"]]
+        pids: list[int] = []
+        while not pids:  # on a busy machine all may just be starting again
+            pids = [line["pid"] for line in client.system("ps") if line["pid"]]
         kill_pid(self.rng.choice(pids))
         self.agent_kills += 1
 
