@@ -76,10 +76,12 @@ def draw(title: str, results: Results, path: Path) -> None:
     for axes, name in zip(figure.subplots(2, 3).flat, DRAWN, strict=True):
         first = results[policies[0]][name]
         bars = axes.barh(policies, [results[each][name].value for each in policies])
-        axes.bar_label(bars, [format_number(results[p][name].value) for p in policies], padding=2)
+        labels = [format_number(results[policy][name].value) for policy in policies]
+        axes.bar_label(bars, labels, padding=2, fontsize="small")
         axes.invert_yaxis()
-        axes.margins(x=0.2)
+        axes.margins(x=0.3)
         better = "more" if first.higher_is_better else "less"
-        axes.set_title(f"{name}{f', {first.unit}' if first.unit else ''} ({better} is better)")
+        unit = f", {first.unit}" if first.unit else ""
+        axes.set_title(f"{name}{unit} ({better} is better)", fontsize="medium")
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
