@@ -3,12 +3,13 @@
 At a limit all processes of the account that has it are stopped (SIGSTOP to each with all its
 descendants): open turns keep their place and hold no slot, nothing new is granted or started. A
 top-up lets them go on where they were. As a hard stop each process has RLIMIT_CPU: at what was left
-when it began, or when limits last changed, and one second.
+when it began, or when limits last changed, and HARD_STOP_S. That kills it, which a look in time
+spares it: looks come each second, on a busy machine with many processes every few.
 
 What "never exceeded" means for what is sampled: ``used`` never passes the limit; what is measured
 beyond it is ``overrun``. That is at most what the processes use between two looks (a second, longer
-with thousands of agents) and the time to deliver a signal; for one process at most two seconds of
-CPU beyond its own share, whatever the looks do. Wall time is due to the millisecond.
+with thousands of agents) and the time to deliver a signal; for one process at most HARD_STOP_S and
+a second of CPU beyond its own share, whatever the looks do. Wall time is due to the millisecond.
 
 Cost: nothing for agents without an account; else a look at each a second.
 """
@@ -25,6 +26,7 @@ from kernel.output import ContinueProcess, LimitCpu, StopProcess
 from kernel.resources.samples import Samples
 from kernel.timers import Due
 
+HARD_STOP_S = 5
 _SECOND_NS = 1_000_000_000
 _SOONEST_NS = 1_000_000  # between two bookings of wall time
 
@@ -185,7 +187,8 @@ class RunTime:
         if record.account is None or run is None or record.pid is None or not record.start_time:
             return
         left = record.account.left("cpu_s")
-        cpu_s = None if left is None else -(-((run.cpu_ns or 0) + left) // _SECOND_NS) + 1
+        used = run.cpu_ns or 0
+        cpu_s = None if left is None else -(-(used + left) // _SECOND_NS) + HARD_STOP_S
         if run.cpu_ns is None and left is not None:
             return  # what it has used before is not known yet
         limit = LimitCpu(record.id, record.incarnation, record.pid, record.start_time, cpu_s)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ipc.protocol import Kind
+from kernel.budget.run_time import HARD_STOP_S
 from kernel.output import ContinueProcess, LimitCpu, StartProcess, StopProcess
 from kernel.resources.samples import AgentSample, NodeSample, Samples
 from tests.kernel.world import ScriptedAgent, World
@@ -114,7 +115,11 @@ def test_the_hard_stop_follows_what_is_left(world: World) -> None:
     top_up(world, "busy", cpu_s=10)
     world.client.system("budget_set", actor="busy", limits={"cpu_s": None})
 
-    assert [command.cpu_s for command in commands(world, LimitCpu)] == [4, 14, None]
+    assert [command.cpu_s for command in commands(world, LimitCpu)] == [
+        3 + HARD_STOP_S,
+        13 + HARD_STOP_S,
+        None,
+    ]
 
 
 def test_the_next_kernel_books_the_rest_and_no_more(world: World) -> None:
