@@ -62,12 +62,15 @@ class Work:
     output: int
 
 
-def workload(vocab: int) -> list[Work]:
-    """Return the same requests for everybody."""
-    random = np.random.default_rng(5)
+def workload(vocab: int, draw: int = 0) -> list[Work]:
+    """Return requests of the same lengths for everybody.
+
+    draw: which prompts; an engine that keeps a cache must be given others each time.
+    """
+    random, ids = np.random.default_rng(5), np.random.default_rng((5, draw))
     prompts, outputs = random.integers(32, 513, REQUESTS), random.integers(16, 129, REQUESTS)
     return [
-        Work(random.integers(3, vocab, length).tolist(), int(output))
+        Work(ids.integers(3, vocab, length).tolist(), int(output))
         for length, output in zip(prompts.tolist(), outputs.tolist(), strict=True)
     ]
 

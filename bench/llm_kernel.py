@@ -44,6 +44,7 @@ class LlmWorld:
     def __init__(self, world: World, size: str) -> None:
         self.world = world
         self.size = size
+        self.draws = 0  # of requests
         self.vocab_size = int(MODELS[size]["vocab_size"])
         folder = world.directory / f"model-{size}"
         command = [sys.executable, "-c", _MAKE_FOLDER, size, str(folder), str(CONTEXT)]
@@ -57,7 +58,8 @@ class LlmWorld:
     def serve(self) -> tuple[float, float]:
         """Have all requests computed at once; return tokens/s and the kernel's CPU share."""
         pid = self.world.process.pid
-        works = workload(self.vocab_size)
+        self.draws += 1
+        works = workload(self.vocab_size, self.draws)
         began, cpu = time.perf_counter(), cpu_ns(pid)
         asyncio.run(self._serve(works))
         elapsed = time.perf_counter() - began
@@ -66,7 +68,9 @@ class LlmWorld:
 
     async def _serve(self, works: list[Any]) -> None:
         async with await aconnect(home=self.world.home.state_dir) as client:
-            await asyncio.gather(*(self._complete(client, work.ids, work.output) for work in works))
+            calls = (self._complete(client, work.ids, work.output) for work in works)
+            done = await asyncio.gather(*calls)
+        assert not any(one.usage.cached_tokens for one in done), "prompts were cached"
 
     async def _complete(self, client: Any, ids: list[int], count: int, **options: Any) -> Any:
         return await client.llm.complete(ids, max_tokens=count, ignore_stop_ids=True, **options)
