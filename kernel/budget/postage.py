@@ -60,20 +60,14 @@ class Postage:
 
     def send(self, record: ActorRecord, receiver: ActorRecord, message: Message) -> None:
         """Pay for an accepted message and enqueue it, or let it wait for its sender's budget."""
-        assert record.account is not None
-        if record.id in self.budgets.unpaid:
-            self._hold(record, message)
-            return
-        cost = _cost(1, message.size)
-        shortage = self.budgets.charge(record.account, cost, message.id)
-        if shortage is None:
+        if self._pay(record, message):
             self.delivery.enqueue_or_wait(receiver, message)
-        else:
-            self._hold(record, message)
-            self._stand(record, message, shortage)
 
     def send_told(self, record: ActorRecord, receiver: ActorRecord, message: Message) -> None:
-        """Do so with a tell of a commit: what was reserved for it is used."""
+        """Do so with a tell of a commit, whose room was given back just now.
+
+        What was reserved for it is used.
+        """
         paid = record.paid.get(receiver.id)
         if paid is not None and self.delivery.room.take_paid(record, receiver.id, 1, message.size):
             assert record.account is not None
@@ -82,7 +76,23 @@ class Postage:
                 self.delivery.enqueue(receiver, message)
                 return
             self.budgets.tree.release(record.account, _cost(1, message.size))
-        self.send(record, receiver, message)
+        if self._pay(record, message):
+            self.delivery.enqueue(receiver, message)
+        else:
+            self.state.dirty[receiver.id] = None  # others wait for that room
+
+    def _pay(self, record: ActorRecord, message: Message) -> bool:
+        """Charge a message, or let it wait behind its sender's others."""
+        assert record.account is not None
+        if record.id in self.budgets.unpaid:
+            self._hold(record, message)
+            return False
+        cost = _cost(1, message.size)
+        shortage = self.budgets.charge(record.account, cost, message.id)
+        if shortage is not None:
+            self._hold(record, message)
+            self._stand(record, message, shortage)
+        return shortage is None
 
     def _hold(self, record: ActorRecord, message: Message) -> None:
         message.held = message.is_unpaid = True

@@ -894,3 +894,19 @@ def test_an_agent_whose_message_waits_for_budget_is_granted_nothing(policy: str)
 
     assert before == ["first"]
     assert worker.methods() == ["first", "again", "second"]
+
+
+def test_a_tell_with_room_of_who_has_another_budget_does_not_stand_in_line() -> None:
+    world = World()
+    teller, little = world.spawn("teller", budget={"tokens": 9}), world.spawn("little")
+    world.introduce(teller, little)
+    world.core.state.actors[little.id].mailbox.limit_messages = 1
+    world.client.ask(teller.id, "go")
+    turn = teller.turn_of("go")
+    reserve(teller, turn, little.id)
+    world.client.tell(little.id, "behind")
+
+    teller.commit(turn, teller.told(little.id, "first"))
+    little.commit(little.turn_of("first"))
+
+    assert little.methods() == ["first", "behind"]
