@@ -62,6 +62,7 @@ class Checker:
         self.by_uid: dict[tuple[int, int, str], list[Accepted]] = {}
         self.evidence = Evidence(self)
         self.sent: dict[int, list[Effect]] = {}  # turn -> what its last COMMIT would send
+        self.has_spawned: set[int] = set()  # turns: another member of a pool begins them anew
         self._deferred: dict[Any, None] = {}  # messages that are not journaled yet
         self._lost: dict[Any, None] = {}  # messages granted by a kernel that died too early
         self._commits_read: dict[int, None] = {}  # turns whose COMMIT was read in this loop turn
@@ -219,6 +220,8 @@ class Checker:
             counted = [m for m in earlier if not m.end or Kind.REPLY in m.answers]
         else:
             counted = [m for m in earlier if m.end != "dead letter"]  # an operator sends it anew
+        if message.turn in self.has_spawned and self.messages[message.turn].is_moved:
+            counted = [m for m in counted if m.sender == message.sender]
         if len(counted) >= allowed:
             promise = "calls are not repeated" if message.kind == Kind.ASK else "effectively once"
             raise Violation(promise, f"{message} although there was {counted}, allowed {allowed}")

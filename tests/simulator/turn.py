@@ -267,6 +267,7 @@ class VirtualTurn:
             self.agent.post(item)
 
     def _spawn(self, label: str, child: dict[str, Any]) -> Steps:
+        self.agent.simulation.checker.has_spawned.add(self.id)
         spec = self.agent.simulation.spec_of(None, child["facts"], child["restart"])
         call = self.system(label, "spawn", {"spec": spec})
         yield [call]
