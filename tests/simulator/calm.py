@@ -21,6 +21,7 @@ def settle(simulation: Simulation) -> None:
     world.note("CALM")
     world.has_faults = False
     simulation.kernel.tell("storage", 1 << 40)
+    simulation.kernel.tell("sampled", simulation.kernel.machine())
     limit_ns = world.now_ns + REST_S * S
     next_look_ns = 0
     while True:

@@ -90,20 +90,23 @@ class KernelHost:
         self._turn_soon(0)
 
     def machine(self) -> Samples:
-        """Return a look at the machine: with one CPU or some, with a GPU or without."""
+        """Return a look at the machine: with one CPU or some, with a GPU or without.
+
+        When calm, it has room again for what was reserved: members of pools are started anew.
+        """
         rng = self.world.rng
         gpu = GpuSample(0, "gpu", "a GPU", 1000, rng.randint(0, 1000), rng.random())
         node = NodeSample(
             taken_ns=self.world.now_ns,
             cpus=4,
-            cpu_millis=rng.choice([500, 1000, 4000]),
+            cpu_millis=4000 if not self.world.has_faults else rng.choice([500, 1000, 4000]),
             cpu_busy_ns=self.world.now_ns,
             memory_bytes=1 << 30,
             memory_used_bytes=rng.randint(0, 1 << 30),
             disk="/",
             disk_bytes=1 << 40,
             disk_free_bytes=1 << 39,
-            gpus=(gpu,) if rng.random() < 0.7 else (),
+            gpus=(gpu,) if not self.world.has_faults or rng.random() < 0.7 else (),
         )
         agents = [
             AgentSample(agent.id, agent.incarnation, self.world.now_ns, 4096, 1, 1)
