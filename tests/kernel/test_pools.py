@@ -407,6 +407,24 @@ def test_what_was_taken_over_is_so_after_a_kernel_crash() -> None:
     assert world.pending() == 0
 
 
+def test_what_a_dropped_turn_had_asked_of_its_own_pool_is_not_taken_over_with_it() -> None:
+    world = World()
+    pool = TestedPool(world, minimum=1, maximum=1, declares={"concurrency": 2})
+    world.client.ask(pool.id, "work")
+    (lost,) = pool.members
+    turn = lost.turn_of("work")
+    lost.system(turn, "spawn", spec={"qualname": "Child", "module": "tests", "name": "child"})
+    lost.ask(turn, pool.id, "part")
+    before = pool.has(lost)
+
+    world.client.system("kill", actor=lost.id)
+
+    (heir,) = pool.members
+    assert before == ["work", "part"]
+    assert pool.has(heir) == ["work"]
+    assert len(pool.pool.jobs) == 1
+
+
 def test_a_turn_that_had_spawned_a_child_begins_with_nothing_recorded() -> None:
     world = World()
     pool = TestedPool(world, minimum=2, maximum=2)
