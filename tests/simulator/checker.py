@@ -290,10 +290,12 @@ class Checker:
     def _why_cancelled(self, core: Core, message: Accepted) -> str:
         """An ask that ended unanswered: its asker must have gone, ended, or given up."""
         state = core.state
+        turn = state.messages.get(message.turn)
         is_justified = (
             message.sender in self._gave_up
+            or (turn is not None and turn.receiver != message.sender)  # another member asks anew
             or state.peer(message.sender) is None
-            or (message.turn and message.turn not in state.messages)
+            or (message.turn and turn is None)
             or state.counters.get("deadlocks")  # it was refused after all
         )
         demand(bool(is_justified), "an asker is told", f"{message} has ended, nobody was told")
