@@ -51,27 +51,13 @@ def open_process(pid: int, start_time: int) -> int | None:
 
 def kill_tree(pid: int, start_time: int) -> bool:
     """SIGKILL a process and all its descendants. Returns whether it was still there."""
-    root = open_process(pid, start_time)
-    if root is None:
-        return False
-    tree = {pid: root}
-    try:
-        _send(root, signal.SIGSTOP)
-        for _ in range(_MAX_PASSES):  # I2
-            if not _stop_children(tree):
-                break
-        for descriptor in reversed(tree.values()):
-            _send(descriptor, signal.SIGKILL)
-    finally:
-        for descriptor in tree.values():
-            os.close(descriptor)
-    return True
+    return signal_tree(pid, start_time, signal.SIGKILL)
 
 
 def signal_tree(pid: int, start_time: int, number: signal.Signals) -> bool:
-    """Send SIGSTOP or SIGCONT to a process and all its descendants. Returns whether it was there.
+    """Send a signal to a process and all its descendants. Returns whether it was still there.
 
-    Stopped first, like in ``kill_tree``, so that no child escapes; SIGCONT goes out last.
+    All are stopped first, so that no child escapes; then it goes out, to the youngest first.
     """
     root = open_process(pid, start_time)
     if root is None:
