@@ -96,7 +96,7 @@ class Fleet:
         if any(engine.is_ready for engine in self.engines.of_model(model)):
             return True
         self._loading.setdefault(model, []).append(call)
-        self.generation.wanted[model] = None
+        self.generation.table.wanted[model] = None
         return False
 
     def _spawn(self, model: ModelVersion) -> None:
@@ -132,7 +132,7 @@ class Fleet:
     def _give_up(self, model: ModelVersion, error: LLMOSError) -> None:
         for call in self._loading.pop(model, ()):
             self.delivery.answer_error(call, error)
-        self.generation.fail_line(model, error)
+        self.generation.table.fail_line(model, error)
 
     # --- what engines say ---------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Fleet:
                 engine, error or EngineDownError(model=engine.model.label, problem=problem)
             )
         self.generation.remote.dirty[engine.model] = None
-        self.generation.wanted[engine.model] = None
+        self.generation.table.wanted[engine.model] = None
 
     def _forget(self, engine: Engine) -> None:
         self.engines.remove(engine)

@@ -18,6 +18,7 @@ from ipc.protocol import Flag, Kind
 from kernel.llm.engines import Engine
 from kernel.llm.generation import Generation
 from kernel.llm.job import Job, Phase
+from kernel.llm.job_input import whole_input
 from kernel.llm.registry import ModelVersion
 from kernel.llm.remote_queue import RemoteQueue
 from kernel.timers import Due
@@ -32,6 +33,7 @@ class RemoteCalls:
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
         self.state = generation.state
+        self.table = generation.table
         self.answers = generation.answers
         self.queues = generation.remote
         self.metering = generation.metering
@@ -45,7 +47,7 @@ class RemoteCalls:
         ready = [engine for engine in self.generation.engines.of_model(model) if engine.is_ready]
         if not ready:
             if len(queue):
-                self.generation.wanted[model] = None
+                self.table.wanted[model] = None
             return
         # A driver gives up the calls of an earlier kernel before it says that it is ready.
         queue.book.end_left(self.state.now_ns)
@@ -61,7 +63,7 @@ class RemoteCalls:
             self.state.timers.set(Due.REMOTE, model.label, due_ns)
 
     def _send(self, job: Job, engine: Engine) -> None:
-        given = self.generation.whole_input(job)
+        given = whole_input(job)
         assert given is not None
         job.phase, job.engine = Phase.SENT, engine.actor
         job.attempts += 1
@@ -75,7 +77,7 @@ class RemoteCalls:
         if due_ns is not None:
             body["remaining_ns"] = max(1, due_ns - self.state.now_ns)
         envelope = Envelope(Kind.CALL, payload=encode_plain(body), correlation=job.id)
-        self.generation.post(engine, envelope)
+        self.table.post(engine, envelope)
 
     def on_piece(self, engine: Engine, envelope: Envelope) -> None:
         """Text of a streamed completion has come."""
@@ -116,7 +118,7 @@ class RemoteCalls:
         self.queues.settle(job, 0 if is_unstarted else None)
         if is_unstarted or (isinstance(error, EndpointError) and error.status >= _REFUSED):
             self.metering.release(job)  # it was refused before anything was generated
-        self.generation.fail(job, error)
+        self.table.fail(job, error)
 
     def _try_again(self, job: Job, failure: dict[str, Any], error: LLMOSError) -> None:
         queue = self.queues.queue(job.model)
@@ -134,7 +136,7 @@ class RemoteCalls:
             self.generation.note_sent(job, is_sent=False)
         else:
             self.queues.jobs.pop(job.id, None)
-            self.generation.fail(job, error)
+            self.table.fail(job, error)
 
     def _pay_again(self, job: Job) -> bool:
         """An attempt in doubt is paid; reserve for another, or let it wait for budget."""
@@ -148,7 +150,7 @@ class RemoteCalls:
                 return True
         except LLMOSError as error:
             self.queues.settle(job, None)
-            self.generation.fail(job, error)
+            self.table.fail(job, error)
         else:
             self.queues.settle(job, None)
         return False
@@ -169,7 +171,7 @@ class RemoteCalls:
         tokens = completion["usage"]["completion_tokens"]
         self.generation.placement.succeed(job.id, tokens, self.state.now_ns)
         self._remember(job, completion)
-        self.generation.release(job)
+        self.table.release(job)
         self.answers.complete(job, completion)
 
     def _remember(self, job: Job, completion: Completion) -> None:
@@ -178,7 +180,7 @@ class RemoteCalls:
         reply: dict[str, Any] = {"role": "assistant", "content": completion["text"]}
         if "tool_calls" in completion:
             reply["tool_calls"] = completion["tool_calls"]
-        self.generation.extend_session(job.session, job.given, job.session.ids, reply)
+        self.generation.completions.extend_session(job.session, job.given, job.session.ids, reply)
 
 
 def _take_usage(usage: Usage, said: Any) -> int | None:

@@ -35,6 +35,7 @@ from kernel.llm.remote_calls import RemoteCalls
 from kernel.llm.session_calls import SessionCalls
 from kernel.llm.sessions import LlmSession, LlmSessions
 from kernel.llm.status import describe_engines, describe_owners
+from kernel.llm.steps import Steps
 from kernel.llm.token_log import Saved, TokenLog
 from kernel.policy.balance_names import BALANCERS
 from kernel.records import Snapshot
@@ -66,6 +67,7 @@ class LlmService:
             RemoteQueues(self.state),
             Placement(self._placement(), self.state.new_rng()),
         )
+        self.steps = Steps(self.generation.table, self.generation.completions)
         self.remote_calls = RemoteCalls(self.generation)
         self.fleet = Fleet(self.generation, lifecycle, self.models, self.sessions, policies)
         self.session_calls = SessionCalls(self.generation, self.models, self.sessions, self.fleet)
@@ -234,7 +236,7 @@ class LlmService:
         """Order requests by another policy from the next plans on. Raises UnknownPolicyError."""
         self.policies.use(name, self.state.now_ns)
         for engine in self.engines:
-            self.generation.dirty[engine.actor] = engine
+            self.generation.table.dirty[engine.actor] = engine
 
     def num_waiting(self) -> int:
         """Return how many requests wait for an engine to compute them."""
@@ -262,7 +264,7 @@ class LlmService:
     def _dispatch(self, engine: Engine, envelope: Envelope) -> None:
         match envelope.kind:
             case Kind.REPORT:
-                self.generation.on_report(engine, envelope)
+                self.steps.on_report(engine, envelope)
             case Kind.PREPARED:
                 self.generation.on_prepared(engine, envelope)
             case Kind.PIECE:
@@ -277,7 +279,7 @@ class LlmService:
     @property
     def is_unsettled(self) -> bool:
         """Say whether ``settle`` has something to do."""
-        return bool(self.state.llm or self.generation.wanted)
+        return bool(self.state.llm or self.generation.table.wanted)
 
     def settle(self) -> None:
         """Draw the consequences of what has ended elsewhere in the core."""
@@ -294,11 +296,12 @@ class LlmService:
             self.generation.meter_anew(set(budgeted))
         ended, todo.ended_calls = todo.ended_calls, []
         for call in ended:
-            self.generation.drop(call)
+            self.generation.table.drop(call)
         raised, todo.raised = todo.raised, {}
         for call, priority in raised.items():
             self.generation.raise_priority(call, priority)
-        wanted, self.generation.wanted = self.generation.wanted, {}
+        table = self.generation.table
+        wanted, table.wanted = table.wanted, {}
         for model in wanted:
             if self.engines.line(model) or not self.fleet.is_idle(model):
                 self.fleet.want(model)
@@ -315,9 +318,10 @@ class LlmService:
             model = next(iter(remote.dirty))
             del remote.dirty[model]
             self.remote_calls.pump(model)
-        dirty, self.generation.dirty = self.generation.dirty, {}
+        table = self.generation.table
+        dirty, table.dirty = table.dirty, {}
         for engine in dirty.values():
-            self.generation.plan(engine)
+            self.steps.plan(engine)
 
     def on_due(self, label: Any) -> None:
         """Time may have let a remote call through."""

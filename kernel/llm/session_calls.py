@@ -105,7 +105,7 @@ class SessionCalls:
         """Forget a session and what waits in it."""
         waiting, session.line = [*session.line, session.running], deque()
         for call in waiting:
-            self.generation.fail_call(call, UnknownSessionError(session=session.id))
+            self.generation.table.fail_call(call, UnknownSessionError(session=session.id))
         session.pinned_until_ns = 0
         self.generation.pins.refresh(session)
         self.sessions.remove(session)
