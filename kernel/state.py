@@ -2,8 +2,8 @@
 
 The composers (delivery, streams, turns, lifecycle, handshake, syscalls, recovery) share one
 KernelState and are stacked in that order: each may call those before it, never those after.
-What must go the other way is left in a to-do set (``dirty``, ``doomed``) that kernel/core.py
-settles at the end of the loop turn.
+What must go the other way is left in a to-do set (``dirty``, ``doomed``) that
+kernel/settling.py settles at the end of the loop turn.
 
 No clock, no randomness, no I/O: ``now_ns``/``wall_ns`` are set by ``Core.begin``, ``rng`` is
 given. Dicts keep insertion order and no set is iterated unsorted, so one seed gives one history.

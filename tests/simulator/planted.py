@@ -110,7 +110,8 @@ class TwiceCore(Core):
 
     def _compose(self, *rest: Any) -> None:
         super()._compose(*rest)
-        apply = self.effects.apply
+        effects = self.parts.effects
+        apply = effects.apply
 
         def apply_twice(record: ActorRecord, turn: Turn, effects: list[Envelope]) -> Any:
             copies = [effect.copy() for effect in effects]
@@ -118,7 +119,7 @@ class TwiceCore(Core):
             apply(record, turn, copies)
             return reply
 
-        self.effects.apply = apply_twice  # type: ignore[method-assign]
+        effects.apply = apply_twice  # type: ignore[method-assign]
 
 
 PLANTED: dict[str, Parts] = {
