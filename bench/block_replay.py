@@ -71,6 +71,7 @@ def replay_blocks(requests: Sequence[Chained], policy: EvictionPolicy, capacity:
             cached.difference_update(gone)
         cached |= own
         policy.used(Use(each.arrival_s, each.program, chain, number, each.output_tokens))
+        policy.work()
     return shares(requests, found)
 
 

@@ -44,3 +44,6 @@ class EvictionPolicy(Protocol):
 
     def forget(self, blocks: Sequence[int]) -> None:
         """Take note that these blocks are cached no longer, for a reason of the cache's own."""
+
+    def work(self) -> None:
+        """Go on learning, a little: called once a step, so that no step waits for all of it."""

@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernel.policy.eviction import Use
-from kernel.policy.reuse_model import ReuseModel, cell_of
+from kernel.policy.reuse_model import ReuseModel
+from kernel.policy.reuse_traits import cell_of
 
 MAX_PROGRAMS = 100_000
 GHOSTS = 4  # blocks remembered for each cached one, and MIN_GHOSTS
@@ -177,3 +178,7 @@ class Due:
             self._ghosts.popitem(last=False)
         while len(self._shared) > most:
             self._shared.popitem(last=False)
+
+    def work(self) -> None:
+        """See ``EvictionPolicy``."""
+        self.model.work()

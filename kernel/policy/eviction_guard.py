@@ -74,3 +74,7 @@ class Guarded:
         """See ``EvictionPolicy``."""
         self._policy.forget(blocks)
         self._order.forget(blocks)
+
+    def work(self) -> None:
+        """See ``EvictionPolicy``."""
+        self._policy.work()

@@ -66,3 +66,6 @@ class LFU:
         """See ``EvictionPolicy``."""
         for block in blocks:
             del self._entries[block], self._uses[block]
+
+    def work(self) -> None:
+        """See ``EvictionPolicy``; there is nothing to learn."""

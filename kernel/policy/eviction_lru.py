@@ -44,3 +44,6 @@ class LRU:
         """See ``EvictionPolicy``."""
         for block in blocks:
             del self._order[block]
+
+    def work(self) -> None:
+        """See ``EvictionPolicy``; there is nothing to learn."""

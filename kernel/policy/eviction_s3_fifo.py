@@ -85,3 +85,6 @@ class S3FIFO:
         for block in blocks:
             del self._uses[block]
             (self._small if block in self._small else self._main).pop(block)
+
+    def work(self) -> None:
+        """See ``EvictionPolicy``; there is nothing to learn."""

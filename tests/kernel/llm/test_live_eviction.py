@@ -23,6 +23,7 @@ class Spoken(EvictionPolicy):
         self.uses: list[Use] = []
         self.pieces: dict[str, list[int]] = {}
         self.first = ""
+        self.steps = 0
 
     def used(self, use: Use) -> None:
         self.uses.append(use)
@@ -39,6 +40,9 @@ class Spoken(EvictionPolicy):
 
     def forget(self, blocks: Any) -> None:
         raise AssertionError("nobody says this")
+
+    def work(self) -> None:
+        self.steps += 1
 
 
 @pytest.fixture
@@ -82,6 +86,13 @@ def test_equal_content_has_one_name_and_its_use_says_what_was_found(spoken: Spok
     assert first.chain == second.chain
     assert (first.num_found, second.num_found) == (0, 4)
     assert (first.program, second.program) == ("p1", "p2")
+
+
+def test_a_policy_learns_a_little_in_each_step(spoken: Spoken) -> None:
+    world = World(eviction="spoken")
+    serve(world, 1, 1)
+
+    assert spoken.steps >= world.scheduler.statistics().steps > 0
 
 
 def test_whatever_is_cached_belongs_to_a_piece(spoken: Spoken) -> None:

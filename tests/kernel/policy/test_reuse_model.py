@@ -5,15 +5,23 @@ import random
 import numpy as np
 import pytest
 
-from kernel.policy.reuse_model import (
+from kernel.policy.reuse_fit import (
+    ROUNDS,
+    SLICE_AGES,
+    SLICE_RECORDS,
+    finished,
+    fit,
+    gittins,
+)
+from kernel.policy.reuse_model import FIT_EVERY, ReuseModel
+from kernel.policy.reuse_traits import (
     EDGES,
     NUM_AGES,
     NUM_CELLS,
     WIDTHS,
-    ReuseModel,
+    Floats,
     ages_of,
     cell_of,
-    gittins,
 )
 
 TALKER, GONE = cell_of(50, 0, None, 10), cell_of(500, 0, None, 10)
@@ -33,6 +41,7 @@ def taught(gap_s, number: int = 3000) -> ReuseModel:  # type: ignore[no-untyped-
     model = ReuseModel()
     for at_s, name, cell in sorted(events):
         model.use(name, at_s, cell)
+        model.work()
     model.fit(float(number))
     return model
 
@@ -75,8 +84,47 @@ def test_a_fit_fades_what_was_counted_and_counts_those_still_away() -> None:
     before = value(model, TALKER, 5.0)
     for program in range(2000):
         model.use(f"q{program}", 600.0 + program, TALKER)
+        model.work()
 
     assert value(model, TALKER, 5.0) < before / 3
+
+
+def everything(model: ReuseModel) -> Floats:
+    cells = np.repeat(np.arange(NUM_CELLS), NUM_AGES)
+    return model.value(cells, np.tile(EDGES[:-1], NUM_CELLS))
+
+
+def test_a_fit_in_slices_comes_to_what_one_at_once_does_whatever_happens_meanwhile() -> None:
+    sliced, whole = ReuseModel(), ReuseModel()
+    for program in range(FIT_EVERY):
+        for model in (sliced, whole):
+            model.use(f"p{program % 200}", float(program), TALKER if program % 3 else GONE)
+    whole.fit(float(FIT_EVERY - 1))
+    before = everything(sliced)
+
+    slices = 0
+    while np.array_equal(everything(sliced), before):
+        sliced.work()
+        sliced.use("meanwhile", 1000.0 + slices, TALKER)
+        slices += 1
+
+    assert np.array_equal(everything(sliced), everything(whole))
+    assert slices > NUM_AGES // SLICE_AGES + 2 * ROUNDS
+
+
+def test_who_is_away_is_counted_a_bounded_number_at_a_time() -> None:
+    """As many slices more as it takes; none looks at more than SLICE_RECORDS of them."""
+    none, many = (
+        sum(
+            1
+            for _ in fit(
+                *np.zeros((2, NUM_CELLS, NUM_AGES)), np.zeros(number, int), np.zeros(number)
+            )
+        )
+        for number in (0, 10 * SLICE_RECORDS)
+    )
+
+    assert many == none + 10
 
 
 def test_ended_programs_return_no_more() -> None:
@@ -90,7 +138,7 @@ def test_ended_programs_return_no_more() -> None:
 
 def test_the_index_is_the_best_ratio_over_all_stopping_ages() -> None:
     hazards = np.random.default_rng(0).exponential(0.01, (3, NUM_AGES))
-    index = gittins(hazards)
+    index = finished(gittins(hazards))
 
     for row, start in ((0, 0), (1, 7), (2, NUM_AGES - 1)):
         best, away, chance, held = 0.0, 1.0, 0.0, 0.0
