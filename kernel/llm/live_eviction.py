@@ -14,7 +14,8 @@ Invariants:
   E3  what is remembered is bounded by twice the pool.
 Cost: a subtraction a step, and a look at the counters (about 40 us) once in several; about 0.4 us
 a block of a request that ends; a policy that learns (`due`) does it in slices of at most about
-0.5 ms a step, 25 or more of them once in 256 requests. A batch is a 32nd of the pool: the policy is asked once for each that is used up.
+0.5 ms a step, 25 or more of them once in 256 requests. A batch is a 32nd of the pool: the policy
+is asked once for each that is used up.
 """
 
 from __future__ import annotations
