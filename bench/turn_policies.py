@@ -74,7 +74,7 @@ class Crowd:
         for number in range(num_agents):
             weight = float(self.numbers.choice([1, 2, 4]))
             spec = SpawnSpec(qualname="A", module="m", name=f"a{number}", weight=weight)
-            self.actors.append(self.core.lifecycle.spawn(spec, 0).id)
+            self.actors.append(self.core.parts.lifecycle.spawn(spec, 0).id)
         for command in self.core.finish().commands:
             if isinstance(command, StartProcess):
                 self._hello(command)
@@ -125,7 +125,7 @@ class Crowd:
     def use(self, policy: str) -> None:
         """Order the line by a policy."""
         self.core.begin(self.now_ns, self.now_ns)
-        self.core.policy_calls.use("turns", policy)
+        self.core.parts.policy_calls.use("turns", policy)
         self._take(self.core.finish())
 
     def _take(self, output: Output) -> None:

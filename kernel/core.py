@@ -154,7 +154,7 @@ class Core:
 
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         """A StartProcess worked."""
-        self.parts.lifecycle.on_started(actor, incarnation, pid, start_time)
+        self.parts.incarnations.on_started(actor, incarnation, pid, start_time)
 
     def process_exited(
         self, actor: int, incarnation: int, reason: str, cpu_ns: int | None = None
@@ -323,7 +323,7 @@ class Core:
                 record.mailbox.unblock(sender, priority)
                 self.state.mark_dirty(actor)
         elif kind is Due.RESTART:
-            self.parts.lifecycle.on_restart_due(key)
+            self.parts.supervision.on_restart_due(key)
         elif kind is Due.START_TIMEOUT:
             self.parts.lifecycle.on_start_timeout(*key)
         elif kind is Due.STOP_TIMEOUT:

@@ -27,24 +27,30 @@ from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.claims import read_hello
 from kernel.effects import Effects
 from kernel.heartbeat import Heartbeat
-from kernel.lifecycle import Lifecycle
+from kernel.incarnations import Incarnations
 from kernel.output import WatchProcess
 from kernel.peers import Session
 from kernel.program import root_trace
 from kernel.state import Peer, signed
 from kernel.streams import Streams
+from kernel.turns import Turns
 
 
 class Handshake:
     """See the module head."""
 
     def __init__(
-        self, lifecycle: Lifecycle, streams: Streams, effects: Effects, heartbeat: Heartbeat
+        self,
+        incarnations: Incarnations,
+        turns: Turns,
+        streams: Streams,
+        effects: Effects,
+        heartbeat: Heartbeat,
     ) -> None:
-        self.state = lifecycle.state
-        self.lifecycle = lifecycle
-        self.delivery = lifecycle.delivery
-        self.turns = lifecycle.turns
+        self.state = incarnations.state
+        self.incarnations = incarnations
+        self.delivery = incarnations.delivery
+        self.turns = turns
         self.streams = streams
         self.effects = effects
         self.heartbeat = heartbeat
@@ -91,7 +97,7 @@ class Handshake:
         else:
             self._attach(route, record, hello, is_new=is_new)
         if record.status is Status.STOPPING and not is_resumed:
-            self.lifecycle.post_stop(record)
+            self.incarnations.post_stop(record)
         self.state.mark_dirty(record.id)
 
     def _check_agent(self, hello: Hello) -> ActorRecord:
@@ -138,7 +144,7 @@ class Handshake:
         if record.status is Status.STARTING:
             record.status = Status.RUNNING
             if "declares" in hello:  # else its class could not be loaded: BYE says why
-                self.lifecycle.on_up(record)
+                self.incarnations.on_up(record)
         if is_new and record.has_hook("on_start"):
             self._post_start(record)
         self.state.save_actor(record)
@@ -335,4 +341,6 @@ class Handshake:
         lease_s = self.heartbeat.lease_ns(record) / 1e9
         if envelope.turn in record.open and envelope.index >= lease_s * 1000:
             self.state.counters.add("leases_expired")
-            self.lifecycle.crash(record, f"its event loop stood still for {lease_s:g} s in a turn")
+            self.incarnations.crash(
+                record, f"its event loop stood still for {lease_s:g} s in a turn"
+            )

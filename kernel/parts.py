@@ -18,6 +18,7 @@ from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.handshake import Handshake
 from kernel.heartbeat import Heartbeat
+from kernel.incarnations import Incarnations
 from kernel.lifecycle import Lifecycle
 from kernel.llm.drains import Drains
 from kernel.llm.named_policies import NamedPolicies
@@ -36,6 +37,7 @@ from kernel.sending import Sending
 from kernel.settling import Settling
 from kernel.state import KernelState
 from kernel.streams import Streams
+from kernel.supervision import Supervision
 from kernel.sweep import Sweep
 from kernel.syscalls import DEFERRED, Syscalls
 from kernel.termination import Termination
@@ -60,6 +62,7 @@ class Parts:
         self._stack_processes()
         self.llm = LlmService(self.sending, self.lifecycle, NamedPolicies(llm_policy), DEFERRED)
         self.resources = ResourceCalls(state, Drains(self.llm.fleet), facts)
+        self.policy_calls = PolicyCalls(self.delivery, self.llm)
         self.syscalls = self._system_calls(rows, Reports(state, facts))
         self._stack_loop_turn()
 
@@ -74,32 +77,37 @@ class Parts:
 
     def _stack_processes(self) -> None:
         """Who runs, who is gone, who is on a connection."""
-        self.lifecycle = Lifecycle(self.delivery, self.turns)
-        self.run_time = RunTime(self.lifecycle)
+        self.incarnations = Incarnations(self.delivery)
+        supervision = self.supervision = Supervision(self.incarnations)
+        self.lifecycle = Lifecycle(self.incarnations, supervision, self.turns)
+        self.run_time = RunTime(self.incarnations)
         self.upkeep = BudgetUpkeep(self.run_time)
         takeover = PoolTakeover(self.delivery)
         self.pools = PoolKeeper(self.lifecycle, takeover)
         self.termination = Termination(
-            self.delivery, self.turns, self.effects, self.lifecycle, takeover
+            self.delivery, self.turns, self.effects, self.incarnations, supervision, takeover
         )
         self.heartbeat = Heartbeat(self.state)
-        self.handshake = Handshake(self.lifecycle, self.streams, self.effects, self.heartbeat)
+        self.handshake = Handshake(
+            self.incarnations, self.turns, self.streams, self.effects, self.heartbeat
+        )
 
     def _system_calls(self, rows: Snapshot, reports: Reports) -> Syscalls:
         """All that peers may ask of the kernel; each part brings its own."""
         pools = PoolCalls(self.sending, self.termination, self.pools, DEFERRED)
         more = self.llm.calls() | pools.calls()
-        more |= PolicyCalls(self.delivery, self.llm).calls()
+        more |= self.policy_calls.calls()
         more |= BudgetCalls(self.run_time).calls()
         more |= self.resources.calls()
         counted = CountedCalls(self.delivery, rows, DEFERRED)
-        return Syscalls(self.sending, self.termination, reports, counted.wrap(more))
+        wrapped = counted.wrap(more)
+        return Syscalls(self.sending, self.lifecycle, self.termination, reports, wrapped)
 
     def _stack_loop_turn(self) -> None:
         """What each loop turn ends with, and what is done once a second."""
         self.marks = Marks(self.state)
         self.settling = Settling(
-            self.lifecycle, self.termination, self.pools, self.llm, self.upkeep
+            self.incarnations, self.lifecycle, self.termination, self.pools, self.llm, self.upkeep
         )
         self.sweep = Sweep(self.handshake, self.sending, self.llm, self.run_time)
 
@@ -109,7 +117,7 @@ class Parts:
         recovery.load(self.effects, self.turns)
         self.llm.load(rows)
         self.resources.load(rows)
-        recovery.bring_up(self.lifecycle, self.syscalls)
+        recovery.bring_up(self.incarnations, self.syscalls)
         self.run_time.adopt()
         self.llm.forget_unclaimed()
         self.sweep.start()

@@ -22,7 +22,7 @@ from kernel.calls import Call
 from kernel.dead_letters import Letter
 from kernel.delivery import Delivery
 from kernel.effects import Effects
-from kernel.lifecycle import Lifecycle
+from kernel.incarnations import Incarnations
 from kernel.mailbox import Message
 from kernel.output import WatchProcess
 from kernel.peers import Session
@@ -207,15 +207,15 @@ class Recovery:
 
     # --- the first loop turn ------------------------------------------------------------
 
-    def bring_up(self, lifecycle: Lifecycle, syscalls: Syscalls) -> None:
+    def bring_up(self, incarnations: Incarnations, syscalls: Syscalls) -> None:
         """Adopt living processes, start what is wanted and has none, resume system calls."""
         for record in list(self.state.actors.values()):
             if record.has_process:
                 self._adopt(record)
                 if record.plan is not Plan.NONE and record.status is not Status.STOPPING:
-                    lifecycle.kill_process(record)  # as the kernel before this one was about to
+                    incarnations.kill(record)  # as the kernel before this one was about to
             elif record.status in (Status.STOPPED, Status.BACKOFF) and record.is_wanted:
-                lifecycle.start(record)
+                incarnations.start(record)
         for call, envelope in self._unanswered:
             owner = self.state.peer(call.owner)
             if owner is None or (call.turn and call.turn not in self.state.messages):

@@ -9,6 +9,7 @@ Cost: O(1) an entry; nothing of LLM work, budgets and pools where there are none
 from __future__ import annotations
 
 from kernel.budget.upkeep import BudgetUpkeep
+from kernel.incarnations import Incarnations
 from kernel.lifecycle import Lifecycle
 from kernel.llm.service import LlmService
 from kernel.pool_keeper import PoolKeeper
@@ -21,6 +22,7 @@ class Settling:
 
     def __init__(
         self,
+        incarnations: Incarnations,
         lifecycle: Lifecycle,
         termination: Termination,
         pools: PoolKeeper,
@@ -29,6 +31,7 @@ class Settling:
     ) -> None:
         self.state = lifecycle.state
         self.delivery = lifecycle.delivery
+        self.incarnations = incarnations
         self.lifecycle = lifecycle
         self.termination = termination
         self.pools = pools
@@ -51,7 +54,7 @@ class Settling:
                 actor, reason = state.crashed.popitem()
                 record = state.actors.get(actor)
                 if record is not None:
-                    self.lifecycle.crash(record, reason)
+                    self.incarnations.crash(record, reason)
             if self.llm.is_unsettled:
                 self.llm.settle()
             if self.upkeep.accounts:

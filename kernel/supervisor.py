@@ -1,6 +1,6 @@
 """Restart accounting, in the words of OTP: strategy, intensity, period, restart kinds.
 
-Pure bookkeeping: it decides, kernel/lifecycle.py acts. Time and randomness come in.
+Pure bookkeeping: it decides, kernel/supervision.py acts. Time and randomness come in.
 Source: Erlang/OTP supervisor behaviour, "Restart intensity and period".
 """
 

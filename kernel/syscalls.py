@@ -30,7 +30,7 @@ from kernel.answering import again
 from kernel.calls import Call
 from kernel.claims import check_deadline, read_spec
 from kernel.dead_letters import Letter
-from kernel.lifecycle import need_process
+from kernel.lifecycle import Lifecycle, need_process
 from kernel.peers import Session
 from kernel.reports import Reports
 from kernel.sending import FOLLOW, Sending
@@ -49,6 +49,7 @@ class Syscalls:
     def __init__(
         self,
         sending: Sending,
+        lifecycle: Lifecycle,
         termination: Termination,
         reports: Reports,
         more: dict[str, tuple[MoreHandler, bool]],
@@ -58,7 +59,7 @@ class Syscalls:
         self.delivery = sending.delivery
         self.sending = sending
         self.termination = termination
-        self.lifecycle = termination.lifecycle
+        self.lifecycle = lifecycle
         self.reports = reports
         self.handlers: dict[str, tuple[MoreHandler, bool]] = {
             name: (partial(function, self), for_agents)

@@ -18,9 +18,10 @@ from kernel.actor_record import ActorRecord
 from kernel.budget.accounts import Account
 from kernel.delivery import Delivery
 from kernel.effects import Effects
-from kernel.lifecycle import Lifecycle
+from kernel.incarnations import Incarnations
 from kernel.mailbox import Message, Reservation
 from kernel.pool_takeover import PoolTakeover
+from kernel.supervision import Supervision
 from kernel.timers import Due
 from kernel.turns import Turns
 
@@ -33,14 +34,16 @@ class Termination:
         delivery: Delivery,
         turns: Turns,
         effects: Effects,
-        lifecycle: Lifecycle,
+        incarnations: Incarnations,
+        supervision: Supervision,
         takeover: PoolTakeover,
     ) -> None:
         self.state = delivery.state
         self.delivery = delivery
         self.turns = turns
         self.effects = effects
-        self.lifecycle = lifecycle
+        self.incarnations = incarnations
+        self.supervision = supervision
         self.takeover = takeover
 
     def terminate(self, record: ActorRecord, reason: str, *, is_abnormal: bool = True) -> list[str]:
@@ -57,7 +60,7 @@ class Termination:
         if record.id not in self.state.actors:
             return ended  # a link among the children has ended it already
         self._end(record, reason)
-        self.lifecycle.tell_parent(record, reason, will_restart=False)
+        self.supervision.tell_parent(record, reason, will_restart=False)
         if is_abnormal:
             for linked in sorted(record.links):
                 if linked in self.state.actors:
@@ -79,12 +82,12 @@ class Termination:
     def _end(self, record: ActorRecord, reason: str) -> None:
         state = self.state
         if record.has_process or record.pid is not None:
-            self.lifecycle.kill_process(record)
-        self.lifecycle.detach(record)
+            self.incarnations.kill(record)
+        self.incarnations.detach(record)
         self._end_mail(record, reason)
         self._return_room(record)
         self._forget(record)
-        self.lifecycle.tell_monitors(record, reason)
+        self.supervision.tell_monitors(record, reason)
         self._tell_callers(record, reason)
         state.counters.add("terminations")
 
@@ -164,7 +167,7 @@ class Termination:
                 other.links.discard(record.id)
                 state.save_actor(other)
         state.timers.cancel(Due.RESTART, record.id)
-        self.lifecycle.forget_windows(record)
+        self.supervision.forget_windows(record)
         state.names.release(record.name)
         state.tree.remove(record.parent, record.id)
         state.dirty.pop(record.id, None)

@@ -21,7 +21,7 @@ from functools import partial
 from kernel.actor_record import ActorRecord, Status
 from kernel.budget.accounts import Account, Shortage
 from kernel.budget.run_book import TIMES
-from kernel.lifecycle import Lifecycle
+from kernel.incarnations import Incarnations
 from kernel.output import ContinueProcess, LimitCpu, StopProcess
 from kernel.resources.samples import Samples
 from kernel.timers import Due
@@ -34,12 +34,12 @@ _SOONEST_NS = 1_000_000  # between two bookings of wall time
 class RunTime:
     """See the module head."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
-        self.state = lifecycle.state
-        self.lifecycle = lifecycle
-        self.delivery = lifecycle.delivery
-        self.budgets = lifecycle.state.budgets
-        self.book = lifecycle.state.budgets.run_book
+    def __init__(self, incarnations: Incarnations) -> None:
+        self.state = incarnations.state
+        self.incarnations = incarnations
+        self.delivery = incarnations.delivery
+        self.budgets = incarnations.state.budgets
+        self.book = incarnations.state.budgets.run_book
 
     # --- inputs ---------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class RunTime:
             self._command(record, ContinueProcess)
             self._expect(record)
         elif record.status is Status.BACKOFF and not record.suspended:
-            self.lifecycle.start(record)
+            self.incarnations.start(record)
         self.state.dirty[record.id] = None
 
     def _expect(self, record: ActorRecord) -> None:
