@@ -3,7 +3,7 @@
 Inside a turn they are recorded calls like any other ask. ``who`` says who may call: an agent
 (for itself and what it holds handles of) or a client with the operator's token (for all).
 An actor is named in arguments by id (int) or name (str); clients may use both, agents ids of
-handles they hold. Errors are those of ipc/errors.py.
+handles they hold. Errors are those of ipc/errors.
 
     name              who     arguments                      answer
     spawn             both    spec: SpawnSpec                {"actor", "name"} when it said hello

@@ -1,4 +1,4 @@
-"""ipc/errors.py: codes are ABI, every class crosses the wire, unknown codes keep their family.
+"""ipc/errors: codes are ABI, every class crosses the wire, unknown codes keep their family.
 
 The list in golden/error_codes.txt is append-only: a new class gets a new line there; a line is
 never changed or removed. The same holds for golden/protocol_codes.txt (test_protocol.py).
