@@ -175,13 +175,6 @@ class Answering(Acceptance):
         self.state.timers.cancel(Due.DEADLINE, call.id)
         self.state.llm.ended_calls.append(call.id)
 
-    def save_request(self, call: Call) -> None:
-        """Journal a call to the kernel that is answered later."""
-        due_ns = self.state.timers.due_at(Due.DEADLINE, call.id)
-        due_wall_ns = self.state.to_wall(due_ns) if due_ns is not None else 0
-        row = (call.request, self.state.wall_ns, due_wall_ns)
-        self.state.output.changes.put("message", call.id, row)
-
     def is_followed(self, call: Call) -> bool:
         """Say whether others wait for the same answer, by its idempotency key."""
         digest = self.state.keys_of_calls.get(call.id)
@@ -213,7 +206,7 @@ class Answering(Acceptance):
         elif call.request is not None:
             call.request = call.request.copy()
             call.request.correlation = correlation
-            self.save_request(call)
+            self.state.save_request(call)
 
     # --- cancellation -------------------------------------------------------------------
 

@@ -23,9 +23,9 @@ from ipc.envelope import split_refs
 from ipc.errors import LLMOSError
 from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Status
-from kernel.calls import Call
 from kernel.mailbox import Message
 from kernel.pool import ANYWHERE, Hints, Member, Pool
+from kernel.pool_handover import PoolHandover
 from kernel.state import KernelState
 from kernel.timers import Due
 
@@ -39,6 +39,7 @@ class PoolRouting:
 
     def __init__(self, state: KernelState) -> None:
         self.state = state
+        self.handover = PoolHandover(state)
 
     # --- in -----------------------------------------------------------------------------
 
@@ -143,38 +144,7 @@ class PoolRouting:
         call = state.calls.get(message.id)
         if call is not None:
             call.receiver = receiver
-        if state.calls.num_of_turn(message.id):
-            self._hand_over_turn(message, state.actors[before], state.actors[receiver])
-
-    def _hand_over_turn(self, message: Message, old: ActorRecord, new: ActorRecord) -> None:
-        """What an attempt has asked is the new receiver's, with the handles that it came with."""
-        for target in sorted(old.handles):
-            self.state.give_handle(new, target)
-        for call in self.state.calls.of_turn(message.id):
-            self._hand_over(call, new.id)
-
-    def _hand_over(self, call: Call, owner: int) -> None:
-        """Another receiver of the message waits for this call; journaled."""
-        state = self.state
-        message = state.messages.get(call.id)
-        state.calls.reattach(call, owner, 0)
-        if call.answer is not None:
-            call.answer = call.answer.copy()
-            call.answer.receiver = owner
-            state.output.changes.put("answer", call.id, (call.answer,))
-        elif message is not None:
-            self._change_sender(message, owner)
-
-    def _change_sender(self, message: Message, sender: int) -> None:
-        """An ask under way is another's from here on, also where it stands in its mailbox."""
-        mailbox = self.state.actors[message.receiver].mailbox
-        is_queued = not message.held and mailbox.remove(message)
-        message.sender = sender
-        message.envelope = message.envelope.copy()
-        message.envelope.sender = sender
-        self.state.save_message(message)
-        if is_queued:
-            mailbox.put_back([message])
+        self.handover.hand_over(message, before, receiver)
 
     def _pass_handles(self, actor: ActorRecord, envelope: Envelope) -> None:
         for target in split_refs(envelope)[0]:

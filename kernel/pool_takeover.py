@@ -3,10 +3,9 @@
 A member of a pool is gone for good: what it had of the pool's messages goes to the others.
 
 In the order of acceptance, each to its own place in its new mailbox, and counted. A turn that was
-under way there has left nothing behind; another member begins it again, gets the recorded answers
-of what it had asked, and the asks that are still under way now answer to it. What it had asked of
-the kernel and was not answered (a completion) is cancelled, and asked again. A turn that had
-spawned children or opened LLM sessions begins with nothing recorded: those end with the member.
+under way there has left nothing behind; another member begins it again, and all that it had made
+and asked goes with it (kernel/pool_handover.py): nothing is asked or paid twice. Only what waits
+for the old member's budget, and so has not begun, is forgotten, and asked anew.
 
 A member that is idle while others have messages waiting takes some of those over too: messages
 that no process has seen yet, so nothing is begun twice. That makes new members useful at once.
@@ -42,8 +41,7 @@ class PoolTakeover:
         moving = [(message, pool.leave(message.id)) for message in messages]
         for message, job in sorted(moving, key=lambda pair: pair[0].order):
             assert job is not None  # P1
-            if message.id in self.state.messages:  # else a call of one before it that was dropped
-                self._move(record, pool, message, job.hints)
+            self._move(record, pool, message, job.hints)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
 
@@ -103,22 +101,17 @@ class PoolTakeover:
 
     def _begin_anew(self, message: Message) -> None:
         """Prepare the calls that the last attempt has made for one by another member."""
-        state = self.state
-        if message.id in state.spawned or message.id in state.llm.made:
-            for child in state.spawned.pop(message.id, ()):
-                state.doomed[child] = "the turn that spawned it never committed"
-            state.llm.undone += state.llm.made.pop(message.id, ())
-            self.delivery.drop_calls(message)
-            return
         self.delivery.release_calls(message)
-        for call in list(state.calls.of_turn(message.id)):
-            if not call.is_finished and self._cannot_move(call):
+        for call in list(self.state.calls.of_turn(message.id)):
+            if not call.is_finished and self._has_not_begun(call):
                 self.delivery.cancel_call(call)
 
-    def _cannot_move(self, call: Call) -> bool:
-        """Say whether a call is the kernel's to answer, or waits for its asker's budget."""
+    def _has_not_begun(self, call: Call) -> bool:
+        """Say whether a call waits for its asker's budget: the new member asks it anew."""
+        if call.id in self.state.budgets.held_calls:
+            return True
         message = self.state.messages.get(call.id)
-        return call.request is not None or message is None or message.is_unpaid
+        return call.request is None and (message is None or message.is_unpaid)
 
 
 def _is_unseen(message: Message) -> bool:

@@ -21,7 +21,7 @@ from ipc.ids import make_id
 from ipc.protocol import SESSION_BIT
 from kernel.actor_record import ActorRecord
 from kernel.budget.budgets import Budgets
-from kernel.calls import CallTable
+from kernel.calls import Call, CallTable
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
 from kernel.grant_record import GrantRecord
@@ -36,7 +36,7 @@ from kernel.resources.inventory import Inventory
 from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.telemetry import Counters
-from kernel.timers import TimerHeap
+from kernel.timers import Due, TimerHeap
 from kernel.urgency import Urgency
 
 ID_BLOCK = 1 << 16  # ids are reserved in the journal in blocks, so that none is used twice
@@ -175,6 +175,12 @@ class KernelState:
         due_wall_ns = self.to_wall(message.due_ns) if message.due_ns else 0
         row = (message.envelope, message.accepted_wall_ns, due_wall_ns)
         self.output.changes.put("message", message.id, row)
+
+    def save_request(self, call: Call) -> None:
+        """Journal a call to the kernel that is answered later."""
+        due_ns = self.timers.due_at(Due.DEADLINE, call.id)
+        due_wall_ns = self.to_wall(due_ns) if due_ns is not None else 0
+        self.output.changes.put("message", call.id, (call.request, self.wall_ns, due_wall_ns))
 
     def give_handle(self, holder: ActorRecord, target: int) -> None:
         """Let the holder send to the target from now on, durably."""

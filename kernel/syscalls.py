@@ -108,7 +108,7 @@ class Syscalls:
             if answer is not DEFERRED:
                 self.delivery.answer(call, encode_plain(answer))
             elif not call.is_finished:
-                self.delivery.save_request(call)
+                self.state.save_request(call)
 
     def resume(self, peer: Peer, call: Call, envelope: Envelope) -> None:
         """Carry a call out again that the kernel before this one had not answered."""

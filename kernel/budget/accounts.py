@@ -160,6 +160,38 @@ class AccountTree:
                 node.reserved[resource] += reserved
             self._move_claim(parent, resource, child.claim(resource))
 
+    def move(self, account: Account, parent: Account | None) -> None:
+        """Put a tree of accounts below another account; nothing is refused.
+
+        What it has used, reserved and set aside is counted by the accounts above it from now on.
+        Limits on only one of the two ways up move along: by as much as was counted against those
+        of the old way they shrink, and those of the new way grow. So I1 holds everywhere.
+        """
+        old = list(account.parent.path()) if account.parent is not None else []
+        new = list(parent.path()) if parent is not None else []
+        for resource in {*account.used, *account.reserved, *account.promised, *account.limits}:
+            self._shift(account, [node for node in old if node not in new], resource, -1)
+            self._shift(account, [node for node in new if node not in old], resource, 1)
+        if account.parent is not None:
+            del account.parent.children[account.id]
+        if parent is not None:
+            parent.children[account.id] = account
+        account.parent = parent
+        self.changed[account.id] = account
+
+    def _shift(self, account: Account, nodes: list[Account], resource: str, sign: int) -> None:
+        """Count an account's amounts at accounts that were not above it, or are so no more."""
+        used, reserved = sign * account.used[resource], sign * account.reserved[resource]
+        claim = sign * account.claim(resource)
+        for node in nodes:
+            node.used[resource] += used
+            node.reserved[resource] += reserved
+            node.promised[resource] += claim
+            if resource in node.limits:
+                node.limits[resource] += used + reserved + claim
+                self.changed[node.id] = node
+                self.freed[node.id, resource] = None  # who waits here may wait elsewhere now
+
     def set_limits(self, account: Account, limits: Mapping[str, int | None]) -> None:
         """Set limits, or take them away (None); those not named stay.
 
@@ -270,7 +302,7 @@ class AccountTree:
             self._warn(account, resource)
         if used < reserved:
             self._free(account, resource)
-        if account.is_closing:
+        if account.is_closing and account.id in self.accounts:
             self._fold(account)
 
     def spend(self, account: Account, resource: str, amount: int) -> int:

@@ -43,6 +43,7 @@ class Budgets:
         self.run_book = RunBook(self.tree)
         self.stopped: dict[int, Waiter] = {}  # actors that wait for CPU or wall time
         self.held_starts: dict[int, None] = {}  # of these, not started: to stand in line
+        self.held_calls: dict[int, None] = {}  # counted calls that wait, and have not begun
         self.begun: dict[int, None] = {}  # processes whose hard stop is to be set
 
     def get(self, actor: int) -> Account | None:

@@ -87,6 +87,7 @@ class CountedCalls:
         shortage: Shortage,
     ) -> None:
         self.state.output.changes.put("unpaid", call.id, ())
+        self.budgets.held_calls[call.id] = None
         self.state.counters.add("held_for_budget")
 
         def attempt() -> Shortage | None:
@@ -103,6 +104,7 @@ class CountedCalls:
 
     def _forget(self, call: Call) -> None:
         self.state.output.changes.delete("unpaid", call.id)
+        self.budgets.held_calls.pop(call.id, None)
 
     def _carry_out(self, call: Call, carry_out: Callable[[], Any]) -> None:
         try:

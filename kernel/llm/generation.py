@@ -295,14 +295,32 @@ class Generation:
         """Owners have got a budget: it counts from here on for what they wait for."""
         for job in list(self.jobs.values()):
             if job.owner in owners and job.meter is None and job.phase is Phase.QUEUED:
-                engine = self.engines.get(job.engine)
-                if engine is not None and engine.scheduler is not None:
-                    engine.scheduler.cancel(job.id, self.state.now_ns)
-                    engine.jobs.pop(job.id, None)
-                    self.table.dirty[engine.actor] = engine
-                else:
-                    self.remote.cancel(job)
-                self.advance(job)
+                self._queue_again(job)
+
+    def change_owner(self, job: Job) -> None:
+        """Another waits for a job: where it stands in an owner's name it stands in the new one's.
+
+        An endpoint that computes it, or an engine that turns it into tokens or text, goes on.
+        """
+        if job.request is not None:
+            job.request.owner = job.owner
+        if job.phase is Phase.BUDGET:
+            self.metering.leave(job)
+            self.advance(job)
+        elif job.phase is Phase.QUEUED:
+            self._queue_again(job)
+
+    def _queue_again(self, job: Job) -> None:
+        """Take a job out of the queue it is in, with what it has, and bring it to one anew."""
+        engine = self.engines.get(job.engine)
+        if engine is not None and engine.scheduler is not None:
+            engine.scheduler.cancel(job.id, self.state.now_ns)
+            engine.jobs.pop(job.id, None)
+            engine.metered.pop(job.id, None)
+            self.table.dirty[engine.actor] = engine
+        else:
+            self.remote.cancel(job)
+        self.advance(job)
 
     # --- engines come and go --------------------------------------------------------------
 

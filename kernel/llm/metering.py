@@ -33,6 +33,7 @@ from kernel.llm.call_cost import Amounts, local_cost, remote_bound, spent
 from kernel.llm.engines import Engine
 from kernel.llm.job import Job, Phase
 from kernel.llm.meter import Meter
+from kernel.llm.request import NO_LIMIT
 from kernel.llm.token_log import Saved, TokenLog
 from kernel.state import KernelState
 
@@ -70,7 +71,7 @@ class Metering:
         Raises:
             BudgetExceededError: it is not to wait.
         """
-        meter = job.meter or self._open(job)
+        meter = self._meter_of(job)
         if meter is None:
             return True
         if given is None:
@@ -89,11 +90,26 @@ class Metering:
 
     def admit_again(self, job: Job) -> bool:
         """Reserve for another attempt at a remote call, as ``admit``."""
-        meter = job.meter
+        meter = self._meter_of(job) if job.meter is not None else None
         shortage = self._reserve_call(job, meter) if meter is not None else None
         if meter is not None and shortage is not None:
             self._stand(job, meter, shortage)
         return shortage is None
+
+    def _meter_of(self, job: Job) -> Meter | None:
+        """Return a job's meter; one that has nothing reserved is its present owner's."""
+        meter = job.meter
+        if meter is None:
+            return self._open(job)
+        if not any(meter.reserved.values()):
+            owner = self.state.actors.get(job.owner)
+            if owner is None or owner.account is None:
+                job.meter = None
+                if job.request is not None:
+                    job.request.allowance = NO_LIMIT
+                return None
+            meter.account = owner.account
+        return meter
 
     def _open(self, job: Job) -> Meter | None:
         owner = self.state.actors.get(job.owner)
@@ -169,6 +185,12 @@ class Metering:
             self._resume(job)
         return shortage
 
+    def leave(self, job: Job) -> None:
+        """A job waits for this budget no more: its owner has changed."""
+        if job.meter is not None and job.meter.waiter is not None:
+            self.budgets.give_up(job.meter.waiter)
+            job.meter.waiter = None
+
     def after_step(self, engine: Engine) -> None:
         """A step has reported: charge what is journaled, reserve what comes next, or pause."""
         for job in list(engine.metered.values()):
@@ -229,11 +251,14 @@ class Metering:
             return
         tree, reserved = self.budgets.tree, meter.reserved
         meter.reserved = {}
-        for resource, amount in spent(job.model.spec, prompt, completion).items():
+        taken = spent(job.model.spec, prompt, completion)
+        for resource, amount in taken.items():  # first: an account that closes ends when settled
+            over = amount - reserved.get(resource, 0)
+            if over > 0 and tree.spend(meter.account, resource, over):
+                self.state.counters.add("budget_overruns")
+        for resource, amount in taken.items():
             held = reserved.get(resource, 0)
             tree.settle(meter.account, resource, held, min(held, amount))
-            if amount > held and tree.spend(meter.account, resource, amount - held):
-                self.state.counters.add("budget_overruns")
 
     def charge_attempt(self, job: Job) -> None:
         """Nobody can know what a call has taken: all that was reserved counts as spent."""

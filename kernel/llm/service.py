@@ -25,6 +25,7 @@ from kernel.llm.arguments import read_input, read_model_spec, read_request
 from kernel.llm.engines import Engine, Engines
 from kernel.llm.fleet import Fleet
 from kernel.llm.generation import Generation
+from kernel.llm.handover import LlmHandover
 from kernel.llm.job import Job, Purpose
 from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.placement import Placement
@@ -71,6 +72,7 @@ class LlmService:
         self.remote_calls = RemoteCalls(self.generation)
         self.fleet = Fleet(self.generation, lifecycle, self.models, self.sessions, policies)
         self.session_calls = SessionCalls(self.generation, self.models, self.sessions, self.fleet)
+        self.handover = LlmHandover(self.generation, self.sessions)
         self._saved: dict[int, Saved] = {}
 
     def calls(self) -> dict[str, tuple[CallHandler, bool]]:
@@ -287,6 +289,7 @@ class LlmService:
         lost, todo.lost_processes = todo.lost_processes, []
         for actor in lost:
             self.fleet.on_lost(actor, todo.not_loaded.pop(actor, None))
+        self.handover.settle()
         self.session_calls.settle()
         gone, todo.departed = todo.departed, []
         for owner in gone:

@@ -102,6 +102,15 @@ class LlmSessions:
     def remove(self, session: LlmSession) -> None:
         """Forget a session."""
         self._sessions.pop(session.id, None)
+        self._disown(session)
+
+    def give(self, session: LlmSession, owner: int) -> None:
+        """Let a session be another's."""
+        self._disown(session)
+        session.owner = owner
+        self._by_owner.setdefault(owner, {})[session.id] = None
+
+    def _disown(self, session: LlmSession) -> None:
         owned = self._by_owner.get(session.owner)
         if owned is not None:
             owned.pop(session.id, None)

@@ -21,6 +21,7 @@ class LlmTodo:
     made: dict[int, list[int]] = field(default_factory=dict)  # open turn -> sessions it made
     kept: list[int] = field(default_factory=list)  # sessions whose turn has committed
     undone: list[int] = field(default_factory=list)  # sessions whose turn never will
+    moved: dict[int, int] = field(default_factory=dict)  # open turns: whose they are now
     budgeted: list[int] = field(default_factory=list)  # actors that have got an account
     raised: dict[int, int] = field(default_factory=dict)  # calls that inherit a priority
 
@@ -31,6 +32,7 @@ class LlmTodo:
             or self.departed
             or self.kept
             or self.undone
+            or self.moved
             or self.budgeted
             or self.raised
         )

@@ -7,7 +7,9 @@ are gone for good, and others take over). Letters of one customer are booked in 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ import pytest
 
 from actors import connect
 from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.pretend_engine import completion_of
 from tests.chaos.test_transfers import wait_until_idle
 from tests.soak import KILLS
 
 AGENTS = Path(__file__).with_name("office.py")
+DRAFTERS = Path(__file__).with_name("drafters.py")
+ENGINE = f"{Path(__file__).with_name('pretend_engine.py')}:PretendEngine"
 CUSTOMERS = ("ada", "bob", "")  # the last one's letters may go anywhere
 
 
@@ -78,6 +83,54 @@ def check(booked: list[list], number: int) -> None:
     for customer in CUSTOMERS[:-1]:
         theirs = [entry[0] for entry in booked if entry[1] == customer]
         assert theirs == sorted(theirs), f"out of order: {customer}"
+
+
+def test_a_turn_of_a_member_that_dies_is_finished_by_another_and_nothing_is_paid_or_done_twice(
+    tmp_path: Path,
+) -> None:
+    kernel = KernelProcess(tmp_path / "home", restart_intensity=0, adoption_window_s=1.0)
+    kernel.start()
+    try:
+        with connect(home=str(kernel.home)) as client:
+            run_draft(kernel, client)
+    finally:
+        kernel.stop()
+
+
+def wait_until(is_so: Callable[[], Any]) -> None:
+    """Ask until it is so; the test's own time limit bounds it."""
+    while not is_so():
+        time.sleep(0.05)  # polling an outside process: nothing here depends on the order
+
+
+def run_draft(kernel: KernelProcess, client: Any) -> None:
+    """SIGKILL the member that drafts, and then the kernel; the other member ends the draft."""
+    client.system("model_add", spec={"name": "pretend", "driver": ENGINE})
+    client.system("model_use", name="pretend")
+    gate = client.spawn(f"{DRAFTERS}:Gate", name="gate")
+    budget = {"tokens": 1000}
+    pool = client.spawn_pool(
+        f"{DRAFTERS}:Drafter", name="drafters", minimum=2, maximum=2, budget=budget
+    )
+    with ThreadPoolExecutor() as threads:
+        drafting = threads.submit(pool.draft, "a story", 10, gate)
+        wait_until(gate.come)
+        members = client.system("pool", pool="drafters")["member_list"]
+        (busy,) = [member["actor"] for member in members if member["outstanding"]]
+        (pid,) = [line["pid"] for line in client.system("ps") if line["actor"] == busy]
+        kill_pid(pid)
+        wait_until(lambda: client.system("pool", pool="drafters")["taken_over"])
+        kernel.kill()
+        kernel.start()
+        gate.open()
+        first, second, asked, asked_again = drafting.result()
+    whole = f"a story{first} and "
+    assert first == completion_of(b"a story", 10)
+    assert second == completion_of(whole.encode(), 10)
+    assert (asked, asked_again, gate.come()) == (1, 2, 1)
+    account, *_ = client.system("budget", actor="drafters")
+    assert account["resources"]["tokens"]["used"] == 7 + 10 + len(whole) + 10
+    assert account["resources"]["tokens"]["reserved"] == 0
 
 
 @pytest.mark.slow

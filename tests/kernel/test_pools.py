@@ -407,38 +407,26 @@ def test_what_was_taken_over_is_so_after_a_kernel_crash() -> None:
     assert world.pending() == 0
 
 
-def test_what_a_dropped_turn_had_asked_of_its_own_pool_is_not_taken_over_with_it() -> None:
+def test_what_a_turn_had_asked_of_its_own_pool_is_taken_over_with_it_and_done_once() -> None:
     world = World()
     pool = TestedPool(world, minimum=1, maximum=1, declares={"concurrency": 2})
-    world.client.ask(pool.id, "work")
+    asked = world.client.ask(pool.id, "work")
     (lost,) = pool.members
     turn = lost.turn_of("work")
-    lost.system(turn, "spawn", spec={"qualname": "Child", "module": "tests", "name": "child"})
     lost.ask(turn, pool.id, "part")
     before = pool.has(lost)
 
     world.client.system("kill", actor=lost.id)
-
     (heir,) = pool.members
+    part = heir.ask(turn, pool.id, "part")
+    heir.commit(heir.turn_of("part"), reply="half")
+    heir.commit(turn, reply="done")
+
     assert before == ["work", "part"]
-    assert pool.has(heir) == ["work"]
-    assert len(pool.pool.jobs) == 1
-
-
-def test_a_turn_that_had_spawned_a_child_begins_with_nothing_recorded() -> None:
-    world = World()
-    pool = TestedPool(world, minimum=2, maximum=2)
-    tell(world, pool, "work")
-    lost = pool.having("work")
-    turn = lost.turn_of("work")
-    lost.system(turn, "spawn", spec={"qualname": "Child", "module": "tests", "name": "child"})
-    child = world.core.state.names.find("child")
-
-    world.client.system("kill", actor=lost.id)
-
-    assert child not in world.core.state.actors
-    assert world.core.state.calls.num_of_turn(turn) == 0
-    assert pool.having("work").turn_of("work") == turn
+    assert heir.methods() == ["work", "part"]
+    assert heir.answer(part) == "half"
+    assert world.client.answer(asked) == "done"
+    assert not pool.pool.jobs
 
 
 def test_a_late_commit_of_a_member_that_was_given_up_changes_nothing() -> None:

@@ -49,6 +49,7 @@ class Accepted:
     is_system: bool
     to: int = 0  # whom it was sent to: its receiver, or that one's pool
     is_moved: bool = False  # a member of a pool has taken it over from another
+    is_handed_over: bool = False  # the turn that asks it has been taken over: its asker is another
     end: str = ""
     answers: list[int] = field(default_factory=list)  # kinds
 
@@ -62,7 +63,7 @@ class Checker:
         self.by_uid: dict[tuple[int, int, str], list[Accepted]] = {}
         self.evidence = Evidence(self)
         self.sent: dict[int, list[Effect]] = {}  # turn -> what its last COMMIT would send
-        self.has_spawned: set[int] = set()  # turns: another member of a pool begins them anew
+        self.children: dict[tuple[int, str], int] = {}  # (turn, label) -> what it has spawned
         self._deferred: dict[Any, None] = {}  # messages that are not journaled yet
         self._lost: dict[Any, None] = {}  # messages granted by a kernel that died too early
         self._commits_read: dict[int, None] = {}  # turns whose COMMIT was read in this loop turn
@@ -138,6 +139,13 @@ class Checker:
             f"{call.uid}: item {index} as {envelope.index}, {len(call.items)} seen",
         )
 
+    def on_spawned(self, turn: VirtualTurn, label: str, child: int) -> None:
+        """A turn has been answered which child it has spawned: every attempt gets the same one."""
+        known = self.children.setdefault((turn.id, label), child)
+        if known != child:
+            detail = f"turn {turn.id} has spawned {known}, and then {child}, as its {label}"
+            raise Violation("calls are not repeated", detail)
+
     def on_fenced(self, agent: VirtualAgent) -> None:
         """An agent was told that it is not the living incarnation."""
         core = self.simulation.kernel.core
@@ -200,6 +208,7 @@ class Checker:
                 )
                 known.is_moved |= known.receiver not in (row[0].receiver, known.to)
                 known.receiver = row[0].receiver
+                known.is_handed_over |= known.sender != row[0].sender
                 continue
             message = describe(row[0])
             routed = rows_of(changes, "routed").get(identifier)
@@ -220,8 +229,6 @@ class Checker:
             counted = [m for m in earlier if not m.end or Kind.REPLY in m.answers]
         else:
             counted = [m for m in earlier if m.end != "dead letter"]  # an operator sends it anew
-        if message.turn in self.has_spawned and self.messages[message.turn].is_moved:
-            counted = [m for m in counted if m.sender == message.sender]
         if len(counted) >= allowed:
             promise = "calls are not repeated" if message.kind == Kind.ASK else "effectively once"
             raise Violation(promise, f"{message} although there was {counted}, allowed {allowed}")

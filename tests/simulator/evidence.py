@@ -71,8 +71,8 @@ class Evidence:
         """Messages of one lane take effect in the order accepted (at concurrency 1)."""
         if message.is_system or self._concurrency(message.receiver) > 1:
             return
-        if message.is_moved:
-            return  # it came to a member that may have begun later ones
+        if message.is_moved or message.is_handed_over:
+            return  # it came to a member that may have begun later ones; it is in another lane
         lane = (message.sender, message.to, message.receiver, message.priority)
         last = self._lanes.get(lane, 0)
         demand(message.id > last, "order", f"{message} takes effect after message {last}")

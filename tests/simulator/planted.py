@@ -1,4 +1,4 @@
-"""Six bugs, each put in by exchanging a part of the core or its driver. None of this ships.
+"""Eight bugs, each put in by exchanging a part of the core or its driver. None of this ships.
 
 Each is a way in which kernels of this kind have lost or repeated messages; the simulator must
 find every one of them (tests/kernel/test_simulation.py says within how many seeds).
@@ -11,10 +11,11 @@ from typing import Any
 from ext.wire import Envelope
 from ipc.envelope import decode
 from ipc.protocol import Kind
-from kernel.actor_record import ActorRecord, Turn
+from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
+from kernel.pool import Member, Pool
 from kernel.state import KernelState
 from tests.simulator.kernel_host import KernelHost, Killed
 from tests.simulator.simulation import Parts
@@ -122,6 +123,50 @@ class TwiceCore(Core):
         effects.apply = apply_twice  # type: ignore[method-assign]
 
 
+class EagerCore(Core):
+    """Gives an idle member of a pool what a busy one has begun, which lives, and may commit it."""
+
+    def _compose(self, *rest: Any) -> None:
+        super()._compose(*rest)
+        relieve, apply = self.parts.pools.takeover.relieve, self.parts.turns._apply
+
+        def take_what_runs(pool: Pool) -> None:
+            relieve(pool)
+            for idle in [m for m in pool.members.values() if not m.replica.outstanding]:
+                if self.state.actors[idle.id].status is Status.RUNNING:
+                    self._take_begun(pool, idle)
+
+        def apply_anybodys(record: ActorRecord, commit: Envelope, effects: list[Envelope]) -> None:
+            message = self.state.messages.get(commit.turn)
+            if message is not None and message.pool and message.receiver != record.id:
+                self.state.actors[message.receiver].open.pop(message.id, None)
+                record.open[message.id] = Turn(message)
+            apply(record, commit, effects)
+
+        self.parts.pools.takeover.relieve = take_what_runs  # type: ignore[method-assign]
+        self.parts.turns._apply = apply_anybodys  # type: ignore[method-assign]
+
+    def _take_begun(self, pool: Pool, idle: Member) -> None:
+        for member in pool.members:
+            record = self.state.actors[member]
+            for turn in [turn for turn in record.open.values() if turn.message.id in pool.jobs][:1]:
+                del record.open[turn.message.id]
+                self.parts.delivery.count_slots(record)
+                job = pool.leave(turn.message.id)
+                assert job is not None
+                self.parts.delivery.routing.assign(pool, idle, turn.message, job.hints)
+                return
+
+
+class AmnesicCore(Core):
+    """Forgets what a turn had asked when another member of its pool takes it over."""
+
+    def _compose(self, *rest: Any) -> None:
+        super()._compose(*rest)
+        takeover = self.parts.pools.takeover
+        takeover._begin_anew = takeover.delivery.drop_calls  # type: ignore[method-assign]
+
+
 PLANTED: dict[str, Parts] = {
     "acknowledge before commit": Parts(host=AckingHost),
     "forget the dedup mark at recovery": Parts(make_core=ForgetfulCore),
@@ -129,4 +174,6 @@ PLANTED: dict[str, Parts] = {
     "emit before commit": Parts(host=EmittingHost),
     "apply a commit twice": Parts(make_core=TwiceCore),
     "keep reservations of the terminated": Parts(make_core=HoardingCore),
+    "take over from a member that lives": Parts(make_core=EagerCore),
+    "take over without the recorded calls": Parts(make_core=AmnesicCore),
 }

@@ -123,13 +123,15 @@ class Simulation:
     def _spawn_pool(self, client: VirtualClient, name: str) -> None:
         rng = self.world.rng
         minimum = rng.randint(1, 3)
+        spec = self.spec_of(name, self.writer.agent_facts(), "permanent")
         arguments = {
-            "spec": self.spec_of(name, self.writer.agent_facts(), "permanent"),
+            "spec": spec,
             "minimum": minimum,
             "maximum": minimum + rng.randint(0, 2),
             "balance": rng.choice(sorted(BALANCERS)),
             "shrink_after_s": rng.choice([1, 15]),
         }
+        self._give_budget(spec)
         call = client.system("pool_create", arguments)
 
         def created() -> None:

@@ -267,12 +267,12 @@ class VirtualTurn:
             self.agent.post(item)
 
     def _spawn(self, label: str, child: dict[str, Any]) -> Steps:
-        self.agent.simulation.checker.has_spawned.add(self.id)
         spec = self.agent.simulation.spec_of(None, child["facts"], child["restart"])
         call = self.system(label, "spawn", {"spec": spec})
         yield [call]
         if call.error is None:
             actor = call.value["actor"]
+            self.agent.simulation.checker.on_spawned(self, label, actor)
             yield from self._ask_and_wait([(f"{label}c", actor, [], {"catch": True})])
 
     # --- effects --------------------------------------------------------------------------

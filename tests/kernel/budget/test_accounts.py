@@ -22,7 +22,7 @@ from kernel.budget.accounts import Account, AccountTree
 RESOURCES = ("tokens", "money")
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """The oracle's account: what it has done itself; all else is added up anew each time."""
 
@@ -31,6 +31,9 @@ class Node:
     used: dict[str, int] = field(default_factory=dict)  # own, and that of children that ended
     held: list[tuple[str, int]] = field(default_factory=list)  # reservations of its own
     children: list[Node] = field(default_factory=list)
+
+    def above(self) -> list[Node]:
+        return [self.parent, *self.parent.above()] if self.parent else []
 
     def total(self, resource: str) -> int:
         """Used and reserved by the subtree."""
@@ -158,10 +161,32 @@ class Accounts(RuleBasedStateMachine):
         for resource, amount in node.used.items():
             node.parent.used[resource] = node.parent.used.get(resource, 0) + amount
 
+    @rule(choice=st.integers(0, 99), to=st.integers(0, 99))
+    def move(self, choice: int, to: int) -> None:
+        """What is counted elsewhere now takes its part of the limits along."""
+        (account, node), (above, above_node) = self._pick(choice), self._pick(to)
+        old, new = node.above(), [above_node, *above_node.above()]
+        if node.parent is None or node in new:
+            return
+        for resource in RESOURCES:
+            moved = node.total(resource) + node.claim(resource)
+            for other in {*old, *new} - ({*old} & {*new}):
+                if resource in other.limits:
+                    other.limits[resource] += moved if other in new else -moved
+        node.parent.children.remove(node)
+        node.parent = above_node
+        above_node.children.append(node)
+
+        self.tree.move(account, above)
+
+        for changed, its_node in self.pairs:
+            assert changed.limits == its_node.limits
+
     @rule()
     def recover(self) -> None:
         """What a journal keeps makes the same tree, without reservations."""
         again = AccountTree()
+        self.pairs.sort(key=lambda pair: len(pair[1].above()))
         for account, node in self.pairs:
             parent = again.accounts.get(account.parent.id) if account.parent else None
             copy = Account(account.id, account.name, parent, limits=dict(account.limits))

@@ -444,6 +444,21 @@ def test_a_failed_call_costs_what_it_may_have_cost(
     assert asker.resource("tokens") == (spent_tokens, 0)
 
 
+def test_a_call_of_an_agent_that_is_killed_below_a_budget_counts_as_spent_in_full() -> None:
+    world, parent = remote(tokens=1000)
+    child = world.spawn("child", parent=parent.agent.id)
+    world.client.ask(child.id, "work")
+    arguments = {"input": {"prompt": PROMPT}, "sampling": {"max_tokens": 50}}
+    child.system(child.turn_of("work"), "llm_generate", **arguments)
+    (_,) = calls(world.engine())
+
+    world.client.system("kill", actor=child.id)  # its account ends when the last unit is settled
+
+    assert parent.resource("tokens") == (BOUND + 50, 0)
+    world.core.state.budgets.tree.check_integrity()
+    assert list(world.core.state.budgets.tree.accounts) == [parent.agent.id]
+
+
 def test_a_refused_call_keeps_its_reservation_until_it_is_tried_again() -> None:
     world, asker = remote(tokens=1000)
     asked = asker.ask(50)
