@@ -59,6 +59,7 @@ from ipc.errors import (
 
 if TYPE_CHECKING:
     from actors.actor import Actor, ChildExit, Down
+    from actors.async_client import AsyncClient
     from actors.budget import BudgetView, ChildBudget
     from actors.client import Client, connect
     from actors.connecting import aconnect
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from actors.llm.stream import CompletionStream
     from actors.reference import ActorRef
     from actors.scatter import Gathered
-    from actors.session import AsyncClient
 
 __all__ = [
     "AccessRuleError",
@@ -146,7 +146,7 @@ __all__ = [
 _MODULES = {
     "Actor": "actors.actor",
     "ActorRef": "actors.reference",
-    "AsyncClient": "actors.session",
+    "AsyncClient": "actors.async_client",
     "BlockingLlm": "actors.llm.blocking",
     "BlockingLlmSession": "actors.llm.blocking",
     "BudgetView": "actors.budget",

@@ -18,9 +18,9 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from actors.async_client import AsyncClient
 from actors.calls import Items
 from actors.reference import PLAIN, ActorRef, Call, Options
-from actors.session import AsyncClient
 from actors.whereabouts import Whereabouts
 from ipc.errors import ClosedError, UsageError
 

@@ -6,7 +6,7 @@ import os
 from types import TracebackType
 from typing import Any
 
-from actors.session import AsyncClient
+from actors.async_client import AsyncClient
 from actors.whereabouts import Whereabouts
 
 

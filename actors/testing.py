@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from actors.actor import Actor
+from actors.async_client import AsyncClient
 from actors.bodies import from_stored
 from actors.host import Identity
 from actors.loader import load_program, make_program
@@ -38,7 +39,7 @@ from actors.program import Program
 from actors.reference import ActorRef, Call
 from actors.scripted_engine import ScriptedEngine
 from actors.scripted_model import ScriptedModel, ScriptedReply, ScriptedRequest
-from actors.session import AsyncClient
+from actors.session import Session
 from actors.virtual_loop import VirtualLoop
 from actors.whereabouts import Whereabouts
 from ext.wire import Envelope
@@ -421,8 +422,8 @@ class TestKernel:
         await client.open()
         return client
 
-    def _link(self, client: AsyncClient) -> MemoryLink:
-        return MemoryLink(self, client.peer, self.loop, client.lost)
+    def _link(self, session: Session) -> MemoryLink:
+        return MemoryLink(self, session.peer, self.loop, session.lost)
 
 
 def _never() -> bool:

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from actors import ActorRef, aconnect
-from actors.session import AsyncClient
+from actors.async_client import AsyncClient
 from bench.effort import Effort
 from bench.procfs import pss_bytes
 from bench.report import Measurement

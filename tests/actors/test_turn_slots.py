@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors import ActorRef, aconnect
-from actors.session import AsyncClient
+from actors.async_client import AsyncClient
 from tests.chaos.kernel_process import KernelProcess
 
 pytestmark = pytest.mark.slow
