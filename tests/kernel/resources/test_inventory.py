@@ -5,7 +5,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ipc.errors import BadResourceError, ReservationError, UnknownResourceError
+from ipc.errors import (
+    BadResourceError,
+    ReservationError,
+    UnknownResourceError,
+    from_wire,
+    to_wire,
+)
 from kernel.resources.inventory import Inventory, ResourceState
 
 MACHINE = {"cpu": ("cpu", 2000), "memory": ("memory", 1 << 30)}
@@ -27,6 +33,30 @@ def test_a_reservation_that_does_not_fit_says_which_and_by_how_much() -> None:
     error = caught.value
     assert (error.resource, error.wanted, error.free, error.short) == ("cpu", 700, 500, 200)
     assert inventory.held(2) == {}
+
+
+@pytest.mark.parametrize(
+    ("resource", "wanted", "text"),
+    [
+        ("cpu", 3500, "cannot reserve 3.5 CPUs of cpu: 2 of 2 are free, 1.5 too few"),
+        ("memory", 5 << 30, "cannot reserve 5 GiB of memory: 4 GiB of 4 GiB are free, 1 GiB too"),
+        ("memory", (4 << 30) + 512, "4 GiB of 4 GiB are free, 512 bytes too few"),
+        ("licence", 3, "cannot reserve 3 units of licence: 2 of 2 are free, 1 too few"),
+    ],
+)
+def test_a_refused_reservation_is_told_in_units_that_people_use(
+    resource: str, wanted: int, text: str
+) -> None:
+    inventory = Inventory()
+    inventory.see({"cpu": ("cpu", 2000), "memory": ("memory", 4 << 30)})
+    inventory.add("licence", 2)
+
+    with pytest.raises(ReservationError) as caught:
+        inventory.reserve(1, {resource: wanted})
+
+    assert text in str(caught.value)
+    assert caught.value.wanted == wanted
+    assert str(from_wire(to_wire(caught.value))) == str(caught.value)
 
 
 def test_an_unknown_resource_is_refused_with_the_names_there_are() -> None:
@@ -75,7 +105,7 @@ def test_a_capacity_that_shrinks_takes_nothing_away() -> None:
     inventory.see(MACHINE | {"cpu": ("cpu", 1000)})
 
     assert inventory.reserved("cpu") == 2000
-    with pytest.raises(ReservationError, match="0 of 1000 are free, 1 too few"):
+    with pytest.raises(ReservationError, match=r"0 of 1 are free, 0\.001 too few"):
         inventory.reserve(2, {"cpu": 1})
 
 
