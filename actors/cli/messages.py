@@ -31,6 +31,13 @@ KeyOption = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="Send at most once for this key, in 24 hours."),
 ]
+AffinityOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="To a pool: the member that has unfinished messages of the same KEY, in order.",
+    ),
+]
 
 
 @guarded
@@ -43,6 +50,7 @@ def ask(
     ] = None,
     priority: PriorityOption = None,
     key: KeyOption = None,
+    affinity: AffinityOption = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the items of a streaming handler as they come.")
     ] = False,
@@ -55,7 +63,7 @@ def ask(
     Example: llmos ask hits add amount=5
     """
     args, kwargs = parse_arguments(values or [])
-    options = _given(deadline=timeout, priority=priority, key=key)
+    options = _given(deadline=timeout, priority=priority, key=key, affinity=affinity)
     with open_client(Where(home, name)) as client:
         call = method(client, agent, handler, "stream" if stream else "ask", options)
         answer = call(*args, **kwargs)
@@ -77,6 +85,7 @@ def tell(
     ] = False,
     priority: PriorityOption = None,
     key: KeyOption = None,
+    affinity: AffinityOption = None,
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,
@@ -86,7 +95,7 @@ def tell(
     Example: llmos tell hits add amount=5
     """
     args, kwargs = parse_arguments(values or [])
-    options = _given(nowait=nowait or None, priority=priority, key=key)
+    options = _given(nowait=nowait or None, priority=priority, key=key, affinity=affinity)
     with open_client(Where(home, name)) as client:
         method(client, agent, handler, "tell", options)(*args, **kwargs)
     if as_json:

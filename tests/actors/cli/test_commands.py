@@ -84,6 +84,15 @@ def test_tell_carries_its_key(llmos: Terminal) -> None:
     assert (call.verb, call.options.key, call.options.nowait) == ("tell", "order-1", True)
 
 
+@pytest.mark.parametrize("command", ["ask", "tell"])
+def test_messages_to_a_pool_say_what_they_belong_with(llmos: Terminal, command: str) -> None:
+    result = llmos(command, "hits", "file", "17", "--affinity", "customer-7")
+    (call,) = llmos.client.messages
+
+    assert result.exit_code == Exit.OK
+    assert call.options.hints == {"affinity": "customer-7"}
+
+
 def test_kill_names_all_that_went(llmos: Terminal) -> None:
     llmos.client.answers["kill"] = lambda actor, tree: {"terminated": [f"{actor}", "child"]}
 
