@@ -132,6 +132,7 @@ def line_of(traffic: Traffic) -> str:
         "priority": traffic.priority,
         "prompt_tokens": traffic.prompt_tokens,
         "output_tokens": traffic.output_tokens,
+        "outcome": traffic.outcome,
         "prefix": [[group, traffic.group_tokens] for group in traffic.groups],
     }
     return json.dumps(row, separators=(",", ":")) + "\n"

@@ -7,12 +7,16 @@ came of that goes back as a TraceReport.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["done", "failed", "cancelled"]  # cancelled: nobody waited any more
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One finished request. Times are from the beginning of the recording.
+    """One request that has ended. Times are from the beginning of the recording.
 
+    output_tokens: of one that was not done, those it had got.
     program, owner: numbers that mean nothing elsewhere.
     groups: one number for each full stretch of `group_tokens` of the prompt, from its start; equal
             ones have equal tokens before and in them.
@@ -28,6 +32,7 @@ class Traffic:
     output_tokens: int
     groups: tuple[int, ...]
     group_tokens: int
+    outcome: Outcome = "done"
 
 
 @dataclass(frozen=True, slots=True)

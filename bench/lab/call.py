@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ class Call:
 
     prefix: (group, tokens) from the start of the prompt: two calls share exactly their equal
             leading pairs. What the pairs do not cover is shared with nobody.
+    outcome: done, failed or cancelled, when it was recorded; then it had got `output_tokens`.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Call:
     call_site: str = ""
     prefix: tuple[tuple[int, int], ...] = ()
     priority: int = DEFAULT_PRIORITY
+    outcome: str = "done"
 
     def tokens(self) -> NDArray[np.int32]:
         """Return token ids for the prompt: equal where, and only where, content is shared."""
@@ -44,17 +46,4 @@ class Call:
 
 def scaled(calls: Sequence[Call], factor: float) -> list[Call]:
     """Return the calls with every gap between arrivals multiplied."""
-    return [
-        Call(
-            each.number,
-            round(each.arrival_ns * factor),
-            each.prompt_tokens,
-            each.output_tokens,
-            each.program,
-            each.owner,
-            each.call_site,
-            each.prefix,
-            each.priority,
-        )
-        for each in calls
-    ]
+    return [replace(each, arrival_ns=round(each.arrival_ns * factor)) for each in calls]

@@ -6,7 +6,9 @@ The formats are told apart by the first line, not by the file's name.
             Calls with the same second block (the first is shared by nearly all) are one program.
   ours      {"arrival_ns", "program", "owner", "call_site", "prompt_tokens", "output_tokens",
             "prefix": [[group, tokens], ...]}, one a line: calls share their equal leading pairs.
-            May also have "priority"; other fields count for nothing. `llmos record` writes it.
+            May also have "priority", and an "outcome": one that was "failed" or "cancelled" is
+            replayed with the tokens it had got, at least one. Other fields count for nothing.
+            `llmos record` writes it.
 
 A trace that names no owners gets OWNERS of them: the programs are dealt out among them in turn.
 Arrivals are counted from the first one. Times that go backwards are put in order.
@@ -19,6 +21,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from ipc.errors import BadTraceError
 from ipc.protocol import DEFAULT_PRIORITY
 
 OWNERS = 16
+OUTCOMES = ("done", "failed", "cancelled")
 TOKENS_PER_ID = 512  # of Mooncake's hash_ids
 AZURE_FIELDS = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"]
 LAST_PRIORITY = 7  # of the wire
@@ -49,20 +53,9 @@ def read_trace(path: Path, limit: int | None = None) -> list[Call]:
     found.sort(key=lambda call: call.arrival_ns)
     first = found[0].arrival_ns
     return [
-        Call(number, call.arrival_ns - first, *_rest(call)) for number, call in enumerate(found)
+        replace(call, number=number, arrival_ns=call.arrival_ns - first)
+        for number, call in enumerate(found)
     ]
-
-
-def _rest(call: Call) -> tuple[Any, ...]:
-    return (
-        call.prompt_tokens,
-        call.output_tokens,
-        call.program,
-        call.owner,
-        call.call_site,
-        call.prefix,
-        call.priority,
-    )
 
 
 def _parsed(path: Path, limit: int | None) -> Iterator[Call]:
@@ -145,16 +138,22 @@ def _mooncake(row: Row, count: int, programs: Names) -> Call:
 
 def _ours(row: Row, count: int, programs: Names) -> Call:
     prefix = tuple((_group(group), _tokens(length, "prefix")) for group, length in row["prefix"])
+    outcome, output = row.get("outcome", "done"), row["output_tokens"]
+    if outcome not in OUTCOMES:
+        raise ValueError(f"outcome is {outcome!r}, it must be one of {', '.join(OUTCOMES)}")
+    if outcome != "done" and type(output) is int and output == 0:
+        output = 1  # it ended before its first token; the engine was at work on that one
     return Call(
         number=count,
         arrival_ns=_ns(row["arrival_ns"]),
         prompt_tokens=_tokens(row["prompt_tokens"], "prompt_tokens"),
-        output_tokens=_tokens(row["output_tokens"], "output_tokens"),
+        output_tokens=_tokens(output, "output_tokens"),
         program=programs.setdefault(("program", str(row["program"])), len(programs) + 1),
         owner=programs.setdefault(("owner", str(row["owner"])), len(programs) + 1),
         call_site=str(row["call_site"]),
         prefix=prefix,
         priority=_priority(row.get("priority", DEFAULT_PRIORITY)),
+        outcome=outcome,
     )
 
 

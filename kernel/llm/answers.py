@@ -65,6 +65,8 @@ class Answers:
         """Answer with an error."""
         if job.call.is_stream:
             self._keep_items(job.call)
+        if self.recorder.recording is not None:
+            self.recorder.note_unfinished(job, "failed")
         self.delivery.answer_error(job.call, error)
 
     def _keep_items(self, call: Call) -> None:

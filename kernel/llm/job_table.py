@@ -72,7 +72,7 @@ class JobTable:
         """End a job, wherever it is, with an error."""
         job = self.jobs.get(call_id)
         if job is not None:
-            self.drop(call_id)
+            self._drop(call_id)
             self.answers.fail(job, error)
 
     def release(self, job: Job) -> None:
@@ -89,8 +89,15 @@ class JobTable:
             if session.running:
                 self._advance(self.jobs[session.running])
 
-    def drop(self, call_id: int) -> None:
+    def cancel(self, call_id: int) -> None:
         """Nobody waits for this call any more, or it was answered otherwise (G3)."""
+        recorder, job = self.answers.recorder, self.jobs.get(call_id)
+        if recorder.recording is not None and job is not None:
+            recorder.note_unfinished(job, "cancelled")
+        self._drop(call_id)
+
+    def _drop(self, call_id: int) -> None:
+        """Forget a job, wherever it is; no engine computes it any more."""
         job = self.jobs.get(call_id)
         if job is None:
             return

@@ -5,7 +5,8 @@ out in the order in which they were first seen; which number means which tokens 
 keyed hashes, with a key drawn for this recording and never told. Programs are named likewise.
 
 Promises:
-  R1  a request is recorded once, when it has ended well, if it came after the beginning.
+  R1  a request is recorded once, when it has ended, with how it has ended, if it came after the
+      beginning and has taken capacity: an engine has begun it, or an endpoint has completed it.
   R2  the kernel never waits: rows leave as commands, the file is the driver's matter
       (kernel/trace_file.py), and what it could not write is counted.
   R3  a recording ends with its kernel; the file is whole up to the last batch written.
@@ -30,7 +31,7 @@ from kernel.llm.job import Job
 from kernel.llm.request import Request
 from kernel.output import RecordTraffic, StartRecording, StopRecording
 from kernel.state import KernelState, Peer
-from kernel.traffic import TraceReport, Traffic
+from kernel.traffic import Outcome, TraceReport, Traffic
 
 CallHandler = Callable[[Peer, Call, dict[str, Any]], Any]
 
@@ -123,6 +124,15 @@ class Recorder:
 
     def note(self, job: Job, usage: Usage) -> None:
         """Record a request that has ended well (R1)."""
+        self._note(job, "done", usage["prompt_tokens"], usage["completion_tokens"])
+
+    def note_unfinished(self, job: Job, outcome: Outcome) -> None:
+        """Record a request that has failed or was cancelled, with the tokens it had got (R1)."""
+        request = job.request
+        if request is not None and request.first_planned_ns and request.num_prompt:
+            self._note(job, outcome, request.num_prompt, request.num_emitted)
+
+    def _note(self, job: Job, outcome: Outcome, prompt_tokens: int, output_tokens: int) -> None:
         recording = self.recording
         request = job.request
         if recording is None or request is None or job.accepted_ns < recording.began_ns:
@@ -135,10 +145,11 @@ class Recorder:
             owner=job.owner,
             call_site=job.call_site,
             priority=job.priority,
-            prompt_tokens=usage["prompt_tokens"],
-            output_tokens=usage["completion_tokens"],
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
             groups=groups_of(recording, request.ids[: request.num_prompt], request.extra_key),
             group_tokens=GROUP_TOKENS,
+            outcome=outcome,
         )
         self.state.output.commands.append(RecordTraffic(traffic))
 

@@ -299,7 +299,7 @@ class LlmService:
             self.generation.meter_anew(set(budgeted))
         ended, todo.ended_calls = todo.ended_calls, []
         for call in ended:
-            self.generation.table.drop(call)
+            self.generation.table.cancel(call)
         raised, todo.raised = todo.raised, {}
         for call, priority in raised.items():
             self.generation.raise_priority(call, priority)

@@ -58,6 +58,26 @@ def test_a_priority_is_read_where_there_is_one(tmp_path: Path) -> None:
     assert [call.priority for call in read_trace(path)] == [1, 4]
 
 
+def test_a_call_that_was_cancelled_is_replayed_with_the_tokens_it_had_got(tmp_path: Path) -> None:
+    early, late = {"outcome": "cancelled", "output_tokens": 0}, {"outcome": "failed"}
+    path = write(tmp_path / "o.jsonl", OURS | early, OURS | late, OURS)
+
+    calls = read_trace(path)
+
+    assert [call.outcome for call in calls] == ["cancelled", "failed", "done"]
+    assert [call.output_tokens for call in calls] == [1, 3, 3]
+
+
+@pytest.mark.parametrize("wrong", [{"outcome": "lost"}, {"output_tokens": 0}, {"outcome": 3}])
+def test_an_outcome_that_there_is_not_is_refused_with_its_line(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    path = write(tmp_path / "o.jsonl", OURS, OURS | wrong)
+
+    with pytest.raises(BadTraceError, match=r"line 2: out(come|put_tokens) is"):
+        read_trace(path)
+
+
 def test_calls_of_our_format_share_their_equal_leading_groups(tmp_path: Path) -> None:
     path = write(tmp_path / "o.jsonl", OURS | {"arrival_ns": 9}, OURS)
 

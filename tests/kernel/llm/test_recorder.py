@@ -11,7 +11,9 @@ import pytest
 from bench.lab.engine_model import PRESETS
 from bench.lab.replay import Recorded, Replay
 from bench.lab.trace import read_trace
-from ipc.errors import from_wire
+from ext.wire import Envelope
+from ipc.errors import UnknownSessionError, from_wire
+from ipc.protocol import Kind
 from kernel.llm.recorder import GROUP_TOKENS, Recording, groups_of
 from kernel.output import RecordTraffic, StartRecording, StopRecording
 from kernel.trace_file import TraceFile
@@ -106,6 +108,34 @@ def test_a_recording_replays_with_the_same_arrivals_and_lengths(tmp_path: Path) 
     assert [(each.call.arrival_ns, each.call.output_tokens) for each in replayed] == [
         (call.arrival_ns, call.output_tokens) for call in calls
     ]
+
+
+def test_requests_that_fail_or_are_cancelled_are_recorded_with_what_they_had_got(
+    tmp_path: Path,
+) -> None:
+    world = RecordedWorld(tmp_path / "day.jsonl")
+    world.client.system("record_start", path=world.path)
+    session = world.client.system("llm_session")["session"]
+    cancelled, failed = world.ask("cancelled", 50), world.ask("failed", 50, session=session)
+    world.ask("waits", 9, session=session)  # no engine begins it: it has taken nothing
+    for _ in range(12):
+        world.engine().step()
+    world.client.send(Envelope(Kind.CANCEL, world.client.id, correlation=cancelled))
+    world.client.system("llm_close", session=session)
+    world.engine().run()
+    world.ask("too late", 50, deadline=1_000)
+    world.compute("done", 3)
+    world.client.system("record_stop")
+    world.write()
+
+    calls = read_trace(Path(world.path))
+
+    assert from_wire(world.client.answer(failed)).code == UnknownSessionError.code
+    found = {call.outcome: call.output_tokens for call in calls}
+    assert len(calls) == len(found) == 3
+    assert found["done"] == 3
+    assert 0 < found["failed"] < 50
+    assert 0 < found["cancelled"] < 50
 
 
 def test_prompts_share_as_many_leading_groups_as_tokens_allow() -> None:
