@@ -165,6 +165,15 @@ class ModelSpec(TypedDict, total=False):
     timeout_s: float  # remote: silence allowed, default 60; only streams speak before their end
 
 
+class Served(TypedDict):
+    """What a version of a model has answered, over all kernels of a home."""
+
+    completions: int
+    prompt_tokens: int
+    cached_tokens: int  # of these
+    completion_tokens: int
+
+
 class ModelInfo(TypedDict):
     """One line of ``llmos model ls``."""
 
@@ -176,6 +185,7 @@ class ModelInfo(TypedDict):
     state: str  # idle, loading, ready, failed
     engines: int  # ready ones
     sessions: int
+    served: Served
     facts: dict[str, Any]  # of a ready engine, see ipc/engine.py EngineFacts
     error: dict[str, Any] | None  # as ipc.errors.to_wire
 

@@ -30,6 +30,7 @@ A row that was put and deleted within one set, and was never in the journal, lea
     llm_step      number               (blob)
     llm_stream    call id              (blob)         items of a finished streamed completion
     llm_window    (name, version)      (blob)         kernel/llm/endpoint_limits.py
+    llm_served    (name, version)      (blob)         kernel/llm/served.py
     budget        actor id             (blob)         kernel/budget/budgets.py
     unpaid        message id           ()             it waits for its sender's budget
 
@@ -97,6 +98,7 @@ TABLES: dict[str, Table] = {
         Table("llm_step", _ID, _BLOB),
         Table("llm_stream", _ID, _BLOB),
         Table("llm_window", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
+        Table("llm_served", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
         Table("budget", _ID, _BLOB),
         Table("unpaid", _ID, ()),
     )

@@ -125,7 +125,7 @@ _ADVICE: dict[int, str] = {
     BudgetExceededError.code: "`llmos budget` shows it, `llmos budget top-up` raises it",
     InfeasibleBudgetError.code: "`llmos budget` shows what is left where",
     UnknownModelError.code: "`llmos model ls` lists the models, `llmos model add` makes one known",
-    BadModelError.code: "correct the folder or the options, then `llmos model load` it",
+    BadModelError.code: "correct it and `llmos model load` it, or `llmos model add` it otherwise",
     ModelInUseError.code: "end those who use it, or `llmos model add` a new version beside it",
     PromptTooLongError.code: "shorten the input, or give the model a larger --max-context",
     LlmQueueFullError.code: "more asks than the engines can do: see `llmos top`, then try again",

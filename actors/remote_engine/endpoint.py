@@ -1,14 +1,11 @@
-"""Where a remote model is: what a ModelSpec says of it, checked.
-
-The URL may hold no key, no user and no query: a spec is journaled and shown.
-"""
+"""Where a remote model is: what a ModelSpec says of it, checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from ipc.endpoint_url import problem_of_url, without_secrets
 from ipc.errors import BadModelError, LLMOSError
 
 CONNECT_S = 10.0  # a connection that takes longer will not come
@@ -43,9 +40,9 @@ def read_endpoint(spec: dict[str, Any]) -> Endpoint:
     """
     name = str(spec.get("name", ""))
     url = str(spec.get("endpoint", ""))
-    problem = _problem_of_url(url) or _problem_of_numbers(spec)
+    problem = problem_of_url(url) or _problem_of_numbers(spec)
     if problem is not None:
-        raise BadModelError(model=name, location=_without_secrets(url), problem=problem)
+        raise BadModelError(model=name, location=without_secrets(url), problem=problem)
     return Endpoint(
         name=name,
         base_url=url.rstrip("/"),
@@ -56,31 +53,9 @@ def read_endpoint(spec: dict[str, Any]) -> Endpoint:
     )
 
 
-def _problem_of_url(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 (it checks when it is read)
-    except ValueError as problem:
-        return f"no URL: {problem}"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "an endpoint is a URL like http://host:8000/v1"
-    if parts.username is not None or parts.password is not None:
-        return "the URL holds a user: name the key by key_env or key_file instead"
-    if parts.query or parts.fragment:
-        return "the URL holds a query or a fragment"
-    return None
-
-
 def _problem_of_numbers(spec: dict[str, Any]) -> str | None:
     if not 0 < float(spec.get("timeout_s", 60.0)) < float("inf"):
         return "timeout_s is a number above 0"
     if int(spec.get("concurrency", 8)) < 1:
         return "concurrency is at least 1"
     return None
-
-
-def _without_secrets(url: str) -> str:
-    """Return a URL that may be shown, even if it should not have been like that."""
-    head, at, tail = url.rpartition("@")
-    scheme = head.split("//", 1)[0] + "//" if "//" in head else ""
-    return (f"{scheme}...@{tail}" if at else url).split("?", 1)[0].split("#", 1)[0]

@@ -25,7 +25,7 @@ from ipc.errors import DeadlineError, EndpointError, LLMOSError, to_wire
 
 UNSTARTED_STATUS = frozenset({429, 503})
 DOUBTFUL_STATUS = frozenset({408, 500, 502, 504})
-MAX_PROBLEM = 300  # characters of what an endpoint says
+MAX_PROBLEM = 280  # characters of what an endpoint says
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
@@ -122,4 +122,5 @@ def readable(text: str) -> str:
 
 
 def _error(endpoint: Endpoint, status: int, problem: str) -> EndpointError:
-    return EndpointError(endpoint=endpoint.base_url, status=status, problem=problem)
+    said = f"HTTP status {status}: {problem}" if status else problem
+    return EndpointError(endpoint=endpoint.base_url, status=status, problem=said)

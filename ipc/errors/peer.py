@@ -84,7 +84,8 @@ class EndpointError(PeerError):
     """A remote endpoint failed or broke its protocol. status: of HTTP, 0 without an answer."""
 
     code = 311
-    template = "endpoint {endpoint} (HTTP status {status}): {problem}"
+    template = "endpoint {endpoint}: {problem}"
+    extra = ("status",)
 
 
 class EngineDownError(PeerError):

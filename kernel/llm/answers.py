@@ -4,7 +4,7 @@ A token is journaled before its text is shown: both are in the write set of one 
 the frames leave after it (the output rule). Items of a finished stream stay readable, in one row,
 until the asker's turn has committed.
 
-Cost: O(1) a piece; a finished completion is one answer row.
+Cost: O(1) a piece; a finished completion is one answer row, and one of its model's book.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ipc.protocol import Kind
 from kernel.calls import Call
 from kernel.llm.job import Job
 from kernel.llm.recorder import Recorder
+from kernel.llm.served import ServedBook
 from kernel.streams import Streams
 
 
@@ -30,6 +31,7 @@ class Answers:
         self.recorder = recorder
         self.delivery = streams.delivery
         self.streams = streams
+        self.served = ServedBook()
 
     def show(self, job: Job, text: str, tokens: int) -> None:
         """Give a streamed completion's asker further text. tokens: how many it stands for."""
@@ -60,6 +62,7 @@ class Answers:
         counters.add("llm_prompt_tokens", usage["prompt_tokens"])
         counters.add("llm_cached_tokens", usage["cached_tokens"])
         counters.add("llm_completion_tokens", usage["completion_tokens"])
+        self.served.add(usage, self.state.output.changes)
 
     def fail(self, job: Job, error: LLMOSError) -> None:
         """Answer with an error."""

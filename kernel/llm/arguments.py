@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ipc.errors import BadPromptError, LLMOSError, SamplingError, UnknownCallError
+from ipc.endpoint_url import problem_of_url, without_secrets
+from ipc.errors import (
+    BadModelError,
+    BadPromptError,
+    LLMOSError,
+    SamplingError,
+    UnknownCallError,
+)
 from ipc.llm import LlmInput, LlmRequest, ModelSpec, Sampling
 
 DEFAULT_MAX_TOKENS = 256
@@ -35,6 +42,29 @@ _RANGES: dict[str, tuple[float, float, bool, bool]] = {
     "repetition_penalty": (0, 100, False, True),
     "seed": (0, (1 << 63) - 1, True, True),
     "logprobs": (0, MAX_LOGPROBS, True, True),
+}
+
+# What only one kind of model has; an engine of one's own may have any.
+_OPTIONS_OF = {
+    "path": {
+        "dtype",
+        "device",
+        "threads",
+        "block_size",
+        "kv_bytes",
+        "host_kv_bytes",
+        "max_running",
+        "max_step_tokens",
+    },
+    "endpoint": {
+        "remote_model",
+        "key_env",
+        "key_file",
+        "concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "timeout_s",
+    },
 }
 
 
@@ -99,11 +129,18 @@ def complete_sampling(given: Sampling) -> Sampling:
 
 
 def read_model_spec(value: Any) -> ModelSpec:
-    """Return the argument of ``model_add``. Raises UnknownCallError."""
+    """Return the argument of ``model_add``.
+
+    Raises:
+        UnknownCallError: it is no ModelSpec.
+        BadModelError: it contradicts itself, or has an option that this kind of model has not.
+    """
     spec = _read(_SPEC, value, "model_add")
     problem = _problem_of(spec)
     if problem:
-        raise UnknownCallError(call="model_add", problem=problem)
+        places = (spec.get("path"), spec.get("endpoint"), spec.get("driver"))
+        location = without_secrets(next(filter(None, places), "no place"))
+        raise BadModelError(model=spec.get("name", ""), location=location, problem=problem)
     return spec
 
 
@@ -113,9 +150,13 @@ def _problem_of(spec: ModelSpec) -> str:
         return "a model's name has 1 to 64 characters, without @ and spaces"
     places = [key for key in ("path", "endpoint", "driver") if spec.get(key)]
     if len(places) != 1:
-        return "say where it is: either path or endpoint"
-    if "endpoint" in spec and not spec["endpoint"].startswith(("http://", "https://")):
-        return f"an endpoint is an http:// or https:// URL, not {spec['endpoint']!r}"
+        return "say where it is: one of path, endpoint and driver"
+    if "endpoint" in spec and (problem := problem_of_url(spec["endpoint"])):
+        return problem
+    for kind, options in _OPTIONS_OF.items():
+        idle = [option for option in spec if option in options]
+        if idle and places[0] not in (kind, "driver"):
+            return f"{idle[0]} is of a model with {kind}, and has no effect here"
     if spec.get("key_env") and spec.get("key_file"):
         return "the key is in key_env or in key_file, not in both"
     for key, value in spec.items():

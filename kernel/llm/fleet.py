@@ -262,6 +262,7 @@ class Fleet:
             state=state,
             engines=len(ready),
             sessions=len(self.sessions.of_model(model)),
+            served=self.generation.answers.served.of(model.name, model.version),
             facts=dict(ready[0].facts) if ready else {},
             error=model.error,
         )

@@ -350,6 +350,7 @@ class LlmService:
                     model.engine_actors.remove(actor)
                 else:
                     self.engines.add(Engine(actor, record.name, model))
+        self.generation.answers.served.load(rows)
         models = {(model.name, model.version): model for model in self.models.all_versions()}
         self.generation.remote.load(rows.get("llm_window", {}), models)
         for identifier, (blob,) in rows.get("llm_session", {}).items():

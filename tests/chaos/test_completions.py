@@ -59,6 +59,7 @@ def expected_text(kind: str, prompt: str, count: int) -> str:
 def run_writers(kernel: KernelProcess, *, seed: int, kills: int) -> None:
     rng = random.Random(seed)
     expected: dict[str, str] = {}
+    completions = 0
     with connect(home=str(kernel.home)) as client:
         client.system("model_add", spec={"name": "pretend", "driver": ENGINE})
         client.system("model_use", name="pretend")
@@ -69,6 +70,7 @@ def run_writers(kernel: KernelProcess, *, seed: int, kills: int) -> None:
                 prompt, count = f"prompt {rng.randrange(50)}", rng.randrange(5, 60)
                 getattr(rng.choice(writers).tell, kind)(number, prompt, count)
                 expected[f"{number}"] = expected_text(kind, prompt, count)
+                completions += 2 if kind == "converse" else 1
             strike(kernel, client, rng)
         wait_until_idle(client)
         found: dict[str, list[str]] = {}
@@ -76,6 +78,8 @@ def run_writers(kernel: KernelProcess, *, seed: int, kills: int) -> None:
             found |= writer.report()
         assert client.system("dead_letters") == []
         check_nothing_is_left(client)
+        (model,) = [info for info in client.system("models") if info["name"] == "pretend"]
+    assert model["served"]["completions"] == completions
     assert found == {number: [text] for number, text in expected.items()}
 
 

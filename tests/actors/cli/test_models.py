@@ -25,6 +25,7 @@ def model(name: str, version: int = 1, **fields: Any) -> dict[str, Any]:
         "state": "ready",
         "engines": 1,
         "sessions": 0,
+        "served": {"completions": 1200},
         "facts": {"parameters": 5_000_000, "max_context": 2048},
         "error": None,
         **fields,
@@ -122,6 +123,19 @@ def test_an_endpoint_becomes_a_model_in_use(llmos: Terminal) -> None:
     assert used == ("model_use", {"name": "far", "version": 1})
 
 
+@pytest.mark.parametrize(
+    "words", [["--path", "nowhere"], ["--endpoint", "http://h/v1", "--key-file", "nowhere"]]
+)
+def test_what_is_not_on_this_machine_is_refused_before_anything_is_said(
+    llmos: Terminal, words: list[str]
+) -> None:
+    result = llmos("model", "add", "x", *words)
+
+    assert result.exit_code == Exit.USAGE
+    assert "nowhere" in result.stderr
+    assert llmos.client.calls == []
+
+
 @pytest.mark.parametrize("words", [[], ["--path", "a", "--endpoint", "http://h"]])
 def test_a_model_is_in_one_place(llmos: Terminal, words: list[str]) -> None:
     result = llmos("model", "add", "x", *words)
@@ -142,7 +156,7 @@ def test_ls_shows_the_one_in_use_and_why_one_failed(llmos: Terminal) -> None:
 
     heading, small, odd, big = result.stdout.splitlines()
     assert heading.split()[:3] == ["MODEL", "KIND", "STATE"]
-    assert small.split() == ["*", "small@2", "torch", "ready", "1", "4", "5.0M", "2048",
+    assert small.split() == ["*", "small@2", "torch", "ready", "1", "4", "1,200", "5.0M", "2048",
                              "/models/small"]  # fmt: skip
     assert "failed" in odd
     assert "loading 40%" in big
@@ -154,7 +168,7 @@ def test_load_waits_until_the_engine_is_ready(llmos: Terminal) -> None:
     llmos.client.answers["models"] = [model("small", state="loading")]
     llmos.client.answers["model_load"] = model("small")
 
-    assert llmos("model", "load", "small@1").stdout == "small@1 is ready on 1 engines\n"
+    assert llmos("model", "load", "small@1").stdout == "small@1 is ready on 1 engine\n"
     assert ("model_load", {"name": "small", "version": 1}) in llmos.client.calls
 
 

@@ -1,6 +1,7 @@
 """Agents, engines and the kernel killed at random while models write: as if nobody had been.
 
-Each completion is asked of the model once, each piece of a stream comes once, nothing is left.
+Each completion is asked of the model and counted once, each piece of a stream comes once, nothing
+is left.
 """
 
 from __future__ import annotations
@@ -66,8 +67,11 @@ async def work(kernel: TestKernel, writers: list[Any], number: int) -> list[Any]
     return [written, pieces, conversed]
 
 
-def run(seed: int, kills: int) -> tuple[list[Any], list[str]]:
-    """Return the results, and what the model was asked."""
+Run = tuple[list[Any], list[str], list[int]]
+
+
+def run(seed: int, kills: int) -> Run:
+    """Return the results, what the model was asked, and what its kernels have counted."""
     dice = random.Random(seed)
     with TestKernel(seed=seed, **SETTINGS) as kernel:
         kernel.llm.step_s = 0.05
@@ -91,7 +95,14 @@ def run(seed: int, kills: int) -> tuple[list[Any], list[str]]:
         results = [task.result() for task in tasks]
         check_nothing_is_left(kernel)
         assert [kernel.state(writer)["written"] for writer in writers] == [ROUNDS] * AGENTS
-        return results, sorted(ask.prompt for ask in kernel.llm.requests)
+        asked = sorted(ask.prompt for ask in kernel.llm.requests)
+        return results, asked, counted(kernel)
+
+
+def counted(kernel: TestKernel) -> list[int]:
+    """Return the book of the model; which tokens were found in a cache depends on the kills."""
+    (model,) = kernel.system("models")
+    return [count for name, count in model["served"].items() if name != "cached_tokens"]
 
 
 def kill(kernel: TestKernel, name: str) -> None:
@@ -110,17 +121,18 @@ def check_nothing_is_left(kernel: TestKernel) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> tuple[list[Any], list[str]]:
+def undisturbed() -> Run:
     return run(0, 0)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_kills_change_no_result_and_ask_the_model_nothing_twice(
-    seed: int, undisturbed: tuple[list[Any], list[str]]
+    seed: int, undisturbed: Run
 ) -> None:
-    results, asked = undisturbed
+    results, asked, served = undisturbed
 
-    found, found_asked = run(seed, KILLS)
+    found, found_asked, found_served = run(seed, KILLS)
 
     assert found == results
     assert found_asked == asked
+    assert found_served == served

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ipc.errors import BadPromptError, SamplingError, UnknownCallError
+from ipc.errors import BadModelError, BadPromptError, SamplingError, UnknownCallError
 from kernel.llm.arguments import read_input, read_model_spec, read_request
 
 PROMPT = {"prompt": "Hello"}
@@ -85,9 +85,30 @@ def test_an_unknown_argument_is_refused_by_name() -> None:
         {"name": "a", "endpoint": "http://x", "key_env": "A", "key_file": "/b"},
         {"name": "a", "path": "/m", "engines": 0},
         {"name": "a", "path": "/m", "kv_bytes": -1},
-        {"name": "a", "path": "/m", "colour": "red"},
+        {"name": "a", "endpoint": "host:8000/v1"},
+        {"name": "a", "endpoint": "http://x", "dtype": "float16"},
+        {"name": "a", "path": "/m", "concurrency": 3},
     ],
 )
 def test_a_model_spec_that_cannot_be_meant_is_refused(spec: dict[str, Any]) -> None:
-    with pytest.raises(UnknownCallError):
+    with pytest.raises(BadModelError):
         read_model_spec(spec)
+
+
+def test_an_option_that_no_model_has_is_refused_by_name() -> None:
+    with pytest.raises(UnknownCallError, match="colour"):
+        read_model_spec({"name": "a", "path": "/m", "colour": "red"})
+
+
+def test_an_engine_of_ones_own_may_have_the_options_of_any_kind() -> None:
+    spec = {"name": "a", "driver": "m:C", "concurrency": 3, "dtype": "float16"}
+
+    assert read_model_spec(spec) == spec
+
+
+@pytest.mark.parametrize("url", ["https://me:sesame@host/v1", "https://host/v1?key=sesame"])
+def test_a_url_with_a_key_is_refused_before_it_is_journaled_and_not_shown(url: str) -> None:
+    with pytest.raises(BadModelError) as refused:
+        read_model_spec({"name": "a", "endpoint": url})
+
+    assert "sesame" not in str(refused.value)
