@@ -70,7 +70,22 @@ AgentsArgument = Annotated[
 HandlerArgument = Annotated[
     str, typer.Argument(help="The handler to call.", autocompletion=complete_handler)
 ]
+TargetArgument = Annotated[str, typer.Argument(help="module:Class or path/to/file.py:Class")]
 ValuesArgument = Annotated[
     list[str] | None,
     typer.Argument(help="key=value or value, each JSON or else text; @file reads a file."),
+]
+NewNameOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Name under which others find it.")
+]
+EnvOption = Annotated[
+    list[str] | None,
+    typer.Option("--env", metavar="KEY=VALUE", help="Environment variable for its processes."),
+]
+MailboxOption = Annotated[
+    int | None, typer.Option("--mailbox", metavar="MESSAGES", min=1, help="Limit of its mailbox.")
+]
+MaxAttemptsOption = Annotated[
+    int | None,
+    typer.Option("--max-attempts", min=1, help="Attempts at a message before it is a dead letter."),
 ]

@@ -13,7 +13,7 @@ from actors.cli.guard import guarded
 from actors.cli.live_load import measured_load
 from actors.cli.options import HomeOption, JsonOption, NameOption
 from actors.cli.render import Column, print_json, print_record, print_table
-from actors.planning.capacity import Goal, plan_servers
+from actors.planning.capacity import Goal, Plan, plan_servers
 from actors.planning.percentiles import time_in_system_s
 from actors.planning.quantities import parse_duration, parse_rate
 from actors.planning.queueing import Load, Steady, m_g_1, m_m_c, m_m_c_k
@@ -23,46 +23,59 @@ SHOWN_SHARES = (0.5, 0.9, 0.99)
 SHOWN_BEYOND = 2  # servers more than needed, so that one sees what they would bring
 
 
+Arrival = Annotated[
+    str | None,
+    typer.Option("--arrival", metavar="RATE", help="Requests that come: 1000/s, 90/min."),
+]
+Service = Annotated[
+    str | None,
+    typer.Option(
+        "--service", metavar="RATE", help="What one server does: 500/s, or 2ms a request."
+    ),
+]
+Live = Annotated[bool, typer.Option("--live", help="Take both from the running kernel's turns.")]
+Window = Annotated[
+    float, typer.Option("--window", metavar="S", min=0.1, help="With --live: measure so long.")
+]
+Mean = Annotated[
+    str | None, typer.Option("--mean", metavar="TIME", help="Goal: the mean time in the system.")
+]
+Servers = Annotated[
+    int | None,
+    typer.Option("--servers", metavar="N", help="Describe N servers instead of a search."),
+]
+Room = Annotated[
+    int | None,
+    typer.Option("--room", metavar="K", help="With --servers: K requests fit, others are refused."),
+]
+Variation = Annotated[
+    float | None,
+    typer.Option(
+        "--variation",
+        metavar="CV",
+        help="One server whose service time has this deviation over its mean (0: constant).",
+    ),
+]
+
+
 def _goal_option(text: str) -> Any:
     return typer.Option(metavar="TIME", help=f"Goal: {text} of requests done in TIME (20ms, 2s).")
 
 
 @guarded
 def plan(
-    arrival: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Requests that come: 1000/s, 90/min.")
-    ] = None,
-    service: Annotated[
-        str | None,
-        typer.Option(metavar="RATE", help="What one server does: 500/s, or 2ms a request."),
-    ] = None,
-    live: Annotated[
-        bool, typer.Option("--live", help="Take both from the running kernel's turns.")
-    ] = False,
-    window: Annotated[
-        float, typer.Option(metavar="S", min=0.1, help="With --live: measure so long.")
-    ] = 5.0,
-    mean: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Goal: the mean time in the system.")
-    ] = None,
+    arrival: Arrival = None,
+    service: Service = None,
+    live: Live = False,
+    window: Window = 5.0,
+    mean: Mean = None,
     p50: Annotated[str | None, _goal_option("half")] = None,
     p90: Annotated[str | None, _goal_option("90 %")] = None,
     p99: Annotated[str | None, _goal_option("99 %")] = None,
     p999: Annotated[str | None, _goal_option("99.9 %")] = None,
-    servers: Annotated[
-        int | None, typer.Option(metavar="N", help="Describe N servers instead of a search.")
-    ] = None,
-    room: Annotated[
-        int | None,
-        typer.Option(metavar="K", help="With --servers: K requests fit, others are refused."),
-    ] = None,
-    variation: Annotated[
-        float | None,
-        typer.Option(
-            metavar="CV",
-            help="One server whose service time has this deviation over its mean (0: constant).",
-        ),
-    ] = None,
+    servers: Servers = None,
+    room: Room = None,
+    variation: Variation = None,
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,
@@ -77,12 +90,7 @@ def plan(
     Example: llmos plan --arrival 1000/s --service 500/s --p99 20ms
     """
     load = measured_load(Where(home, name), window) if live else _typed_load(arrival, service)
-    limits = {None: mean, 0.5: p50, 0.9: p90, 0.99: p99, 0.999: p999}
-    goals = [
-        Goal(parse_duration(f"--{Goal(1.0, share).name}", text), share)
-        for share, text in limits.items()
-        if text is not None
-    ]
+    goals = _goals({None: mean, 0.5: p50, 0.9: p90, 0.99: p99, 0.999: p999})
     if variation is not None:
         _refuse("--variation", goals=goals, servers=servers, room=room)
         _show_one("M/G/1", m_g_1(load, variation), as_json=as_json)
@@ -95,6 +103,15 @@ def plan(
         _show_one("M/M/c", m_m_c(load, servers), as_json=as_json, goals=goals)
     else:
         _show_search(load, goals, as_json=as_json)
+
+
+def _goals(limits: Mapping[float | None, str | None]) -> list[Goal]:
+    """Return the goals that were given. limits: time by share of requests; None: the mean."""
+    return [
+        Goal(parse_duration(f"--{Goal(1.0, share).name}", text), share)
+        for share, text in limits.items()
+        if text is not None
+    ]
 
 
 def _typed_load(arrival: str | None, service: str | None) -> Load:
@@ -140,30 +157,33 @@ def _show_search(load: Load, goals: list[Goal], *, as_json: bool) -> None:
         _fewer(load, number, goals) for number in _fewer_numbers(found.min_stable, found.needed)
     ]
     if as_json:
+        goals_given = [{"name": goal.name, "limit_s": goal.limit_s} for goal in goals]
         print_json(
             {
                 "model": "M/M/c",
                 "arrival_per_s": load.arrival,
                 "service_per_s": load.service,
-                "goals": [{"name": goal.name, "limit_s": goal.limit_s} for goal in goals],
+                "goals": goals_given,
                 "needed": found.needed,
                 "min_stable": found.min_stable,
                 "servers": [*fewer, *rows],
             }
         )
         return
-    print_record(
-        {
-            "needed": f"{found.needed} servers",
-            "load": f"{load.offered:.4g} busy servers on average: "
-            f"{load.arrival:g}/s of {_time(load.service_time_s)} each",
-            "mean": f"{_time(found.steady.time_in_system_s)} in the system",
-            "goals": ", ".join(f"{goal.name} <= {_time(goal.limit_s)}" for goal in goals)
-            or "none: these keep up",
-        }
-    )
+    print_record(_answer(load, goals, found))
     typer.echo()
     print_table(_columns(goals), [*fewer, *rows])
+
+
+def _answer(load: Load, goals: list[Goal], found: Plan) -> dict[str, str]:
+    named = ", ".join(f"{goal.name} <= {_time(goal.limit_s)}" for goal in goals)
+    return {
+        "needed": f"{found.needed} servers",
+        "load": f"{load.offered:.4g} busy servers on average: "
+        f"{load.arrival:g}/s of {_time(load.service_time_s)} each",
+        "mean": f"{_time(found.steady.time_in_system_s)} in the system",
+        "goals": named or "none: these keep up",
+    }
 
 
 def _fewer_numbers(min_stable: int, needed: int) -> list[int]:

@@ -9,7 +9,18 @@ import typer
 
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
-from actors.cli.options import HomeOption, JsonOption, NameOption, ValuesArgument, complete_agent
+from actors.cli.options import (
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    MailboxOption,
+    MaxAttemptsOption,
+    NameOption,
+    NewNameOption,
+    TargetArgument,
+    ValuesArgument,
+    complete_agent,
+)
 from actors.cli.render import Column, print_json, print_record, print_table
 from actors.cli.spawn import make_spec_here
 from actors.cli.values import agent_key, parse_arguments, parse_environment
@@ -26,6 +37,20 @@ ShrinkAfter = Annotated[
         metavar="S",
         min=0,
         help="How long a member must be too many before it goes.",
+    ),
+]
+Balance = Annotated[
+    str | None,
+    typer.Option(
+        "--balance",
+        metavar="POLICY",
+        help="least_outstanding (usual), round_robin, response_time, p2c, prefix or skill.",
+    ),
+]
+Skills = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skill", metavar="WORDS", help="a,b: the next member declares these. Repeat it."
     ),
 ]
 
@@ -61,36 +86,17 @@ MEMBER_COLUMNS = (
 @app.command()
 @guarded
 def create(
-    target: Annotated[str, typer.Argument(help="module:Class or path/to/file.py:Class")],
+    target: TargetArgument,
     values: ValuesArgument = None,
-    pool_name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Name under which others find it.")
-    ] = None,
+    pool_name: NewNameOption = None,
     minimum: Minimum = None,
     maximum: Maximum = None,
-    balance: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help="least_outstanding (usual), round_robin, response_time, p2c, prefix or skill.",
-        ),
-    ] = None,
-    skills: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--skill", metavar="WORDS", help="a,b: the next member declares these. Repeat it."
-        ),
-    ] = None,
+    balance: Balance = None,
+    skills: Skills = None,
     shrink_after_s: ShrinkAfter = None,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment variable for them.")
-    ] = None,
-    mailbox: Annotated[
-        int | None, typer.Option(metavar="MESSAGES", min=1, help="Limit of the whole pool's mail.")
-    ] = None,
-    max_attempts: Annotated[
-        int | None, typer.Option(min=1, help="Attempts at a message before it is a dead letter.")
-    ] = None,
+    env: EnvOption = None,
+    mailbox: MailboxOption = None,
+    max_attempts: MaxAttemptsOption = None,
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,

@@ -11,7 +11,17 @@ import typer
 from actors.cli.budget import parse_amounts
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
-from actors.cli.options import HomeOption, JsonOption, NameOption, ValuesArgument
+from actors.cli.options import (
+    EnvOption,
+    HomeOption,
+    JsonOption,
+    MailboxOption,
+    MaxAttemptsOption,
+    NameOption,
+    NewNameOption,
+    TargetArgument,
+    ValuesArgument,
+)
 from actors.cli.render import print_json
 from actors.cli.values import parse_arguments, parse_environment
 from ipc.errors import BadResourceError
@@ -28,42 +38,45 @@ class Restart(StrEnum):
     TEMPORARY = "temporary"
 
 
+RestartOption = Annotated[Restart, typer.Option("--restart", help="When to start it again.")]
+MemoryOption = Annotated[
+    int | None, typer.Option("--memory-mib", min=16, help="Limit of its address space, in MiB.")
+]
+CpuTimeOption = Annotated[
+    int | None, typer.Option("--cpu-s", min=1, help="Limit of its CPU time, in s.")
+]
+BudgetOption = Annotated[
+    list[str] | None,
+    typer.Option("--budget", metavar="RESOURCE=AMOUNT", help="Such as tokens=10000; repeat it."),
+]
+WeightOption = Annotated[
+    float | None,
+    typer.Option("--weight", help="Share of CPUs, and of turns under `fair_share`; 1 is usual."),
+]
+ReserveOption = Annotated[
+    list[str] | None,
+    typer.Option("--reserve", metavar="RESOURCE=AMOUNT,...", help="Such as cpu=1,memory=512MiB."),
+]
+CpuLimitOption = Annotated[
+    float | None, typer.Option("--cpu-limit", metavar="CPUS", help="CPUs it may use at most.")
+]
+
+
 @guarded
 def spawn(
-    target: Annotated[str, typer.Argument(help="module:Class or path/to/file.py:Class")],
+    target: TargetArgument,
     values: ValuesArgument = None,
-    agent_name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Name under which others find it.")
-    ] = None,
-    restart: Annotated[Restart, typer.Option(help="When to start it again.")] = Restart.PERMANENT,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment variable for it.")
-    ] = None,
-    mailbox: Annotated[
-        int | None, typer.Option(metavar="MESSAGES", min=1, help="Limit of its mailbox.")
-    ] = None,
-    max_attempts: Annotated[
-        int | None, typer.Option(min=1, help="Attempts at a message before it is a dead letter.")
-    ] = None,
-    memory_mib: Annotated[
-        int | None, typer.Option(min=16, help="Limit of its address space, in MiB.")
-    ] = None,
-    cpu_s: Annotated[int | None, typer.Option(min=1, help="Limit of its CPU time, in s.")] = None,
-    budget: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RESOURCE=AMOUNT", help="Such as tokens=10000; can be repeated."),
-    ] = None,
-    weight: Annotated[
-        float | None,
-        typer.Option(help="Its share of CPUs, and of turns under `fair_share`; 1 is usual."),
-    ] = None,
-    reserve: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RESOURCE=AMOUNT,...", help="Such as cpu=1,memory=512MiB."),
-    ] = None,
-    cpu_limit: Annotated[
-        float | None, typer.Option(metavar="CPUS", help="CPUs it may use at most.")
-    ] = None,
+    agent_name: NewNameOption = None,
+    restart: RestartOption = Restart.PERMANENT,
+    env: EnvOption = None,
+    mailbox: MailboxOption = None,
+    max_attempts: MaxAttemptsOption = None,
+    memory_mib: MemoryOption = None,
+    cpu_s: CpuTimeOption = None,
+    budget: BudgetOption = None,
+    weight: WeightOption = None,
+    reserve: ReserveOption = None,
+    cpu_limit: CpuLimitOption = None,
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,
