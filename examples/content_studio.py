@@ -137,7 +137,9 @@ def make_report(texts: dict[int, str], stories: list[Story], options: Options) -
     mean = sum(covered) / len(covered)
     checks = {
         f"{len(texts)} texts for {len(stories)} briefs": len(texts) == len(stories),
-        f"coverage is below {MIN_COVERAGE:.0%}": not options.is_trained or mean >= MIN_COVERAGE,
+        f"coverage is {mean:.0%}, below {MIN_COVERAGE:.0%}": (
+            not options.is_trained or mean >= MIN_COVERAGE
+        ),
     }
     return {
         "texts": len(texts),

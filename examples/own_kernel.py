@@ -21,15 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from actors import connect
-from actors.cli.demo_kernel import Kernel, Patience, own_home
+from actors.cli.demo_kernel import Kernel, Patience, StalledError, own_home
+from actors.cli.demo_model import demo_model, missing_for_service, use_model
 from actors.cli.demo_view import progress_view
+from actors.cli.exits import Exit
+from actors.cli.guard import report
 from actors.client import Client
+from ipc.errors import LLMOSError, UsageError
 from ipc.home import home_at
+from ipc.llm import ModelSpec
 
-MODEL = "examples"  # the name under which a model of --model or --endpoint is added
 POLL_S = 0.1
 MAX_CELL = 100  # characters of a table's cell
-INTERRUPTED = 130  # exit status, as of `llmos`
 STALL_S = 180.0  # no progress for so long is a failure; a model may load in between
 
 
@@ -38,7 +41,7 @@ class Options:
     """What was said on the command line."""
 
     items: int
-    spec: dict[str, Any] | None  # of the model; None: the embedded one
+    spec: ModelSpec | None  # of the model; None: the embedded one
     is_trained: bool  # the model was trained for these tasks: it needs no explanations
     as_json: bool
 
@@ -46,10 +49,10 @@ class Options:
 def read_options(head: str | None, items: str, default: int) -> Options:
     """Read the command line. items: what is counted, e.g. "tickets"."""
     parser = argparse.ArgumentParser(description=(head or "").partition("\n")[0])
-    parser.add_argument(f"--{items}", dest="items", type=int, default=default, metavar="N")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", metavar="PATH", type=Path, help="folder of another model")
-    model.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible API")
+    parser.add_argument(f"--{items}", dest="items", type=int, default=default, metavar="N",
+                        help=f"how many {items} (default: {default})")  # fmt: skip
+    parser.add_argument("--model", metavar="PATH", type=Path, help="folder of another model")
+    parser.add_argument("--endpoint", metavar="URL", help="an OpenAI-compatible API")
     parser.add_argument("--remote-model", metavar="NAME", help="the endpoint's name for it")
     parser.add_argument("--key-env", metavar="VARIABLE", help="holds the endpoint's key")
     parser.add_argument(
@@ -57,17 +60,18 @@ def read_options(head: str | None, items: str, default: int) -> Options:
         action="store_true",
         help="--model is of tools/embedded_model: ask and check it like the embedded one",
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args()
     if given.items < 1:
         parser.error(f"--{items} is at least 1")
-    spec = None
-    if given.model:
-        spec = {"name": MODEL, "path": str(given.model.expanduser().resolve())}
-    elif given.endpoint:
-        spec = {"name": MODEL, "endpoint": given.endpoint}
-        spec |= {"remote_model": given.remote_model} if given.remote_model else {}
-        spec |= {"key_env": given.key_env} if given.key_env else {}
+    try:
+        spec = demo_model(given.model, given.endpoint, given.remote_model, given.key_env)
+    except UsageError as error:
+        parser.error(str(error))
+    if given.trained and given.model is None:
+        parser.error("--trained is of a --model: give it")
+    if missing := missing_for_service(spec):
+        parser.exit(1, f"{missing}\n")
     return Options(given.items, spec, spec is None or given.trained, given.json)
 
 
@@ -75,23 +79,25 @@ def read_options(head: str | None, items: str, default: int) -> Options:
 def own_kernel(options: Options) -> Iterator[Client]:
     """Start a kernel in a temporary home, load the model, and yield a client; stop it after.
 
-    Ctrl-C, SIGTERM and SIGHUP end the program with status 130, once all of that is gone.
+    Ctrl-C, SIGTERM and SIGHUP end the program with status 130, once all of that is gone. An error
+    of LLMOS, within the block too, is shown as `llmos` shows it, and ends it with its exit status.
     """
     try:
         with own_home() as place:
             yield from _client_of(Kernel(home_at(place)), place, options)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(Exit.INTERRUPTED)
+    except LLMOSError as error:
+        sys.exit(report(error, as_json=options.as_json))
+    except StalledError as error:
+        sys.exit(f"error: {error}")
 
 
 def _client_of(kernel: Kernel, place: Path, options: Options) -> Iterator[Client]:
     try:
         kernel.start()
         with connect(home=place) as client:
-            name = "embedded"
-            if options.spec is not None:
-                name = client.system("model_add", spec=options.spec)["name"]
-                client.system("model_use", name=name)
+            name = use_model(client, options.spec)
             say(f"a kernel in {place}; loading the model", options)
             client.system("model_load", name=name)
             yield client

@@ -17,12 +17,15 @@ from typing import Any
 
 from actors import Actor, ActorRef, receive
 from actors.client import Client
+from examples.fairness import allowed_mistakes
 from examples.own_kernel import Options, finish, own_kernel, read_options, say
 from examples.tickets import EXPLAINED, ROUTE, SYSTEM, TEAMS, gold_tickets, read_route
 
 MAPPERS = 4
 PART = 1500  # characters of the text that one mapper reads at a time
-MAX_DEVIATION = 0.03  # of the counts and the facts; asked of models trained for this
+# Asked of models that were trained for this; the embedded one's model card says how well it does.
+MIN_COUNTED = 0.95  # share of the tickets whose team and urgency are right
+MIN_NAMED = 0.70  # share of the lines that name all facts of their ticket
 SUMMARY = "Summarise this ticket.\nTicket: {text}"
 MARK = "\n\n--- ticket ---\n"  # stands before each ticket in the day's mail
 
@@ -117,21 +120,25 @@ def make_report(table: Table, count: int, options: Options) -> dict[str, Any]:
     gold = gold_tickets(count)
     right = Counter(f"{ticket.team} {ticket.urgency}" for ticket in gold)
     found = Counter(table["counts"])
-    misplaced = sum((right - found).values()) / count
-    named = sum(
+    misplaced = sum((right - found).values())
+    lacking = count - sum(
         all(key in line for key in ticket.keys)
         for ticket, line in zip(gold, table["lines"], strict=False)
     )
-    limit = MAX_DEVIATION if options.is_trained else 1.0
+    is_free = not options.is_trained
     checks = {
         f"{found.total()} tickets of {count} are in the digest": found.total() == count,
-        f"{misplaced:.1%} of the tickets are counted wrongly": misplaced <= limit,
-        f"{count - named} lines lack a fact of their ticket": 1 - named / count <= limit,
+        f"{misplaced} tickets are counted wrongly": (
+            is_free or misplaced <= allowed_mistakes(count, MIN_COUNTED)
+        ),
+        f"{lacking} lines lack a fact of their ticket": (
+            is_free or lacking <= allowed_mistakes(count, MIN_NAMED)
+        ),
     }
     return {
         "teams": [count_row(team, found, right) for team in TEAMS],
-        "counted_wrongly": round(misplaced, 4),
-        "lines_with_all_facts": round(named / count, 4),
+        "counted_wrongly": round(misplaced / count, 4),
+        "lines_with_all_facts": round(1 - lacking / count, 4),
         "urgent": [{"urgent": line} for line in table["urgent"]],
         "problems": [problem for problem, is_fine in checks.items() if not is_fine],
     }

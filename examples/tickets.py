@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from actors.llm import Usage
+from examples.fairness import allowed_mistakes
 from tools.embedded_model import tickets as corpus
 from tools.embedded_model.corpus import held_out
 
@@ -60,19 +61,21 @@ def make_report(
     urgent = [gold[one.number].urgency == one.urgency for one in tickets]
     usages = [usage for one in tickets for usage in one.usages]
     unanswered = sum(not one.reply for one in tickets)
-    accuracy = sum(right) / expected
+    wrong, allowed = expected - sum(right), allowed_mistakes(expected, MIN_ACCURACY)
     checks = {
         f"{expected - len(tickets)} tickets were lost": len(tickets) == expected,
         f"{again} tickets were solved twice": again == 0,
         f"{unanswered} tickets are without a reply": unanswered == 0,
         f"{len(usages)} completions for {expected} tickets": len(usages) == 2 * expected,
-        f"routing accuracy is below {MIN_ACCURACY:.0%}": not is_trained or accuracy >= MIN_ACCURACY,
+        f"{wrong} tickets were routed wrongly, more than {allowed}": (
+            not is_trained or wrong <= allowed
+        ),
     }
     return {
         "tickets": expected,
         "solved": len(tickets),
         "solved_again": again,
-        "routing_accuracy": round(accuracy, 4),
+        "routing_accuracy": round(sum(right) / expected, 4),
         "urgency_accuracy": round(sum(urgent) / expected, 4),
         "completions": len(usages),
         "prompt_tokens": sum(usage.prompt_tokens for usage in usages),

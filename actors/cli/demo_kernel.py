@@ -42,7 +42,8 @@ class StalledError(Exception):
 def own_home(home: Path | None = None, *, keep: bool = False) -> Iterator[Path]:
     """Yield an empty home; remove it afterwards, unless it was given or is to be kept.
 
-    One of a run that failed is kept, to be looked into; of one that was interrupted it is not.
+    One of a run that failed is kept, to be looked into; of one that was interrupted, or was asked
+    for what cannot be, it is not.
     Raises:
         UsageError: the one that was given is not empty.
         Interrupted: the program was told to end; everything is removed.
@@ -54,7 +55,7 @@ def own_home(home: Path | None = None, *, keep: bool = False) -> Iterator[Path]:
         is_temporary = home is None and not keep
         try:
             yield place
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, UsageError):
             raise
         except BaseException:
             is_temporary = False

@@ -47,6 +47,11 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
 def fail(error: LLMOSError, *, as_json: bool) -> NoReturn:
     """Print the error with what can be done about it, and end with its exit code."""
+    raise typer.Exit(report(error, as_json=as_json))
+
+
+def report(error: LLMOSError, *, as_json: bool) -> Exit:
+    """Print the error with what can be done about it; return its exit code."""
     code = exit_for(error)
     if as_json:
         _print_json(error, code)
@@ -54,7 +59,7 @@ def fail(error: LLMOSError, *, as_json: bool) -> NoReturn:
         show_error(error)
     if os.environ.get("LLMOS_DEBUG"):
         traceback.print_exc()
-    raise typer.Exit(code)
+    return code
 
 
 def user_traceback(error: LLMOSError) -> str | None:

@@ -94,7 +94,7 @@ def test_the_office_says_what_went_wrong(kernel: TestKernel) -> None:
     trained = kernel.ask(office.report())
     other = kernel.ask(office.report(False))
 
-    assert trained["problems"] == ["routing accuracy is below 95%"]
+    assert trained["problems"] == ["24 tickets were routed wrongly, more than 3"]
     assert other["problems"] == []
     assert trained["routing_accuracy"] < 0.5
 
@@ -126,7 +126,7 @@ def test_a_right_translation_is_found_right_and_a_wrong_line_is_shown(kernel: Te
     assert translated == "Hello! I am a doctor.\n谢谢你。"
     assert report_translation(translated, translated, OPTIONS)["problems"] == []
     wrong = report_translation(translated, "Hello! I am a nurse.\n谢谢你。", OPTIONS)
-    assert wrong["problems"] == ["less than 95% are right"]
+    assert wrong["problems"] == ["1 lines are wrong, more than 0"]
     assert wrong["mistakes"] == [
         {"translated": "Hello! I am a doctor.", "right": "Hello! I am a nurse."}
     ]
@@ -147,7 +147,7 @@ def test_the_editor_takes_the_draft_with_most_keywords(kernel: TestKernel) -> No
     assert read == {"read": 18, "first_was_best": 0}
     assert [model["sessions"] for model in kernel.system("models")] == [0]
     lost = report_studio({}, stories, OPTIONS)["problems"]
-    assert lost == ["0 texts for 6 briefs", "coverage is below 90%"]
+    assert lost == ["0 texts for 6 briefs", "coverage is 0%, below 90%"]
 
 
 def test_a_digest_counts_every_ticket_and_names_its_facts(kernel: TestKernel) -> None:

@@ -53,7 +53,7 @@ def options(items: int) -> Options:
 
 
 def without_mistakes_of_the_model(outcome: dict[str, Any]) -> list[str]:
-    of_the_model = ("accuracy is below", "are right", "coverage is below", "lack a fact", "wrongly")
+    of_the_model = ("are wrong", "coverage is", "lack a fact", "wrongly")
     return [one for one in outcome["problems"] if not any(part in one for part in of_the_model)]
 
 
@@ -93,7 +93,7 @@ def test_the_demo_kills_three_processes_and_bills_each_completion_once() -> None
     assert without_mistakes_of_the_model(outcome) == []
     assert status == bool(outcome["problems"])
     assert (outcome["solved"], outcome["solved_again"], outcome["completions"]) == (20, 0, 40)
-    assert outcome["billed"]["completions"] <= 40
+    assert outcome["billed"]["completions"] == 40
     # On a busy machine all tickets can be solved between two looks of the demo, so that the kernel
     # has nothing to recover when it is killed.
     assert outcome["restarts"] >= 1
