@@ -78,6 +78,10 @@ class KernelConfig(BaseModel):
     llm_policy: str = Field(
         "priority", description="who is computed first; kernel/policy/policy_names.py lists them"
     )
+    llm_admission: Literal["known", "expected"] = Field(
+        "known",
+        description="admit while there is room for what is there | for what is expected to come",
+    )
     kv_eviction: Literal["lru", "lfu", "s3_fifo", "due"] = Field(
         "lru", description="which cached KV blocks go first; kernel/policy/eviction_names.py"
     )

@@ -60,7 +60,9 @@ class Parts:
         state.slots.set_policy(turn_policy)
         self._stack_messages()
         self._stack_processes()
-        self.llm = LlmService(self.sending, self.lifecycle, NamedPolicies(llm_policy), DEFERRED)
+        guesses_all = state.config.llm_admission == "expected"
+        policies = NamedPolicies(llm_policy, guesses_all=guesses_all)
+        self.llm = LlmService(self.sending, self.lifecycle, policies, DEFERRED)
         self.resources = ResourceCalls(state, Drains(self.llm.fleet), facts)
         self.policy_calls = PolicyCalls(self.delivery, self.llm)
         self.syscalls = self._system_calls(rows, Reports(state, facts))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
@@ -31,6 +31,7 @@ from bench.lab.trace import read_trace
 from bench.report import print_json
 from ipc.errors import BadTraceError, LLMOSError
 from kernel.llm.named_policies import NAMES, policy_by_name
+from kernel.llm.scheduler import Admission
 from kernel.policy.eviction_names import EVICTION_POLICIES
 
 BAD_INPUT = 2
@@ -93,6 +94,18 @@ def add_trace_options(parser: argparse.ArgumentParser) -> None:
         default="lru",
         help="which cached KV blocks go first (default: lru)",
     )
+    parser.add_argument(
+        "--admission",
+        choices=get_args(Admission),
+        default="known",
+        help="admit while there is room for the tokens that are there, or that are expected",
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="what callers allow (default: each call's own length, which then is known to all)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N calls only")
     parser.add_argument("--exact", action="store_true", help="plan every single step")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -146,7 +159,13 @@ def _replayed(options: argparse.Namespace, names: list[str]) -> tuple[dict[str, 
 
 def _figures(calls: list[Call], model: EngineModel, name: str, options: Any) -> Figures:
     history = Replay(
-        Recorded(calls), model, name, is_exact=options.exact, eviction=options.eviction
+        Recorded(calls),
+        model,
+        name,
+        is_exact=options.exact,
+        eviction=options.eviction,
+        admission=options.admission,
+        max_tokens=options.max_tokens,
     ).run()
     if not history.outcomes:
         problem = f"the engine model {options.engine_model} can hold none of its calls"

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from bench.lab.engine_model import EngineModel
 from ipc.engine import Ended, Plan, Report
+from ipc.llm import FinishReason
 
 INT = np.dtype("<i4")
 
 
 class LabEngine:
-    """See the module head. context: by slot, tokens whose keys and values a decode reads."""
+    """See the module head. context: by slot, tokens whose keys and values a decode reads.
+
+    outputs: by request, how many tokens it gives before it stops by itself; the others go on to
+             what they may have.
+    """
 
     def __init__(self, model: EngineModel) -> None:
         slots = model.max_running
@@ -26,6 +31,8 @@ class LabEngine:
         self.limit = np.zeros(slots, np.int64)
         self.left = np.zeros(slots, np.int64)
         self.context = np.zeros(slots, np.int64)
+        self.most = np.zeros(slots, np.int64)
+        self.outputs: dict[int, int] = {}
         self.rows = np.zeros(0, np.int64)  # the slots that decode, ascending
         self._decoding = np.zeros(slots, np.bool_)
 
@@ -59,7 +66,8 @@ class LabEngine:
         for new in plan.get("add", ()):
             slot = new["slot"]
             self.known[slot] = len(new["ids"]) // INT.itemsize
-            self.limit[slot] = new["sampling"]["max_tokens"]
+            self.most[slot] = new["sampling"]["max_tokens"]
+            self.limit[slot] = self.outputs.get(new["request"], self.most[slot])
             self.left[slot] = self.limit[slot] - (self.known[slot] - new["num_prompt"])
         if len(changes[0]) or len(changes[1]) or len(started):
             self._decoding[changes[0]] = False
@@ -86,7 +94,8 @@ class LabEngine:
         return len(pairs) // (2 * INT.itemsize)
 
     def _end(self, slot: int) -> Ended:
-        return {"slot": slot, "reason": "length", "text": "", "tokens": int(self.limit[slot])}
+        reason: FinishReason = "length" if self.limit[slot] == self.most[slot] else "stop"
+        return {"slot": slot, "reason": reason, "text": "", "tokens": int(self.limit[slot])}
 
     def skip(self, steps: int) -> None:
         """Carry out so many more steps like the last one, in which nobody ends."""

@@ -68,7 +68,8 @@ class FastForward:
             if not is_plain or self._gives_way(now_ns):
                 return 0
             most = MAX_STRETCH if self._is_fixed else MAX_ASKED
-        return min(int(batch.rows.unplanned[rows].min()) - 1, most)
+        left = np.minimum(batch.rows.unplanned[rows], self._engine.left[rows])
+        return min(int(left.min()) - 1, most)
 
     def _gives_way(self, now_ns: int) -> bool:
         """Say whether somebody who runs may have to make room for the first in line."""

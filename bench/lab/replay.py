@@ -25,9 +25,9 @@ from bench.lab.engine import LabEngine
 from bench.lab.engine_model import EngineModel
 from bench.lab.fast_forward import FastForward
 from ipc.llm import Sampling
-from kernel.llm.named_policies import policy_by_name
+from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.request import Request
-from kernel.llm.scheduler import Scheduler
+from kernel.llm.scheduler import Admission, Scheduler
 
 CHANGES = frozenset({"add", "drop", "prefill"})  # fields of a plan that is not of decodes alone
 MAX_WAITING = 2_048  # more wait before the door, in the order in which they came
@@ -109,17 +109,25 @@ class Replay:
         *,
         is_exact: bool = False,
         eviction: str = "lru",
+        admission: Admission = "known",
+        max_tokens: int | None = None,
     ) -> None:
-        """Raises: UnknownPolicyError: lists those there are."""
+        """max_tokens: that callers allow. None: each call's own length, as far as traces say; what
+                    is ordered or admitted by predicted length then knows more than in life.
+
+        Raises: UnknownPolicyError: lists those there are.
+        """
         self._workload = workload
         self._model = model
         self._scheduler = Scheduler(
             model.facts(),
             hash_key=bytes(16),
-            policy=policy_by_name(policy),
+            policy=NamedPolicies(policy, guesses_all=admission == "expected")(),
             max_waiting=MAX_WAITING,
             eviction=eviction,
+            admission=admission,
         )
+        self._max_tokens = max_tokens
         self._engine = LabEngine(model)
         self._skipper = None if is_exact else FastForward(self._scheduler, self._engine, policy)
         self._coming: list[tuple[int, int, Call]] = []
@@ -170,7 +178,9 @@ class Replay:
         if call.prompt_tokens + call.output_tokens > self._scheduler.limits.max_request_tokens:
             self._refused.append(call)
             return
-        sampling: Sampling = {"max_tokens": call.output_tokens, "seed": 0}
+        most = max(self._max_tokens or 0, call.output_tokens)
+        sampling: Sampling = {"max_tokens": most, "seed": 0}
+        self._engine.outputs[call.number + 1] = call.output_tokens
         request = Request(
             call.number + 1,
             call.owner,
@@ -216,6 +226,7 @@ class Replay:
 
     def _end(self, request: Request) -> None:
         call = self._calls.pop(request.id)
+        del self._engine.outputs[request.id]
         self._outcomes.append(
             Outcome(
                 call,

@@ -5,7 +5,8 @@ aside, and hold up nobody: those whose next prefix block is being computed by an
 find it cached after that step), and those that wait for their owner's quota.
 
 Room is kept for growth: what admitted prompts will still take, half a block for each running
-request, and a hundredth of the pool. Alone, a request may take everything; pins yield to it.
+request, and a hundredth of the pool; and, where lengths are expected (kernel/llm/growth.py), all
+that those who run are expected to take. Alone, a request may take everything; pins yield to it.
 
 Cost: a few microseconds for each request looked at; at most 32 are put aside in one plan.
 """
@@ -96,7 +97,7 @@ class Admission:
         needed = self._needed(task, cached)
         if not shared.owners.has_room(task.account, needed):
             return self._at_quota(task)
-        if not self._fits(needed):
+        if not self._fits(needed) or not self._will_fit(task, cached, needed):
             return Verdict.BLOCKED
         try:
             start, count = self._take_blocks(task, draft)
@@ -159,11 +160,14 @@ class Admission:
 
     def _room(self) -> int:
         shared = self._shared
-        promised = 0
-        for task in shared.batch.prefilling.values():
-            promised += shared.limits.blocks_for(task.known) - task.num_blocks
         kept = shared.batch.num_taken // 2 + shared.limits.num_blocks // 100
-        return shared.cache.available() - promised - kept
+        return shared.cache.available() - self._promised() - kept
+
+    def _promised(self) -> int:
+        """Blocks that admitted prompts will still take."""
+        limits = self._shared.limits
+        prefilling = self._shared.batch.prefilling.values()
+        return sum(limits.blocks_for(task.known) - task.num_blocks for task in prefilling)
 
     def _growth(self) -> int:
         """Blocks that the decodes of this step will take."""
@@ -179,6 +183,17 @@ class Admission:
             if not self._pin_yields():
                 return False
         return True
+
+    def _will_fit(self, task: Task, cached: int, needed: int) -> bool:
+        """Say whether there will be room as well for what all who run are expected to take yet."""
+        shared, growth = self._shared, self._shared.growth
+        if growth is None:
+            return True
+        if growth.has_refused(task, shared.changes):
+            return False
+        held = shared.limits.num_blocks - shared.cache.available() + self._promised() + needed
+        estimate = shared.policy.estimate(task.request)
+        return growth.fits(task, estimate, cached, held, shared.changes)
 
     def _pin_yields(self) -> bool:
         """Release a pin, if nothing else could make room for who is first in line."""
@@ -209,6 +224,8 @@ class Admission:
             copied = self._copy_tail(task, draft, start, count)
             start, count = start + copied, count - copied
         shared.enter_slot(task)
+        if shared.growth is not None:
+            shared.growth.enter(task, shared.policy.estimate(request), start)
         blocks = shared.cache.block_bytes(task.handle)
         task.num_blocks = len(blocks) // WIRE.itemsize
         draft.add(new_request(task, blocks, start))

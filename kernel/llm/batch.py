@@ -128,6 +128,10 @@ class Batch:
         if self.rows.count_planned(decodes.slots):
             self._decodes = None
 
+    def taken(self) -> NDArray[np.int64]:
+        """Return the slots that somebody has, ascending."""
+        return np.flatnonzero(self.rows.keys > -np.inf)
+
     def running(self) -> list[Task]:
         """Return all tasks that have a slot, by rank."""
         return sorted((task for task in self.tasks if task is not None), key=lambda t: t.rank)

@@ -169,6 +169,7 @@ class Fleet:
                 max_waiting=self.state.config.llm_waiting,
                 model=engine.model.label,
                 eviction=self.state.config.kv_eviction,
+                admission=self.state.config.llm_admission,
             )
         engine.state, engine.progress, engine.failed_loads = EngineState.READY, 1.0, 0
         engine.model.error = None

@@ -15,8 +15,9 @@ Promises:
   N5  nobody is preempted to admit an equal: under `priority` only for who was sent as more urgent,
       under `fcfs` for nobody. Keys grow with age there, so that an older request of the same
       priority, back from an engine that died, has a smaller one; it waits at the head of the line.
-Cost: one dictionary look-up and the policy's own cost a call; a guess for `sjf` and `srpt` besides
-(bench/predictor.py).
+  N6  `estimate` is None until HISTORY lengths have been learned: a guess from nothing is none.
+Cost: one dictionary look-up and the policy's own cost a call; a guess for `sjf` and `srpt`, and
+for all where admission expects lengths, besides (bench/predictor.py).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from kernel.policy.policy import Job
 from kernel.policy.policy import Policy as JobPolicy
 from kernel.policy.policy_names import POLICIES, new_policy
 
+HISTORY = 50  # completions
 BY_LENGTH = frozenset({"sjf", "srpt"})  # the policies that ask how long a call will be
 NOT_PREEMPTIVE = frozenset({"fcfs"})
 BY_CLASS = frozenset({"priority"})  # an urgent request preempts those of lower priorities
@@ -65,14 +67,28 @@ class Standing:
 class NamedPolicies:
     """One policy, and its views: call it to get one for a scheduler."""
 
-    __slots__ = ("_predictor", "name", "policy", "standings")
+    __slots__ = ("_guesses_all", "_predictor", "name", "policy", "standings")
 
-    def __init__(self, name: str) -> None:
-        """Raises: UnknownPolicyError: lists those there are."""
+    def __init__(self, name: str, *, guesses_all: bool = False) -> None:
+        """guesses_all: also for policies that do not order by length.
+
+        Raises: UnknownPolicyError: lists those there are.
+        """
         self.name = name
         self.policy: JobPolicy = new_policy(name)
-        self._predictor = LengthPredictor() if name in BY_LENGTH else None
+        self._guesses_all = guesses_all
+        self._predictor = LengthPredictor() if guesses_all or self.is_by_length else None
         self.standings: dict[int, Standing] = {}
+
+    @property
+    def is_by_length(self) -> bool:
+        """Say whether the policy orders by length (N4)."""
+        return self.name in BY_LENGTH
+
+    @property
+    def has_history(self) -> bool:
+        """Say whether guesses are from what has been learned (N6)."""
+        return self._predictor is not None and self._predictor.num_learned >= HISTORY
 
     def __call__(self) -> View:
         """Return a view for one more scheduler."""
@@ -88,7 +104,7 @@ class NamedPolicies:
             return
         self.policy = new_policy(name)
         self.name = name
-        if name not in BY_LENGTH:
+        if not (self._guesses_all or self.is_by_length):
             self._predictor = None
         elif self._predictor is None:
             self._predictor = LengthPredictor()
@@ -101,7 +117,7 @@ class NamedPolicies:
         estimate = None
         if self._predictor is not None:
             estimate = self._predictor.predict(features_of(request))
-        job = job_of(request, now_ns, estimate)
+        job = job_of(request, now_ns, estimate if self.is_by_length else None)
         self.policy.on_arrival(job, now_ns)
         quantum = self.policy.quantum_tokens(job)
         self.standings[request.id] = Standing(
@@ -148,6 +164,12 @@ class View:
             standing.job = replace(standing.job, priority=job.priority)
         return self._policies.policy.key(standing.job, now_ns)
 
+    def estimate(self, job: Request) -> Estimate | None:
+        """See ``Policy`` (N6)."""
+        if not self._policies.has_history:
+            return None
+        return self._policies.standings[job.id].estimate
+
     def may_preempt(self, waiting: Request, running: Request) -> bool:
         """See ``Policy``. What has aged, or came earlier, waits first in line (N5)."""
         if self._policies.name in NOT_PREEMPTIVE:
@@ -165,7 +187,7 @@ class View:
     def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
         """See ``Policy``."""
         standing = self._policies.standings[job.id]
-        if standing.estimate is not None:  # N4
+        if standing.estimate is not None and self._policies.is_by_length:  # N4
             emitted = job.num_emitted
             tokens, standing.emitted = emitted - standing.emitted, emitted
         self._policies.policy.on_service(standing.job, tokens, now_ns)

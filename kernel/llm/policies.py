@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from kernel.llm.request import Request
+from kernel.policy.estimate import Estimate
 
 
 class Policy(Protocol):
@@ -29,6 +30,10 @@ class Policy(Protocol):
 
     def key(self, job: Request, now_ns: int) -> float:
         """Return where a request stands: smaller is served first."""
+        ...
+
+    def estimate(self, job: Request) -> Estimate | None:
+        """Return how long its completion is expected to be; None: nobody can tell yet."""
         ...
 
     def may_preempt(self, waiting: Request, running: Request) -> bool:
@@ -62,6 +67,9 @@ class KeyPolicy:
 
     def key(self, job: Request, now_ns: int) -> float:
         return self._key(job)
+
+    def estimate(self, job: Request) -> Estimate | None:
+        return None
 
     def may_preempt(self, waiting: Request, running: Request) -> bool:
         return True

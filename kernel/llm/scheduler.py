@@ -22,6 +22,8 @@ Cost: bench/llm_scheduler.py. Concurrency: one event loop owns it.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +44,7 @@ from kernel.llm.step_reports import StepReports
 from kernel.llm.step_result import SchedulerStatistics, StepResult
 from kernel.llm.task import Place, Task
 
+Admission = Literal["known", "expected"]
 MAX_FLIGHTS = 2  # the step that runs, and one ahead of it
 
 
@@ -51,6 +54,8 @@ class Scheduler:
     hash_key: 16 secret bytes of this kernel.  instance: tells the blocks of engines apart.
     max_waiting: requests that may wait beside those that run.  model: named in errors.
     eviction: which cached blocks go first, by name (kernel/policy/eviction_names.py).
+    admission: "known" admits while there is room for the tokens that are there; "expected", while
+               there will be for those that are expected, by the policy's guesses.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Scheduler:
         max_waiting: int = 4096,
         model: str = "",
         eviction: str = "lru",
+        admission: Admission = "known",
     ) -> None:
         limits = limits_of(facts)
         self._max_live = max_waiting + limits.max_running
@@ -78,7 +84,9 @@ class Scheduler:
         self.limits = limits
         self._model = model
         by_policy = None if eviction == "lru" else LiveEviction(eviction, limits, cache)
-        self._shared = Shared(limits, cache, policy, by_policy)
+        self._shared = Shared(
+            limits, cache, policy, by_policy, expects_growth=admission == "expected"
+        )
         self._planner = StepPlanner(self._shared)
         self._reports = StepReports(self._shared)
         self._orders = 0

@@ -18,6 +18,7 @@ from ext.kv_cache import KVCache
 from ipc.llm import FinishReason
 from kernel.llm.batch import Batch
 from kernel.llm.flight import Flight
+from kernel.llm.growth import Growth
 from kernel.llm.limits import EngineLimits
 from kernel.llm.live_eviction import LiveEviction
 from kernel.llm.owners import OwnerAccount, OwnerBook
@@ -37,6 +38,7 @@ class Shared:
     parked: tasks that wait for the next report; by_quota: by owner, for that one's quota.
     ends: ends nobody has been told yet.
     eviction: names cached blocks to give up; None: the least recently used go.
+    growth: what those who run are expected to take yet; None: admission counts what is known.
     changes: counts who left a slot or ended, to see whether anything did.
     """
 
@@ -46,6 +48,8 @@ class Shared:
         cache: KVCache,
         policy: Policy,
         eviction: LiveEviction | None = None,
+        *,
+        expects_growth: bool = False,
     ) -> None:
         self.eviction = eviction
         self.limits = limits
@@ -54,6 +58,7 @@ class Shared:
         self.owners = OwnerBook(cache)
         self.pins = PinBook(cache)
         self.batch = Batch(limits.max_running)
+        self.growth = Growth(limits, self.batch) if expects_growth else None
         self.siblings = Siblings()
         self.line = WaitingLine()
         self.live: dict[int, Task] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 
 
@@ -59,22 +58,10 @@ def sample_quantile(lengths: Sequence[int], cumulative: Sequence[float], level: 
 
 
 def mixed(
-    parts: Sequence[tuple[list[int], float]],
+    sample: Sequence[tuple[int, float]],
 ) -> tuple[tuple[int, ...], tuple[float, ...], float]:
-    """Return lengths, cumulative weights and mean of several samples taken as one.
-
-    parts: lengths, and what each of them weighs. One part at least has a length.
-    """
-    filled = [(lengths, weight) for lengths, weight in parts if lengths]
-    if len(filled) == 1:
-        lengths = sorted(filled[0][0])
-        return tuple(lengths), _even(len(lengths)), sum(lengths) / len(lengths)
-    sample = sorted([(length, weight) for lengths, weight in filled for length in lengths])
-    cumulative = tuple(accumulate([weight for _, weight in sample]))
-    total = sum(sum(lengths) * weight for lengths, weight in filled)
-    return tuple([length for length, _ in sample]), cumulative, total / cumulative[-1]
-
-
-@lru_cache(maxsize=256)
-def _even(count: int) -> tuple[float, ...]:
-    return tuple(float(number) for number in range(1, count + 1))
+    """Return lengths, cumulative weights and mean of weighted lengths, one at least."""
+    ordered = sorted(sample)
+    cumulative = tuple(accumulate([weight for _, weight in ordered]))
+    total = sum([length * weight for length, weight in ordered])
+    return tuple([length for length, _ in ordered]), cumulative, total / cumulative[-1]

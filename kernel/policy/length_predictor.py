@@ -3,7 +3,7 @@
 Three things are asked, and mixed as one weighted sample of lengths (kernel/policy/estimate.py):
   alike    the NEIGHBOURS calls whose prompts were about as long: of the same call site if it
            has ENOUGH, else of all sites too; those of exactly this length count SAME_WEIGHT
-           times. Together they weigh ALIKE_WEIGHT.
+           times, and fresh ones more than old. Together they weigh ALIKE_WEIGHT.
   program  the last RECENT outputs of the same program (a conversation, an agent's run), weighing 1
            and FADE times less for each step back.
   error    per amount of the program's history, where to read quantiles so that they cover what
@@ -70,12 +70,12 @@ class LengthPredictor:
     def predict(self, call: CallFeatures) -> Estimate:
         """Return a guess. Nothing is learned or forgotten by it."""
         own = self._programs.get(call.program, ())
-        parts = [([length], FADE**age) for age, length in enumerate(reversed(own))]
-        parts += self._alike(call)
+        sample = [(length, FADE**age) for age, length in enumerate(reversed(own))]
+        sample += self._alike(call)
         most = call.max_tokens
         if most is not None:
-            parts = [([min(length, most) for length in part], weight) for part, weight in parts]
-        lengths, cumulative, mean = mixed(parts)
+            sample = [(min(length, most), weight) for length, weight in sample]
+        lengths, cumulative, mean = mixed(sample)
         history = history_class(len(own))
         quantiles = tuple(
             (level, sample_quantile(lengths, cumulative, at))
@@ -86,25 +86,27 @@ class LengthPredictor:
             key = min(self._accuracy.mean_tokens, most or math.inf)  # L3
         return Estimate(key, mean, lengths, cumulative, quantiles, history)
 
-    def _alike(self, call: CallFeatures) -> list[tuple[list[int], float]]:
+    def _alike(self, call: CallFeatures) -> list[tuple[int, float]]:
         """Return outputs of calls with prompts about as long, of this site first, weighted."""
         # Where the site has few calls the rest comes from all sites; its own then count twice.
-        site = self._sites.get(call.call_site)
-        same, others = site.nearest(call.prompt_tokens, NEIGHBOURS) if site else ([], [])
-        missing = NEIGHBOURS - len(same) - len(others)
-        if missing > NEIGHBOURS - ENOUGH:
-            more = self._all.nearest(call.prompt_tokens, missing)
-            same, others = same + more[0], others + more[1]
-        whole = len(same) * SAME_WEIGHT + len(others)
-        if not whole:
-            return [([FIRST_GUESS], ALIKE_WEIGHT)]
-        each = ALIKE_WEIGHT / whole
-        return [(same, SAME_WEIGHT * each), (others, each)]
+        site, prompt = self._sites.get(call.call_site), call.prompt_tokens
+        found = site.nearest(prompt, NEIGHBOURS, SAME_WEIGHT) if site else []
+        if len(found) < ENOUGH:
+            found += self._all.nearest(prompt, NEIGHBOURS - len(found), SAME_WEIGHT)
+        if not found:
+            return [(FIRST_GUESS, ALIKE_WEIGHT)]
+        factor = ALIKE_WEIGHT / sum([weight for _, weight in found])
+        return [(output, weight * factor) for output, weight in found]
 
     @property
     def is_trusted(self) -> bool:
         """Say whether guesses have been better than a constant (L3)."""
         return self._accuracy.num_calls < TRUSTED_AFTER or self._accuracy.skill() > 0
+
+    @property
+    def num_learned(self) -> int:
+        """Return how many calls it has learned from."""
+        return self._accuracy.num_calls
 
     def learn(self, call: CallFeatures, output_tokens: int, estimate: Estimate) -> None:
         """Take in how a call ended. estimate: the one that was given for it."""

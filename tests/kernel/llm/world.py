@@ -11,7 +11,7 @@ import numpy as np
 from ipc.engine import Plan, Report
 from kernel.llm.policies import Policy, priority
 from kernel.llm.request import Request
-from kernel.llm.scheduler import Scheduler
+from kernel.llm.scheduler import Admission, Scheduler
 from kernel.llm.step_result import StepResult
 from tests.reference.llm_engine import ModelEngine, Nature, expected, text_of
 
@@ -35,9 +35,11 @@ class World:
         policy: Policy | None = None,
         nature: Nature | None = None,
         eviction: str = "lru",
+        admission: Admission = "known",
         **facts: Any,
     ) -> None:
         self.eviction = eviction
+        self.admission = admission
         self.facts = FACTS | facts
         self.nature = nature or Nature()
         self.policy = policy or priority()
@@ -59,6 +61,7 @@ class World:
             policy=self.policy,
             max_waiting=self.facts.get("waiting", 64),
             eviction=self.eviction,
+            admission=self.admission,
         )
         self.engine = ModelEngine(self.facts, self.nature, self.extra_keys)
         self.plans: deque[Plan] = deque()

@@ -11,7 +11,7 @@ from kernel.policy import length_predictor as module
 from kernel.policy.calibration import LEVELS, Accuracy
 from kernel.policy.estimate import Estimate
 from kernel.policy.length_predictor import CallFeatures, LengthPredictor, history_class
-from kernel.policy.neighbours import Neighbours
+from kernel.policy.neighbours import HALF_LIFE, Neighbours
 
 LENGTHS = st.integers(1, 4000)
 
@@ -47,8 +47,8 @@ def test_prompts_of_a_length_are_told_apart() -> None:
 
     predictor = taught(calls)
 
-    assert predictor.predict(call("new", "", 100)).mean == 20
-    assert predictor.predict(call("new", "", 3000)).mean == 700
+    assert predictor.predict(call("new", "", 100)).mean == pytest.approx(20)
+    assert predictor.predict(call("new", "", 3000)).mean == pytest.approx(700)
 
 
 def test_call_sites_are_told_apart() -> None:
@@ -169,11 +169,31 @@ def test_neighbours_are_those_a_sorted_list_gives(
     equal = sum(entry[0] == prompt for entry in kept)
     first = max(0, min((2 * below + equal - 8) // 2, len(kept) - 8))
 
-    same, others = neighbours.nearest(prompt, 8)
-
     assert len(neighbours) == len(kept)
-    assert same == [e[2] for e in kept[first : first + 8] if e[0] == prompt]
-    assert others == [e[2] for e in kept[first : first + 8] if e[0] != prompt]
+    found = neighbours.nearest(prompt, 8, 1000.0)
+    assert [output for output, _ in found] == [entry[2] for entry in kept[first : first + 8]]
+    assert [weight > 100 for _, weight in found] == [
+        entry[0] == prompt for entry in kept[first : first + 8]
+    ]
+
+
+def test_of_many_calls_of_one_length_the_newest_count() -> None:
+    neighbours = Neighbours(limit=100, per_octave=1)
+    for output in range(50):
+        neighbours.add(70, output)
+
+    assert [output for output, _ in neighbours.nearest(70, 8, 1.0)] == list(range(42, 50))
+
+
+def test_what_was_learned_long_ago_counts_less() -> None:
+    neighbours = Neighbours(limit=9000, per_octave=1)
+    neighbours.add(70, 1)
+    for _ in range(HALF_LIFE):
+        neighbours.add(70, 2)
+
+    weights = dict(neighbours.nearest(70, 9000, 1.0))
+
+    assert weights[1] == pytest.approx(weights[2] / 2, rel=0.1)
 
 
 @settings(deadline=None)
