@@ -26,6 +26,7 @@ from ipc.clock import SystemClock
 from ipc.errors import (
     BadConfigError,
     BadHomeError,
+    BadRecordError,
     CorruptionError,
     HomeInUseError,
     JournalWriteError,
@@ -43,7 +44,7 @@ from kernel.edge import Edge
 from kernel.home import hold_home
 from kernel.journal import SqliteJournal
 from kernel.launcher import Launcher
-from kernel.logs import configure_logs
+from kernel.logs import IS_SAID, configure_logs
 from kernel.memory_journal import MemoryJournal
 from kernel.resources.agent_groups import open_groups
 from kernel.resources.enforcement import Enforcement
@@ -59,6 +60,11 @@ from kernel.zygote_link import ZygoteLink
 # Envelopes come and go by reference count; the collector is only for rare cycles.
 _GC_THRESHOLDS = (50_000, 20, 100)
 
+_MEND = (
+    "nothing was changed: restore the journal from a copy, or begin anew with another --home; "
+    "a row that you delete from its table is forgotten, and nothing else"
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -72,8 +78,10 @@ def main() -> int:
         return int(_run(home, config, options.ready_fd, user_umask))
     except LLMOSError as error:
         if structlog.is_configured():
-            log.error("kernel_ended", error=str(error), code=error.code)
+            log.error("kernel_ended", error=str(error), code=error.code, **{IS_SAID: True})
         print(f"llmos kernel: {error}", file=sys.stderr)
+        if isinstance(error, BadRecordError):
+            print(f"hint:  {_MEND}", file=sys.stderr)
         return int(_status_of(error))
     except Exception:
         if structlog.is_configured():

@@ -30,6 +30,7 @@ from kernel.peers import Session
 from kernel.records import Snapshot
 from kernel.registry import NameTable
 from kernel.resources.samples import Samples
+from kernel.row_shapes import check_rows
 from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.state import KernelState, Peer
@@ -60,8 +61,10 @@ class Core:
         log_path: where an agent's output goes, by id and name. facts: what only the driver
         knows, for ``status``: version, durability, journal_bytes, rss_bytes.
         Raises:
+            BadRecordError: a row does not fit (kernel/row_shapes.py). Nothing was changed.
             UnknownPolicyError: there is no policy of the name that the configuration gives.
         """
+        check_rows(snapshot)
         age_ns = int(config.dead_letter_age_s * 1e9)
         self.state = KernelState(
             config=config,

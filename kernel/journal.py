@@ -215,7 +215,7 @@ class SqliteJournal:
             return self._contents.decode(table, key, blob)
         except (FileNotFoundError, ValueError) as error:
             if not self._lost_tail or not is_in_file(blob):
-                raise ValueError(str(error)) from None
+                raise ValueError(_explain(error)) from None
             self._lost_rows.append((table, key))
             return None
 
@@ -236,6 +236,12 @@ class SqliteJournal:
             with contextlib.suppress(sqlite3.Error):  # closing rolls back too
                 self._connection.execute("ROLLBACK")
         raise JournalWriteError(path=str(self.path), problem=str(error)) from None
+
+
+def _explain(error: FileNotFoundError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"the file with its content is gone: {error.filename}"
+    return str(error)
 
 
 def _no_envelope(table: str, key: Hashable, envelope: Envelope) -> bytes:

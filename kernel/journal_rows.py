@@ -223,7 +223,7 @@ class TableCodec:
     def _decode(self, key: Hashable, blob: Blob, decode: DecodeEnvelope) -> Envelope | None:
         try:
             return decode(self.name, key, blob)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise BadRecordError(table=self.name, key=key, problem=str(error)) from None
 
     def _key(self, key: Any) -> tuple[Any, ...]:

@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 import structlog
 
+IS_SAID = "is_said"  # of an event: the terminal is told otherwise; it goes to the file only
+
 
 class LogWriter:
     """The last processor: writes each event, to the file and to the terminal if there is one."""
@@ -26,9 +28,10 @@ class LogWriter:
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         """Write the event. A log that cannot be written (full disk) is not a reason to end."""
+        is_said = event.pop(IS_SAID, False)
         try:
             self._file.write(json.dumps(event, default=str) + "\n")
-            if self._terminal is not None:
+            if self._terminal is not None and not is_said:
                 self._terminal.write(str(self._pretty(logger, method, event)) + "\n")
         except OSError:
             pass

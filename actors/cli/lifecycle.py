@@ -68,9 +68,12 @@ def up(
 
 def _up_in_background(where: Where, settings: Settings, *, as_json: bool) -> None:
     home = where.paths()
+    log = boot_log(home)
+    begin = log.stat().st_size if log.exists() else 0
     started = start_in_background(home, settings)
     if not started.is_ready:
-        typer.echo(boot_log(home).read_text(errors="replace").rstrip(), err=True)
+        said = log.read_bytes()[begin:].decode(errors="replace")  # not what kernels before it said
+        typer.echo(said.rstrip(), err=True)
         typer.echo(f"hint:  the kernel ended before it listened; see {home.logs}", err=True)
         raise typer.Exit(exit_of(started.process.wait()))
     if as_json:

@@ -182,6 +182,23 @@ def test_a_journal_it_cannot_read_is_refused_and_left_alone(kernels: Kernels, da
     assert path.read_bytes() == before
 
 
+def test_a_row_that_does_not_fit_is_named_once_with_what_to_do(kernels: Kernels) -> None:
+    child, _ = kernels.up()
+    child.terminate()
+    child.wait()
+    row = {"name": "a", "parent": 0, "limits": {}, "own": {}, "ended": {}, "overrun": {}}
+    with sqlite3.connect(kernels.home.journal) as connection:
+        connection.execute("INSERT INTO budget VALUES (7, ?)", (msgpack.packb(row),))
+    connection.close()
+
+    status, said = kernels.refused()
+
+    assert status is KernelExit.BAD_JOURNAL
+    assert said.count("bad record in budget, key 7: warned: Field required") == 1
+    assert "hint:  nothing was changed: restore the journal from a copy" in said
+    assert "Traceback" not in said
+
+
 def test_a_home_that_cannot_be_a_directory_is_refused(kernels: Kernels) -> None:
     kernels.home.state_dir.write_text("a file")
 

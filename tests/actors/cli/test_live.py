@@ -6,6 +6,7 @@ The folder has packages called ``actors`` and ``kernel`` of its own that must no
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,19 @@ def test_an_unknown_handler_of_a_tell_makes_a_dead_letter(shell: Shell) -> None:
 
 def test_a_second_kernel_in_the_same_home_is_refused(shell: Shell) -> None:
     assert "in use" in shell("up", "--daemon", code=Exit.OPERATOR).stderr
+
+
+def test_a_journal_that_is_refused_says_so_once_however_often_it_is_tried(shell: Shell) -> None:
+    shell("down")
+    with sqlite3.connect(shell.home / "journal.db") as connection:
+        connection.execute("INSERT INTO budget VALUES (7, 'wrong')")
+    connection.close()
+
+    first = shell("up", "--daemon", code=Exit.OPERATOR).stderr
+    again = shell("up", "--daemon", code=Exit.OPERATOR).stderr
+
+    assert first == again
+    assert first.count("bad record in budget, key 7: row: it is str, not bytes") == 1
 
 
 def test_an_unknown_configuration_key_is_named(shell: Shell) -> None:
