@@ -179,9 +179,10 @@ _Given = Annotated[tuple[_Kind, int, bool, bool], _AS_LIST]  # kernel/resources/
 _Engine = Annotated[tuple[Literal["engine"], bool], _AS_LIST]  # kernel/llm/drains.py
 _Tokens = Annotated[tuple[Int32s, list[str], int], _AS_LIST]
 _Window = Annotated[tuple[_Seconds, _Seconds, Count], _AS_LIST]
+_Served = Annotated[list[Count], Field(max_length=4)]  # kernel/llm/served.py
 _Hints = Annotated[tuple[str, str, str], _AS_LIST]
 
-_SHAPES: Final[dict[str, TypeAdapter[Any]]] = {
+SHAPES: Final[dict[str, TypeAdapter[Any]]] = {
     "actor": TypeAdapter(ActorRow),
     "pool": TypeAdapter(Annotated[PoolRow, AfterValidator(_check_pool)]),
     "model": TypeAdapter(ModelRow),
@@ -194,6 +195,7 @@ _SHAPES: Final[dict[str, TypeAdapter[Any]]] = {
     "llm_step": TypeAdapter(Annotated[_Step, AfterValidator(_check_step)], config=_STRICT),
     "llm_stream": TypeAdapter(list[bytes], config=_STRICT),
     "llm_window": TypeAdapter(_Window, config=_STRICT),
+    "llm_served": TypeAdapter(_Served, config=_STRICT),
     "routed": TypeAdapter(_Hints, config=_STRICT),
 }
 
@@ -209,7 +211,7 @@ def check_rows(snapshot: Snapshot) -> None:
         table = TABLES.get(name)
         if table is not None:
             _check_columns(table, rows)
-            if name in _SHAPES:
+            if name in SHAPES:
                 found[name] = {key: _read(name, key, row[-1]) for key, row in rows.items()}
     _check_names(found.get("actor", {}))
     _check_tree("actor", found.get("actor", {}))
@@ -249,7 +251,7 @@ def _read(table: str, key: Any, blob: bytes) -> Any:
     if table == "routed" and not blob:
         return None  # nothing was said of where it should go
     try:
-        return _SHAPES[table].validate_python(msgpack.unpackb(blob))
+        return SHAPES[table].validate_python(msgpack.unpackb(blob))
     except ValidationError as error:
         _refuse(table, key, _explain(error))
     except (ValueError, msgpack.UnpackException, RecursionError) as error:

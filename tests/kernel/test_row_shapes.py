@@ -19,6 +19,7 @@ from ipc.protocol import Flag, Kind
 from kernel.config import KernelConfig
 from kernel.core import Core
 from kernel.records import TABLES, Snapshot
+from kernel.row_shapes import SHAPES
 from tests.kernel.llm.engine_world import EngineWorld
 from tests.kernel.pools import TestedPool, boom, hinted, tell
 from tests.kernel.world import SECOND, ScriptedAgent
@@ -158,6 +159,10 @@ def damaged(blob: bytes, data: st.DataObject) -> bytes:
 
 
 BLOBS = [name for name, table in TABLES.items() if table.columns and table.columns[-1][0] == "row"]
+
+
+def test_every_table_with_blobs_of_fields_has_a_shape() -> None:
+    assert {*BLOBS, "routed"} == set(SHAPES)
 
 
 @settings(max_examples=200, deadline=None)
