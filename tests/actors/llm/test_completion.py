@@ -68,6 +68,28 @@ def test_the_text_is_read_as_the_schema_asked_for(schema: Any, text: str, parsed
     assert result.parsed == parsed
 
 
+class Open(BaseModel, extra="allow"):
+    team: str
+
+
+class Tree(BaseModel):
+    properties: list[Tree] = []  # a field with the name of a word of JSON schema
+    point: Point | None = None
+
+
+def test_the_model_may_add_no_field_to_a_type_unless_the_type_allows_it() -> None:
+    def objects_of(wanted: Any) -> list[Any]:
+        structure = read_structure(wanted)
+        assert structure is not None
+        parts = [structure.schema, *structure.schema.get("$defs", {}).values()]
+        return [part["additionalProperties"] for part in parts if "properties" in part]
+
+    assert objects_of(Ticket) == objects_of(Point) == [False]
+    assert objects_of(Open) == [True]
+    assert objects_of(Tree) == [False, False]
+    assert read_structure({"properties": {}}).schema == {"properties": {}}  # type: ignore[union-attr]
+
+
 def test_a_text_that_was_cut_short_says_so_when_it_is_read() -> None:
     cut = completion('{"team": "bil', finish_reason="length")
 
