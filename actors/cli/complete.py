@@ -11,17 +11,22 @@ import typer
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
 from actors.cli.llm_options import (
+    LogprobsOption,
     MaxTokensOption,
     ModelOption,
+    RegexOption,
+    SchemaOption,
     SeedOption,
     StopOption,
     TemperatureOption,
     TopKOption,
     TopPOption,
     given,
+    read_schema,
 )
 from actors.cli.options import HomeOption, JsonOption, NameOption
 from actors.cli.render import print_json
+from ipc.errors import UsageError
 
 if TYPE_CHECKING:
     from actors.llm.completion import Completion, Usage
@@ -37,6 +42,9 @@ def complete(
     top_k: TopKOption = None,
     seed: SeedOption = None,
     stop: StopOption = None,
+    schema: SchemaOption = None,
+    regex: RegexOption = None,
+    logprobs: LogprobsOption = None,
     timeout: Annotated[
         float | None, typer.Option(metavar="S", min=0, help="Deadline for the whole text.")
     ] = None,
@@ -51,6 +59,8 @@ def complete(
 
     Example: llmos complete - --max-tokens 8 < prompt.txt
     """
+    if logprobs is not None and not as_json:
+        raise UsageError(reason="--logprobs are shown with --json only")
     options = given(
         model=model,
         max_tokens=max_tokens,
@@ -59,6 +69,9 @@ def complete(
         top_k=top_k,
         seed=seed,
         stop=stop,
+        schema=read_schema(schema),
+        regex=regex,
+        logprobs=logprobs,
         deadline=timeout,
     )
     text = sys.stdin.read() if prompt == "-" else prompt

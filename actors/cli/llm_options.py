@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from actors.cli.connection import Where, open_client
 from actors.cli.options import COMPLETION_TIMEOUT_S
-from ipc.errors import LLMOSError
+from ipc.errors import LLMOSError, UsageError
 
 
 def complete_model(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -51,6 +52,33 @@ SeedOption = Annotated[
 StopOption = Annotated[
     list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be repeated.")
 ]
+SchemaOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="JSON schema that the text keeps to.")
+]
+RegexOption = Annotated[
+    str | None, typer.Option(metavar="PATTERN", help="Expression that the text keeps to.")
+]
+LogprobsOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=0, help="With --json: N alternatives a token, and how likely."),
+]
+
+
+def read_schema(path: Path | None) -> dict[str, Any] | None:
+    """Return the JSON schema in a file.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if path is None:
+        return None
+    try:
+        schema = json.loads(path.expanduser().read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(reason=f"{path} is no JSON schema: {error}") from None
+    if not isinstance(schema, dict):
+        raise UsageError(reason=f"{path} is no JSON schema: it is not an object")
+    return schema
 
 
 def given(**options: Any) -> dict[str, Any]:

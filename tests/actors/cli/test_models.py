@@ -238,6 +238,35 @@ def test_complete_refuses_bad_sampling_before_anything_is_sent(llmos: Terminal) 
     assert llmos.client.calls == []
 
 
+def test_complete_holds_the_text_to_a_schema_in_a_file(llmos: Terminal, tmp_path: Path) -> None:
+    llmos.client.answers["llm_generate"] = ["[1]"]
+    schema = {"type": "array", "items": {"type": "integer"}}
+    (tmp_path / "list.json").write_text(json.dumps(schema))
+
+    llmos("complete", "Numbers:", "--schema", str(tmp_path / "list.json"))
+
+    ((_, arguments),) = llmos.client.calls
+    assert arguments["sampling"] == {"schema": schema}
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--schema", "nowhere.json"], "nowhere.json is no JSON schema"),
+        (["--schema", __file__], "is no JSON schema"),
+        (["--logprobs", "2"], "--json"),
+    ],
+)
+def test_complete_refuses_what_cannot_be_held_to_or_shown(
+    llmos: Terminal, words: list[str], problem: str
+) -> None:
+    result = llmos("complete", "x", *words)
+
+    assert result.exit_code == Exit.USAGE
+    assert problem in result.stderr
+    assert llmos.client.calls == []
+
+
 def test_top_shows_engines_and_who_keeps_them_busy(llmos: Terminal) -> None:
     looks = iter([engine(generated_tokens=100), engine(generated_tokens=160)])
     llmos.client.answers["llm_status"] = lambda: {"engines": [next(looks)], "owners": [owner()]}
