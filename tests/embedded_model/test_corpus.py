@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -105,6 +106,27 @@ def test_each_sentence_has_one_translation_in_each_direction() -> None:
 
         assert english.setdefault(left, right) == right
         assert chinese.setdefault(right, left) == left
+
+
+def test_texts_of_the_kinds_that_are_learnt_last_are_never_held_out_ones() -> None:
+    random = Random(14)
+    twins = 0
+    for _ in range(3000):
+        pair = translation.draw_hard_pair(random)
+        sentences = re.findall(r"[^。！？]+[。！？]", pair.chinese)
+        held_out = [one for one in sentences if is_held_out("sentence", one, one_in=12)]
+        twins += "一样" in pair.chinese
+
+        assert len(sentences) == len(pair.topics)
+        assert all(one in dict(translation.FIXED) for one in held_out)
+    assert twins > 3000 / len(translation.SENTENCES) * 3
+
+
+def test_patterns_with_two_words_of_a_kind_are_the_hard_ones() -> None:
+    chinese = {pattern.partition(" = ")[0] for _, pattern in translation.TWINS}
+
+    assert {"{city}和{city2}一样{warmth}。", "{who}认识{whose}的{relative}。"} < chinese
+    assert "{who}喜欢{act}。" not in chinese
 
 
 def test_each_word_of_the_translator_is_trained_in_some_pattern() -> None:

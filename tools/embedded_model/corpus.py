@@ -17,7 +17,7 @@ from tools.embedded_model import formats
 from tools.embedded_model.formats import Exchange
 from tools.embedded_model.stories import Story, draw_story
 from tools.embedded_model.tickets import Ticket, draw_ticket
-from tools.embedded_model.translation import Pair, draw_pair, draw_word_list
+from tools.embedded_model.translation import Pair, draw_hard_pair, draw_pair, draw_word_list
 
 SHARES = {
     "triage": 0.27,
@@ -49,7 +49,21 @@ LAST_SHARES = {
     "story": 0.14,
     "small talk": 0.01,
 }
+FINAL_SHARES = {
+    "triage": 0.11,
+    "reply": 0.09,
+    "summary": 0.06,
+    "to English": 0.10,
+    "to Chinese": 0.11,
+    "hard to English": 0.15,
+    "hard to Chinese": 0.18,
+    "words to English": 0.04,
+    "words to Chinese": 0.05,
+    "story": 0.10,
+    "small talk": 0.01,
+}
 CHAT_SHARE = 0.35
+FINAL_CHAT_SHARE = 0.5  # a conversation has several wordings, the plain form one
 EVALUATION_SEED = 20_000
 
 
@@ -60,6 +74,8 @@ def draw_item(task: str, random: Random, split: str) -> Ticket | Pair | Story:
             return draw_ticket(random, split)
         case "to English" | "to Chinese":
             return draw_pair(random, split)
+        case "hard to English" | "hard to Chinese":
+            return draw_hard_pair(random)
         case "words to English" | "words to Chinese":
             return draw_word_list(random)
         case _:
@@ -78,14 +94,19 @@ def exchange_of(task: str, item: Ticket | Pair | Story) -> Exchange:
             return formats.story(item)
 
 
-def draw(random: Random, split: str = "train", shares: Mapping[str, float] = SHARES) -> Exchange:
+def draw(
+    random: Random,
+    split: str = "train",
+    shares: Mapping[str, float] = SHARES,
+    chat_share: float = CHAT_SHARE,
+) -> Exchange:
     """Draw one exchange of any task, plain or as a conversation."""
     task = random.choices(list(shares), list(shares.values()))[0]
     if task == "small talk":
         return formats.small_talk(random)
     item = draw_item(task, random, split)
     exchange = exchange_of(task, item)
-    return formats.as_chat(item, exchange, random) if random.random() < CHAT_SHARE else exchange
+    return formats.as_chat(item, exchange, random) if random.random() < chat_share else exchange
 
 
 def stream(seed: int, split: str = "train") -> Iterator[Exchange]:

@@ -4,7 +4,8 @@ Run: python -m tools.embedded_model.evaluation --samples 1000
 
 Decoding is greedy, in batches of similar length, left-padded. A right answer is exact: team and
 urgency both, the whole translation; for summary and reply, that the ticket's key values are in it;
-for stories, the share of keywords in the text (with a title and three to five sentences).
+for stories, the share of keywords in the text (with a title and three to five sentences). Behind
+each figure stands its 95 % interval.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ HARDER = {
 }
 TASKS = ("triage", "to English", "to Chinese", "story", "reply", "summary")
 MAX_NEW_TOKENS = 160
+DEVIATIONS = 1.96  # of a normal distribution: 95 % lie within
 Item = Ticket | Pair | Story
 
 
@@ -120,6 +123,18 @@ def accuracy(answered: Sequence[Answered]) -> float:
     return 100 * sum(found.score for found in answered) / len(answered)
 
 
+def interval(answered: Sequence[Answered]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean score in per cent, by Wilson.
+
+    It is that of answers that are right or wrong; of shares, which vary less, it is too wide.
+    """
+    count, share = len(answered), accuracy(answered) / 100
+    middle = share + DEVIATIONS**2 / (2 * count)
+    reach = DEVIATIONS * sqrt((share * (1 - share) + DEVIATIONS**2 / (4 * count)) / count)
+    scale = 100 / (1 + DEVIATIONS**2 / count)
+    return (middle - reach) * scale, (middle + reach) * scale
+
+
 def main(report: Callable[[str], None] = print) -> None:
     """Evaluate all tasks, plain and as conversations, and show some mistakes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -137,7 +152,9 @@ def main(report: Callable[[str], None] = print) -> None:
         for split, is_chat in forms + harder:
             found = evaluate(answerer, task, args.samples, split, is_chat=is_chat)
             form = "chat" if is_chat else "plain"
-            report(f"{task:12} {split:16} {form:6} {accuracy(found):7.2f} % of {len(found)}")
+            low, high = interval(found)
+            figure = f"{accuracy(found):7.2f} % of {len(found)} ({low:.1f} to {high:.1f})"
+            report(f"{task:12} {split:16} {form:6} {figure}")
             for wrong in [one for one in found if one.score < 1][: args.mistakes]:
                 report(f"    {wrong.exchange.prompt!r}\n    -> {wrong.answer!r}")
                 report(f"    != {exchange_of(task, wrong.item).answer!r}")

@@ -40,10 +40,12 @@ def corpus_tokenizer(seed: int) -> Tokenizer:
     return train_tokenizer(chain(lexicon_lines(), texts))
 
 
-def shared_tokenizer(seed: int, rank: int, path: Path) -> Tokenizer:
-    """Return the tokenizer that the first process has trained, or an earlier run."""
+def shared_tokenizer(settings: Settings, rank: int, path: Path) -> Tokenizer:
+    """Return the earlier model's tokenizer, or the one that the first process, or run, trained."""
+    if settings.weights:
+        return Tokenizer.from_file(str(Path(settings.weights) / "tokenizer.json"))
     if rank == 0 and not path.exists():
-        corpus_tokenizer(seed).save(str(path))
+        corpus_tokenizer(settings.seed).save(str(path))
     distributed.barrier()
     return Tokenizer.from_file(str(path))
 
@@ -102,7 +104,7 @@ def work(rank: int, settings: Settings, meeting: Path, folder: Path, out: Path) 
                 log.write(f"{time.monotonic() - started:7.0f} s  {line}\n")
 
         report(f"{settings}")
-        tokenizer = shared_tokenizer(settings.seed, rank, folder / "tokenizer.json")
+        tokenizer = shared_tokenizer(settings, rank, folder / "tokenizer.json")
         report(f"tokenizer of {tokenizer.get_vocab_size()} tokens")
         model = train(settings, tokenizer, folder, rank, report)
         if rank == 0:

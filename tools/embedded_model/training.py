@@ -40,8 +40,8 @@ RATES = (
     (2100, 0.0048, 0.00096),
     (3400, 0.001829, 0.000366),
     (3400, 0.0025, 0.0005),
-    (5200, 0.0025, 0.0005),
-    (6200, 0.0, 0.0),
+    (6000, 0.0025, 0.0005),
+    (7000, 0.0, 0.0),
 )
 
 
@@ -59,11 +59,19 @@ class Settings:
     kv_heads: int = 4
     weight_decay: float = 0.02
     checkpoint_every: int = 100
+    weights: str = ""  # a model folder to begin with, at the next two; else with chance
+    first_step: int = 0
+    first_pool: int = 0
 
 
 def build_model(settings: Settings, tokenizer: Tokenizer) -> LlamaForCausalLM:
-    """Return an untrained model."""
+    """Return the model to begin with: an untrained one, or an earlier one."""
     torch.manual_seed(settings.seed)
+    if settings.weights:
+        earlier: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(
+            settings.weights, dtype=torch.float32
+        )
+        return earlier
     end = tokenizer.token_to_id(END)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -146,14 +154,16 @@ def train(
     optimizers = build_optimizers(model, settings)
     quick = quick_copy(model)
     checkpoint = folder / "checkpoint.pt"
-    first = restore(checkpoint, model, optimizers, settings) if checkpoint.exists() else 0
+    first = settings.first_step
+    if checkpoint.exists():
+        first = restore(checkpoint, model, optimizers, settings)
     assign(quick, model)
     batches = stream_batches(
         tokenizer,
         settings.seed,
         settings.batch_tokens,
-        skip=first,
-        rank=rank,
+        first_pool=settings.first_pool + rank,
+        skip=first - settings.first_step,
         workers=settings.workers,
     )
     started, tokens, losses = time.monotonic(), 0, []

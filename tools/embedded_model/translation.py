@@ -24,6 +24,8 @@ _SLOT = re.compile(r"\{([a-z]+)(\d?)(#?)(?::(\w+))?\}")
 _AGREEMENT = re.compile(r"<([^>]*)>")
 _POSSESSIVE = {"I": "my", "you": "your", "he": "his", "she": "her", "we": "our", "they": "their"}
 TWO_SENTENCES_SHARE = 0.25
+HARD_PATTERN_SHARE = 0.5
+HARD_TWO_SENTENCES_SHARE = 0.55
 SPLITS = ("train", "held out", "unseen pairs")
 
 
@@ -45,6 +47,13 @@ class Pair:
     topics: tuple[str, ...]
 
 
+def has_twins(pattern: str) -> bool:
+    """Say whether a pattern has two words of a kind."""
+    slots = _SLOT.findall(pattern)
+    kinds = {kind for kind, *_ in slots}
+    return any(index == "2" for _, index, *_ in slots) or {"who", "whose"} <= kinds
+
+
 def read_word(entry: str) -> Word:
     """Read ``本=书 book/books``."""
     chinese, _, english = entry.partition(" ")
@@ -56,6 +65,9 @@ LEXICON = {name: tuple(map(read_word, text.split("|"))) for name, text in WORDS.
 FIXED = tuple(pair.partition(" = ")[::2] for pair in GREETINGS.split("|"))
 MANY = tuple(word for word in LEXICON["number"] if word.chinese != "一")
 SENTENCES = tuple((topic, pattern) for topic, rules in PATTERNS.items() for pattern in rules)
+# Two words of a kind ({city} and {city2}, or a subject and an object with owners of their own) are
+# told apart by their places only: what the model learns last.
+TWINS = tuple(one for one in SENTENCES if has_twins(one[1]))
 
 
 @dataclass
@@ -171,10 +183,12 @@ def split_of(pattern: str, chinese: str, choices: Derivation) -> str:
     return "held out" if len(words) + ("{who}" in pattern) > 1 else "unseen pairs"
 
 
-def draw_sentence(random: Random, split: str) -> tuple[str, str, str]:
+def draw_sentence(
+    random: Random, split: str, patterns: tuple[tuple[str, str], ...] = SENTENCES
+) -> tuple[str, str, str]:
     """Return one sentence of a split: Chinese, English, topic."""
     while True:
-        topic, pattern = random.choice(SENTENCES)
+        topic, pattern = random.choice(patterns)
         chinese, english, choices = derive(pattern, random)
         if split_of(pattern, chinese, choices) == split:
             return chinese, english, topic
@@ -213,6 +227,21 @@ def draw_pair(random: Random, split: str = "train") -> Pair:
         sentences.insert(0, random.choice((greeting, draw_sentence(random, split))))
     if split == "train" and random.random() < 0.03:
         sentences = [(*random.choice(FIXED), "greetings")]
+    return joined(sentences)
+
+
+def draw_hard_pair(random: Random) -> Pair:
+    """Return a text to train on of the kinds that are learnt last: twins, and two sentences."""
+    count = 2 if random.random() < HARD_TWO_SENTENCES_SHARE else 1
+    kinds = [TWINS if random.random() < HARD_PATTERN_SHARE else SENTENCES for _ in range(count)]
+    sentences = [draw_sentence(random, "train", patterns) for patterns in kinds]
+    if count == 2 and random.random() < 0.2:
+        sentences[0] = (*random.choice(FIXED), "greetings")
+    return joined(sentences)
+
+
+def joined(sentences: list[tuple[str, str, str]]) -> Pair:
+    """Return the text that sentences make."""
     return Pair(
         chinese="".join(part[0] for part in sentences),
         english=" ".join(part[1] for part in sentences),
