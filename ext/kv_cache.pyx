@@ -28,7 +28,7 @@ from ext.kv_core cimport (
     BAD_COUNT, BAD_STEP, NO_MEMORY, OVER_QUOTA, PIN, REPEATED_REQUEST, RETIRED, STATUS_OK, TOO_LONG,
     TOO_MANY_REQUESTS, UNKNOWN_REQUEST, WRONG_TIER,
     Core, Counters, Refusal, Request, find_owner, find_pin, find_request, next_generation,
-    owner_handle, refuse, refuse_count, request_handle,
+    owner_handle, refuse, refuse_count, request_handle, table_of,
 )
 from ext.kv_hash cimport Digest, expand_key, root_digest
 from ext.kv_holdings cimport release_holding, complete_step
@@ -41,7 +41,7 @@ from ext.kv_plan cimport (
     PlanRow, check_computed, check_rollback, find_batch, mark_row, plan_rows, refuse_at, roll_back,
 )
 from ext.kv_pool cimport (
-    DEVICE, HOST, NONE, NUM_TIERS, Pool, kv_blocks_for, pool_available,
+    DEVICE, HOST, NONE, NUM_TIERS, Pool, kv_blocks_for, kv_full_blocks, pool_available,
 )
 from ext.kv_prefix cimport prefix_digest, prefix_reserve
 from ext.kv_requests cimport (
@@ -150,10 +150,28 @@ cdef bint batch(KVCache self, int64_t count, int64_t values) except -1:
 
 cdef int64_t step_number(KVCache self, object last_step) except -1:
     """Steps count from 1; None means that no step may still touch the blocks."""
+    cdef int64_t step
     if last_step is None:
         return 0
-    check_range("last_step", last_step, 1, NEVER - 1)
-    return last_step
+    step = last_step
+    if not 1 <= step < NEVER:
+        check_range("last_step", last_step, 1, NEVER - 1)
+    return step
+
+
+cdef void write_new_blocks(
+    const Core* core, const PlanRow* rows, const int64_t* labels, int64_t count, int32_t* out
+) noexcept nogil:
+    """Pairs of label and block, of the blocks that `plan_rows` has taken from the pool."""
+    cdef const int32_t* taken
+    cdef int64_t j
+    cdef int32_t i
+    for j in range(count):
+        taken = table_of(core, rows[j].slot) + core.requests[rows[j].slot].num_blocks
+        for i in range(-rows[j].num_new, 0):
+            out[0] = <int32_t>labels[j]
+            out[1] = taken[i]
+            out += 2
 
 
 cdef inline int check(KVCache self, int status) except -1:
@@ -431,6 +449,50 @@ cdef class KVCache:
                 out[3, j] = self.core.requests[self.rows[j].slot].num_blocks
                 out[4, j] = self.rows[j].num_new
         return tuple.__new__(PlannedBatch, planned)
+
+    def plan_decodes(
+        self, const int64_t[::1] requests not None, const int32_t[::1] max_tokens not None,
+        const int64_t[::1] labels not None,
+    ):
+        """`plan_many`, which returns only what an engine is told: the blocks taken, as int32 bytes.
+
+        Pairs of the request's label and its block, in the order of the call and of the tables.
+        """
+        cdef int64_t count = requests.shape[0]
+        cdef int64_t num_new = 0
+        cdef int64_t j
+        cdef int32_t[:, ::1] out
+        if count != labels.shape[0]:
+            raise CountError("length of the labels", labels.shape[0], count)
+        if batch(self, count, max_tokens.shape[0]):
+            check(self, self.plan_batch(&requests[0], &max_tokens[0], count, self.rows))
+            for j in range(count):
+                num_new += self.rows[j].num_new
+        if num_new == 0:
+            return b""
+        pairs = np.empty((num_new, 2), np.int32)
+        out = pairs
+        write_new_blocks(&self.core, self.rows, &labels[0], count, &out[0, 0])
+        return pairs.tobytes()
+
+    def begin(self, int64_t request, int32_t max_tokens, int64_t keep):
+        """`plan` for a request that holds nothing, if all it knows fits now; else None.
+
+        It fits if its blocks leave `keep` available and no step under way computes the next block
+        of its prefix. Returns: first planned token, number of tokens, its blocks as `block_bytes`.
+        """
+        cdef int32_t slot = request_slot(self, request)
+        cdef Request* found = &self.core.requests[slot]
+        cdef int32_t cached, computing, needed
+        cdef PlanRow row
+        look_up(&self.core, slot, &cached, &computing)
+        needed = kv_blocks_for(found.num_tokens, self.core.block_size)
+        needed -= kv_full_blocks(cached, self.core.block_size)
+        if found.num_blocks or computing or pool_available(&self.core.pools[DEVICE]) - keep < needed:
+            return None
+        if self.plan_batch(&request, &max_tokens, 1, &row):
+            return None
+        return row.start, row.count, self.block_bytes(request)
 
     cdef int plan_batch(
         self, const int64_t* requests, const int32_t* max_tokens, int64_t count, PlanRow* rows

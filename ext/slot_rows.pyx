@@ -21,6 +21,7 @@ import sys
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
 ROW_TOKENS = 256
@@ -56,6 +57,7 @@ cdef class SlotRows:
     cdef int32_t[:, ::1] _recent
     cdef int64_t[::1] _counts
     cdef int64_t[::1] _last_ns
+    cdef int32_t[:, ::1] _scratch
     cdef Py_ssize_t _size, _next, _stride
     cdef Py_ssize_t _cycle           # pushes between two turns of a row
 
@@ -76,6 +78,7 @@ cdef class SlotRows:
         self._recent = self.recent = np.zeros((num_slots, _ROW_TOKENS), np.int32)
         self._counts = self.counts = np.zeros(num_slots, np.int64)
         self._last_ns = self.last_ns = np.zeros(num_slots, np.int64)
+        self._scratch = np.empty((2, num_slots), np.int32)
 
     def __len__(self):
         return self._size
@@ -83,10 +86,12 @@ cdef class SlotRows:
     # Who is in a slot
 
     def enter(self, Py_ssize_t slot, uint64_t request, bint is_streamed, int64_t handle, double key,
-              int64_t samples, int64_t steps):
+              int64_t samples, int64_t steps, bint is_whole=False):
         """A request takes a free slot, with an empty row; it does not decode yet.
 
         samples: it may have, at most.  steps: it may be given for now; ``extend`` gives more.
+        is_whole: all it knows is planned in one stretch: as if ``end_prefill`` came at once.
+        Returns: whether it decodes from the next step on.
         """
         self._ids[slot] = request
         self._streams[slot] = is_streamed
@@ -95,6 +100,7 @@ cdef class SlotRows:
         self._unsampled[slot] = samples
         self._unplanned[slot] = steps
         self._counts[slot] = self._last_ns[slot] = 0
+        return is_whole and self._ends_prefill(slot)
 
     def leave(self, Py_ssize_t slot):
         """A slot is free. The engine will be told by dropping it, so it decodes there no more.
@@ -102,12 +108,15 @@ cdef class SlotRows:
         What its row has is to be taken before. Returns: whether it was wanted for a decode.
         """
         cdef bint was_wanted = self._wants[slot]
-        self._keys[slot] = -np.inf
+        self._keys[slot] = -INFINITY
         self._wants[slot] = self._told[slot] = 0
         return was_wanted
 
     def end_prefill(self, Py_ssize_t slot):
         """All known tokens are planned and a sample with them; returns whether it decodes now."""
+        return self._ends_prefill(slot)
+
+    cdef bint _ends_prefill(self, Py_ssize_t slot) except -1:
         self._unplanned[slot] -= 1
         self._wants[slot] = self._unplanned[slot] > 0
         return self._wants[slot] == 1
@@ -123,82 +132,122 @@ cdef class SlotRows:
 
     def highest_key(self):
         """The greatest key of all slots."""
-        cdef double highest = self._keys[0]
+        cdef const double* keys = &self._keys[0]
+        cdef double highest = keys[0]
         cdef Py_ssize_t i
-        for i in range(self._size):
-            highest = max(highest, self._keys[i])
+        for i in range(self._size):  # SAFETY: all columns have _size entries
+            highest = max(highest, keys[i])
         return highest
 
     # Decodes
 
     def decoding(self):
-        """The slots that are wanted for a decode, ascending: (slots, handles, ids, streams)."""
-        cdef Py_ssize_t i, count = 0
+        """The slots that are wanted for a decode, ascending, and their handles."""
+        cdef const uint8_t* wants = &self._wants[0]
+        cdef const int64_t* handles = &self._handles[0]
+        cdef Py_ssize_t i, at = 0, count = 0
         cdef int64_t[:, ::1] out
-        for i in range(self._size):
-            count += self._wants[i]
-        found = np.empty((4, count), np.int64)
+        for i in range(self._size):  # SAFETY: all columns have _size entries
+            count += wants[i]
+        found = np.empty((2, count), np.int64)
         if count:
             out = found
-            count = 0
             for i in range(self._size):
-                if self._wants[i]:
-                    self._fill(out, count, i)
-                    count += 1
-        return found[0], found[1], found[2].view(np.uint64), found[3]
+                if wants[i]:
+                    out[0, at] = i
+                    out[1, at] = handles[i]
+                    at += 1
+        return found[0], found[1]
 
-    cdef inline int _fill(self, int64_t[:, ::1] out, Py_ssize_t at, Py_ssize_t slot) except -1:
-        out[0, at] = slot
-        out[1, at] = self._handles[slot]
-        out[2, at] = <int64_t>self._ids[slot]
-        out[3, at] = self._streams[slot]
+    def labels(self, const int64_t[::1] slots not None):
+        """Which requests these slots have, and which of them are streamed."""
+        cdef const uint64_t* ids = &self._ids[0]
+        cdef Py_ssize_t i
+        cdef int64_t slot
+        cdef uint64_t[::1] numbers
+        cdef int64_t[::1] flags
+        found, streamed = np.empty(slots.shape[0], np.uint64), np.empty(slots.shape[0], np.int64)
+        numbers, flags = found, streamed
+        for i in range(slots.shape[0]):
+            slot = slots[i]
+            if not 0 <= slot < self._size:
+                raise IndexError(f"there is no slot {slot}")
+            numbers[i] = ids[slot]
+            flags[i] = self._streams[slot]
+        return found, streamed
+
+    cdef int _fill_columns(
+        self, int64_t* out, Py_ssize_t first, Py_ssize_t end, Py_ssize_t stride
+    ) except -1:
+        """Complete the rows [first, end) below their slots, which stand at ``out`` already."""
+        cdef const int64_t* handles = &self._handles[0]
+        cdef const uint64_t* ids = &self._ids[0]
+        cdef const uint8_t* streams = &self._streams[0]
+        cdef Py_ssize_t i
+        cdef int64_t slot
+        for i in range(first, end):
+            slot = out[i]
+            if not 0 <= slot < self._size:
+                raise IndexError(f"there is no slot {slot}")
+            out[stride + i] = handles[slot]
+            out[2 * stride + i] = <int64_t>ids[slot]
+            out[3 * stride + i] = streams[slot]
         return 0
 
     def count_planned(self, const int64_t[::1] slots not None):
         """A decode of these was planned; returns how many have no sample left, and stop."""
-        cdef Py_ssize_t i, slot, stopped = 0
+        cdef int64_t* unplanned = &self._unplanned[0]
+        cdef Py_ssize_t i, stopped = 0
+        cdef int64_t slot
         for i in range(slots.shape[0]):
             slot = slots[i]
-            self._unplanned[slot] -= 1
-            if self._unplanned[slot] <= 0:
+            if not 0 <= slot < self._size:
+                raise IndexError(f"there is no slot {slot}")
+            unplanned[slot] -= 1
+            if unplanned[slot] <= 0:
                 self._wants[slot] = 0
                 stopped += 1
         return stopped
 
     def changes(self, const int64_t[::1] slots not None):
         """What the engine is to be told so that exactly these decode: int32 slots off, and on."""
-        cdef Py_ssize_t i, at = 0, num_off = 0, num_on = 0
-        cdef bint is_wanted
-        cdef int32_t[::1] off, on
-        offs, ons = np.empty(self._size, np.int32), np.empty(self._size, np.int32)
-        off, on = offs, ons
-        for i in range(self._size):
-            is_wanted = at < slots.shape[0] and slots[at] == i
+        cdef Py_ssize_t i, at = 0, num_slots = slots.shape[0], num_off = 0, num_on = 0
+        cdef uint8_t is_wanted
+        cdef uint8_t* told = &self._told[0]
+        cdef int32_t[:, ::1] out = self._scratch
+        for i in range(self._size):  # SAFETY: told has _size entries
+            is_wanted = at < num_slots and slots[at] == i
             at += is_wanted
-            if is_wanted and not self._told[i]:
-                on[num_on] = <int32_t>i
-                num_on += 1
-            elif self._told[i] and not is_wanted:
-                off[num_off] = <int32_t>i
-                num_off += 1
-            self._told[i] = is_wanted
-        if at != slots.shape[0]:
+            if is_wanted != told[i]:
+                told[i] = is_wanted
+                if is_wanted:
+                    out[1, num_on] = <int32_t>i
+                    num_on += 1
+                else:
+                    out[0, num_off] = <int32_t>i
+                    num_off += 1
+        if at != num_slots:
             raise ValueError("the slots are not in ascending order, or there is no such slot")
-        return offs[:num_off].tobytes(), ons[:num_on].tobytes()
+        return (<char*>&out[0, 0])[:4 * num_off], (<char*>&out[1, 0])[:4 * num_on]
 
     # Tokens
 
     def check(self, const int64_t[::1] slots not None, const int32_t[::1] tokens not None,
               int64_t vocab_size):
         """What is special about a step's rows: NOT_ALL_TOKENS | AT_LIMIT."""
+        cdef const int64_t* unsampled = &self._unsampled[0]
         cdef Py_ssize_t i
+        cdef int64_t slot
         cdef int flags = 0
         if tokens.shape[0] != slots.shape[0]:
             raise ValueError(f"{tokens.shape[0]} tokens for {slots.shape[0]} slots")
         for i in range(slots.shape[0]):
+            slot = slots[i]
+            if not 0 <= slot < self._size:
+                raise IndexError(f"there is no slot {slot}")
             if tokens[i] < 0 or tokens[i] >= vocab_size:
                 flags |= _NOT_ALL_TOKENS
-            if self._unsampled[slots[i]] <= 1:
+            if unsampled[slot] <= 1:
                 flags |= _AT_LIMIT
         return flags
 
@@ -213,15 +262,23 @@ cdef class SlotRows:
 
         Raises IndexError if a row is full: it was not taken in its turn (I2).
         """
-        cdef Py_ssize_t i, slot
+        cdef int32_t* recent = &self._recent[0, 0]
+        cdef int64_t* counts = &self._counts[0]
+        cdef int64_t* last_ns = &self._last_ns[0]
+        cdef int64_t* unsampled = &self._unsampled[0]
+        cdef Py_ssize_t i
+        cdef int64_t slot
         if tokens.shape[0] != slots.shape[0]:
             raise ValueError(f"{tokens.shape[0]} tokens for {slots.shape[0]} slots")
         for i in range(slots.shape[0]):
             slot = slots[i]
-            self._recent[slot, self._counts[slot]] = tokens[i]
-            self._counts[slot] += 1
-            self._last_ns[slot] = now_ns
-            self._unsampled[slot] -= 1
+            # SAFETY: a slot below _size, a count below what a row has room for; both checked here.
+            if not (0 <= slot < self._size and 0 <= counts[slot] < _ROW_TOKENS):
+                raise IndexError(f"slot {slot}: there is none, or its row is full")
+            recent[slot * _ROW_TOKENS + counts[slot]] = tokens[i]
+            counts[slot] += 1
+            last_ns[slot] = now_ns
+            unsampled[slot] -= 1
 
     def take_turns(self):
         """The rows whose turn it is before the next push."""
@@ -243,7 +300,10 @@ cdef class SlotRows:
         return self._last_ns[slot]
 
     def take(self, Py_ssize_t slot, const int32_t[::1] before not None, Py_ssize_t length):
-        """Empty its row: a new array of the first ``length`` numbers of ``before``, then its tokens."""
+        """Empty its row; returns its tokens behind ``before[:length]``, and when the last one came.
+
+        The array is a new one.
+        """
         cdef Py_ssize_t count = self._counts[slot]
         cdef int32_t[::1] out
         if length < 0 or before.shape[0] < length:
@@ -256,43 +316,27 @@ cdef class SlotRows:
         if count:
             memcpy(&out[length], &self._recent[slot, 0], count * sizeof(int32_t))
         self._counts[slot] = 0
-        return joined
+        return joined, self._last_ns[slot]
 
-    def with_prompts(self, const int64_t[::1] slots not None, list prompts not None):
-        """A step's slots, the decodes' first, then these: (slots, handles, ids, streams)."""
+    def with_prompts(self, const int64_t[::1] slots not None, list prompts not None,
+                     list counts not None):
+        """A step's slots, the decodes' first, then these: (slots, handles, ids, streams, counts).
+
+        counts: of the prompts' tokens; int32, a decode counts 1.
+        """
         cdef Py_ssize_t i, num_decodes = slots.shape[0], count = num_decodes + len(prompts)
         cdef int64_t[:, ::1] out
-        found = np.empty((4, count), np.int64)
+        cdef int32_t[::1] tokens
+        if len(counts) != len(prompts):
+            raise ValueError(f"{len(counts)} counts for {len(prompts)} prompts")
+        found, numbers = np.empty((4, count), np.int64), np.empty(count, np.int32)
         if count:
-            out = found
+            out, tokens = found, numbers
             for i in range(num_decodes):
-                self._fill(out, i, slots[i])
+                out[0, i] = slots[i]
+                tokens[i] = 1
             for i in range(num_decodes, count):
-                self._fill(out, i, prompts[i - num_decodes])
-        return found[0], found[1], found[2].view(np.uint64), found[3]
-
-
-def new_blocks(const int64_t[::1] slots not None, const int32_t[::1] rows not None,
-               const int32_t[::1] num_blocks not None, const int32_t[::1] num_new not None,
-               const int32_t[:, :] tables not None):
-    """Pairs of slot and block, as int32 bytes, of the slots that have taken a block for a decode.
-
-    rows, num_blocks, num_new: of ext.kv_types.PlannedBatch; tables: KVCache.block_tables.
-    """
-    cdef Py_ssize_t i, count = 0
-    cdef int32_t[:, ::1] out
-    if not slots.shape[0] == rows.shape[0] == num_blocks.shape[0] == num_new.shape[0]:
-        raise ValueError("the arrays do not pair up")
-    for i in range(num_new.shape[0]):
-        count += num_new[i] > 0
-    if not count:
-        return b""
-    pairs = np.empty((count, 2), np.int32)
-    out = pairs
-    count = 0
-    for i in range(num_new.shape[0]):
-        if num_new[i] > 0:
-            out[count, 0] = <int32_t>slots[i]
-            out[count, 1] = tables[rows[i], num_blocks[i] - 1]
-            count += 1
-    return pairs.tobytes()
+                out[0, i] = prompts[i - num_decodes]
+                tokens[i] = counts[i - num_decodes]
+            self._fill_columns(&out[0, 0], 0, count, count)
+        return found[0], found[1], found[2].view(np.uint64), found[3], numbers

@@ -20,8 +20,9 @@ import numpy as np
 from ext.kv_errors import BlocksError, OutOfBlocksError, QuotaExceededError
 from ipc.engine import NewRequest
 from ipc.llm import Sampling
-from kernel.llm.draft import WIRE, Draft
+from kernel.llm.draft import WIRE_BYTES, Draft
 from kernel.llm.relief import Relief
+from kernel.llm.request import Request
 from kernel.llm.shared import Shared
 from kernel.llm.siblings import Step
 from kernel.llm.task import Place, Task
@@ -87,6 +88,11 @@ class Admission:
         shared = self._shared
         if self._is_under_way(task):
             return Verdict.BLOCKED
+        if self._is_plain(task):
+            begun = shared.cache.begin(task.handle, draft.budget, self._kept())
+            if begun is not None:
+                self._enter(task, draft, *begun)
+                return Verdict.ADMITTED
         cached, computing = self._look_up(task)
         if computing:
             # A step under way computes what this task would have to compute next.
@@ -95,7 +101,7 @@ class Admission:
             shared.parked.append(task)
             return Verdict.ASIDE
         needed = self._needed(task, cached)
-        if not shared.owners.has_room(task.account, needed):
+        if task.account.quota is not None and not shared.owners.has_room(task.account, needed):
             return self._at_quota(task)
         if not self._fits(needed) or not self._will_fit(task, cached, needed):
             return Verdict.BLOCKED
@@ -106,18 +112,26 @@ class Admission:
         except OutOfBlocksError:
             # Cached blocks that nobody held were thought to be there for others as well.
             return Verdict.ASIDE if self._pin_yields() else Verdict.BLOCKED
-        self._enter(task, draft, start, count)
+        self._enter(task, draft, start, count, shared.cache.block_bytes(task.handle))
         return Verdict.ADMITTED
+
+    def _is_plain(self, task: Task) -> bool:
+        """Say whether room for what it knows is all that the task needs; who is alone may take all."""
+        shared = self._shared
+        is_free = task.account.quota is None and shared.growth is None
+        return is_free and not task.is_on_host and shared.batch.num_taken > 0
 
     def unpark(self) -> None:
         """Let those that waited for a step, or for a quota with room now, stand in line again."""
         shared = self._shared
-        for task in shared.parked:
-            if task.place is Place.PARKED:
-                shared.line.put_back(task)
-        shared.parked.clear()
-        for owner in list(shared.by_quota):
-            self._unpark_owner(owner)
+        if shared.parked:
+            for task in shared.parked:
+                if task.place is Place.PARKED:
+                    shared.line.put_back(task)
+            shared.parked.clear()
+        if shared.by_quota:
+            for owner in list(shared.by_quota):
+                self._unpark_owner(owner)
 
     def _unpark_owner(self, owner: int) -> None:
         shared = self._shared
@@ -159,9 +173,13 @@ class Admission:
         return limits.blocks_for(task.request.num_tokens) - cached // limits.block_size
 
     def _room(self) -> int:
-        shared = self._shared
-        kept = shared.batch.num_taken // 2 + shared.limits.num_blocks // 100
-        return shared.cache.available() - self._promised() - kept
+        return self._shared.cache.available() - self._kept()
+
+    def _kept(self) -> int:
+        """Blocks for others: what admitted prompts will still take, and some for growth."""
+        batch = self._shared.batch
+        kept = batch.num_taken // 2 + self._shared.limits.num_blocks // 100
+        return kept + self._promised() if batch.prefilling else kept
 
     def _promised(self) -> int:
         """Blocks that admitted prompts will still take."""
@@ -214,7 +232,8 @@ class Admission:
         except BlocksError:
             return cache.state(task.handle).planned, 0  # it is in, and goes on when there is room
 
-    def _enter(self, task: Task, draft: Draft, start: int, count: int) -> None:
+    def _enter(self, task: Task, draft: Draft, start: int, count: int, blocks: bytes) -> None:
+        """Let a task whose blocks are taken have a slot. blocks: all it has, as int32."""
         shared = self._shared
         request = task.request
         shared.line.remove(task)
@@ -223,18 +242,15 @@ class Admission:
         if request.family and count:
             copied = self._copy_tail(task, draft, start, count)
             start, count = start + copied, count - copied
+        ids = request.ids.tobytes()
         shared.enter_slot(task)
         if shared.growth is not None:
             shared.growth.enter(task, shared.policy.estimate(request), start)
-        blocks = shared.cache.block_bytes(task.handle)
-        task.num_blocks = len(blocks) // WIRE.itemsize
-        draft.add(new_request(task, blocks, start))
-        self._account(task, start)
-        if count:
-            draft.prefill(task, start, count)
-        if task.planned == task.known:
-            draft.sample(task)
-            shared.batch.end_prefill(task)
+        task.num_blocks = len(blocks) // WIRE_BYTES
+        draft.begin(task, new_request(task, ids, blocks, start), start, count)
+        task.told = task.told or start
+        if not request.first_planned_ns:
+            self._account(request, start)
 
     def _copy_tail(self, task: Task, draft: Draft, start: int, count: int) -> int:
         """Have a block that was begun by a sibling copied; returns how many tokens that spares.
@@ -255,18 +271,15 @@ class Admission:
         shared.cache.mark_computed(task.handle, tail.num_tokens)
         return tail.num_tokens
 
-    def _account(self, task: Task, cached: int) -> None:
-        shared, request = self._shared, task.request
-        task.told = task.told or cached
-        if request.first_planned_ns:
-            return
+    def _account(self, request: Request, cached: int) -> None:
+        shared = self._shared
         request.first_planned_ns = shared.now_ns
         request.cached_tokens = min(cached, request.num_prompt)
         shared.prompt += request.num_prompt
         shared.cached_tokens += request.cached_tokens
 
 
-def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:
+def new_request(task: Task, ids: bytes, blocks: bytes, computed: int) -> NewRequest:
     """Return what an engine must know of a request that takes a slot."""
     request = task.request
     sampling: Sampling = request.sampling
@@ -275,7 +288,7 @@ def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:
     return {
         "slot": task.slot,
         "request": request.id,
-        "ids": request.ids.tobytes(),
+        "ids": ids,
         "num_prompt": request.num_prompt,
         "sampling": sampling,
         "stream": request.stream,

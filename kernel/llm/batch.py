@@ -7,7 +7,8 @@ its task has left it, since every plan says first which slots are dropped. Numbe
 Invariants:
   I1  a slot holds a task, or is free; its row counts only where one is.
   I2  a row ``wants`` where a task's next step is a decode that may be planned.
-  I3  arrays of a ``Decodes`` are never changed once made: steps under way share them.
+  I3  arrays of a ``Decodes``, and the list of ``holders``, are never changed once made: steps under
+      way share them.
 
 Cost: O(1) calls a step while the set of decoding slots stays as it is.
 """
@@ -28,15 +29,14 @@ from kernel.llm.task import Place, Task
 class Decodes:
     """The slots that decode in a step, ascending, and what stands in them.
 
-    mask: one byte a slot, 1 where it decodes.
+    mask: one byte a slot, 1 where it decodes.  labels: ids and streams, see ``Batch.labels``.
     """
 
     slots: NDArray[np.int64]
     handles: NDArray[np.int64]
-    ids: NDArray[np.uint64]
-    streams: NDArray[np.int64]
     ones: NDArray[np.int32]
     mask: bytes
+    labels: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -51,6 +51,7 @@ class Batch:
         self.prefilling: dict[int, Task] = {}
         self.num_taken = 0
         self._free = list(range(num_slots - 1, -1, -1))
+        self._holders: list[Task | None] | None = None
         self._ones = np.ones(num_slots, np.int32)
         self._decodes: Decodes | None = None
         self.no_decodes = self.decodes()
@@ -60,34 +61,40 @@ class Batch:
         """Slots nobody has."""
         return len(self._free)
 
-    @property
-    def next_free(self) -> int:
-        """The slot that is given next; there must be one."""
-        return self._free[-1]
+    def holders(self) -> list[Task | None]:
+        """Return who has each slot now; it stays so while they change (I3)."""
+        if self._holders is None:
+            self._holders = self.tasks.copy()
+        return self._holders
 
-    def enter(self, task: Task) -> int:
-        """Give a task a slot, where what it has ``known`` of tokens is computed first."""
+    def enter(self, task: Task, *, is_whole: bool) -> None:
+        """Give a task a slot, where what it has ``known`` of tokens is computed first.
+
+        is_whole: all of it in this step, with a sample: it decodes from the next one on.
+        """
         slot = self._free.pop()
-        request = task.request
+        request, rows = task.request, self.rows
         task.place = Place.SLOT
         task.slot = slot
         self.tasks[slot] = task
+        self._holders = None
         emitted = task.known - request.num_prompt
         samples = request.max_tokens - emitted
-        steps = min(request.max_tokens, request.allowance) - emitted
-        handle, key = task.handle, task.key
-        self.rows.enter(slot, request.id, request.stream, handle, key, samples, steps)
-        request.enter_row(self.rows, slot)
-        self.prefilling[slot] = task
+        steps = min(samples, request.allowance - emitted)
+        stream, handle, key = request.stream, task.handle, task.key
+        if rows.enter(slot, request.id, stream, handle, key, samples, steps, is_whole):
+            self._decodes = None
+        request.enter_row(rows, slot)
+        if not is_whole:
+            self.prefilling[slot] = task
         self.num_taken += 1
         task.account.running += 1
-        return slot
 
     def leave(self, task: Task) -> int:
         """Take a task out of its slot; its place is the caller's to say."""
         slot = task.slot
         task.request.leave_row()
-        self.tasks[slot] = None
+        self.tasks[slot] = self._holders = None
         self.prefilling.pop(slot, None)
         if self.rows.leave(slot):
             self._decodes = None
@@ -112,16 +119,25 @@ class Batch:
         """Return who decodes in the next step, but for the paused slots."""
         if not paused and self._decodes is not None:
             return self._decodes
-        slots, handles, ids, streams = self.rows.decoding()
+        slots, handles = self.rows.decoding()
         mask = self.rows.wants.tobytes()
         if paused:
             kept = ~np.isin(slots, list(paused))
-            slots, handles, ids, streams = slots[kept], handles[kept], ids[kept], streams[kept]
+            slots, handles = slots[kept], handles[kept]
             mask = np.isin(np.arange(len(mask)), slots).tobytes()
-        found = Decodes(slots, handles, ids, streams, self._ones[: len(slots)], mask)
+        found = Decodes(slots, handles, self._ones[: len(slots)], mask)
         if not paused:
             self._decodes = found
         return found
+
+    def labels(self, decodes: Decodes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return the ids of requests that decode, and 1 where one is streamed.
+
+        To be asked first while they are in their slots: in the plan that lets them decode.
+        """
+        if decodes.labels is None:
+            decodes.labels = self.rows.labels(decodes.slots)
+        return decodes.labels
 
     def count_planned(self, decodes: Decodes) -> None:
         """A decode of these slots was planned; those without samples left stop."""

@@ -11,14 +11,13 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
-from ext.kv_types import PlannedBatch
-from ext.slot_rows import new_blocks
 from ipc.engine import NewRequest, Plan
 from kernel.llm.batch import Decodes
 from kernel.llm.task import Task
 
 Pairs = NDArray[np.int32]
 WIRE = np.dtype("<i4")
+WIRE_BYTES = WIRE.itemsize
 
 
 class Draft:
@@ -28,15 +27,16 @@ class Draft:
         self.number = number
         self.budget = budget
         self.decodes = no_decodes
-        self.stretches: list[tuple[Task, int]] = []  # prefill: task, number of tokens
+        self.stretches: list[int] = []  # of prompts: slots, and numbers of tokens
+        self.counts: list[int] = []
         self.sampled: list[Task] = []  # of these, those that come to their last known token
         self._decode_blocks = b""
-        self._blocks = array("i")  # pairs
-        self._prefill = array("i")  # triples
+        self._blocks: list[int] = []  # pairs
+        self._prefill: list[int] = []  # triples
         self._add: list[NewRequest] = []
         self._copies_out: list[Pairs] = []
         self._copies_in: list[Pairs] = []
-        self._copies = array("i")  # pairs
+        self._copies: list[int] = []  # pairs
 
     @property
     def is_empty(self) -> bool:
@@ -44,27 +44,31 @@ class Draft:
         is_step = len(self.decodes) or self.stretches or self._add
         return not (is_step or self._copies_out or self._copies_in)
 
-    def decode(self, decodes: Decodes, planned: PlannedBatch, tables: NDArray[np.int32]) -> None:
-        """Let these slots decode; blocks they have taken go into the plan."""
+    def decode(self, decodes: Decodes, blocks: bytes) -> None:
+        """Let these slots decode; blocks: pairs, those they have taken."""
         self.decodes = decodes
-        self.budget -= len(decodes)
-        self._decode_blocks = new_blocks(
-            decodes.slots, planned.rows, planned.num_blocks, planned.num_new, tables
-        )
+        self.budget -= len(decodes.slots)
+        self._decode_blocks = blocks
 
     def prefill(self, task: Task, start: int, count: int) -> None:
         """Compute tokens [start, start + count) of a task."""
-        self._prefill.extend((task.slot, start, count))
-        self.stretches.append((task, count))
+        slot = task.slot
+        self._prefill += (slot, start, count)
+        self.stretches.append(slot)
+        self.counts.append(count)
         self.budget -= count
 
     def sample(self, task: Task) -> None:
         """The task's stretch ends with its last known token."""
         self.sampled.append(task)
 
-    def add(self, new: NewRequest) -> None:
-        """Give a task its slot."""
+    def begin(self, task: Task, new: NewRequest, start: int, count: int) -> None:
+        """Give a task its slot, and its first stretch if there is one."""
         self._add.append(new)
+        if count:
+            self.prefill(task, start, count)
+        if task.planned == task.known:
+            self.sampled.append(task)
 
     def append_blocks(self, slot: int, blocks: NDArray[np.int32]) -> None:
         """Lengthen a slot's block table."""
@@ -94,22 +98,27 @@ class Draft:
         if reset:
             plan["reset"] = True
         if drop:
-            plan["drop"] = array("i", drop).tobytes()
+            plan["drop"] = wire(drop)
         if self._copies_out:
             plan["copy_out"] = np.concatenate(self._copies_out).astype(WIRE).tobytes()
         if self._copies_in:
             plan["copy_in"] = np.concatenate(self._copies_in).astype(WIRE).tobytes()
         if self._copies:
-            plan["copy"] = self._copies.tobytes()
+            plan["copy"] = wire(self._copies)
         if self._add:
             plan["add"] = self._add
         if self._blocks or self._decode_blocks:
-            plan["blocks"] = self._decode_blocks + self._blocks.tobytes()
+            plan["blocks"] = self._decode_blocks + wire(self._blocks)
         if self._prefill:
-            plan["prefill"] = self._prefill.tobytes()
+            plan["prefill"] = wire(self._prefill)
         off, on = changes
         if off:
             plan["decode_off"] = off
         if on:
             plan["decode_on"] = on
         return plan
+
+
+def wire(numbers: list[int]) -> bytes:
+    """Return numbers as they travel."""
+    return array("i", numbers).tobytes()

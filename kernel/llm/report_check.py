@@ -51,8 +51,8 @@ def check_report(report: Report, flight: Flight, rows: SlotRows, vocab_size: int
     tokens, flags = _tokens(report, flight, rows, vocab_size)
     ended = _of_tasks(report.get("ended"), flight, _check_ended)
     failed = _of_tasks(report.get("failed"), flight, _check_failed)
-    ending = [task for task, _ in ended] + [task for task, _ in failed]
-    if len(set(map(id, ending))) != len(ending):
+    ending = {end["slot"] for _, end in ended} | {failure["slot"] for _, failure in failed}
+    if len(ending) != len(ended) + len(failed):
         _refuse("a request ended twice")
     kept = None
     if flags & NOT_ALL_TOKENS or flight.is_disturbed or failed:
@@ -98,15 +98,15 @@ def _at_limit(flight: Flight, rows: SlotRows) -> NDArray[np.bool_]:
     if flight.left:
         # Of those, the slot may be somebody else's by now.
         for row in flight.rows_of(flight.left).nonzero()[0].tolist():
-            task = flight.holder(int(flight.slots[row]))
+            task = flight.holders[int(flight.slots[row])]
             assert task is not None
             limits[row] = task.request.num_emitted + 1 >= task.request.max_tokens
     return limits
 
 
 def _holder(slot: object, flight: Flight) -> Task:
-    if type(slot) is int and 0 <= slot < flight.num_slots:
-        task = flight.holder(slot)
+    if type(slot) is int and 0 <= slot < len(flight.holders):
+        task = flight.holders[slot]
         if task is not None:
             return task
     _refuse(f"slot {slot!r} is nobody's")
@@ -115,8 +115,10 @@ def _holder(slot: object, flight: Flight) -> Task:
 def _of_tasks(
     items: list[_End] | None, flight: Flight, check: Callable[[Any], None]
 ) -> list[tuple[Task, _End]]:
-    found = []
-    for item in items or ():
+    found: list[tuple[Task, _End]] = []
+    if not items:
+        return found
+    for item in items:
         if not isinstance(item, dict):
             _refuse("an end that is no map")
         task = _holder(item.get("slot"), flight)
@@ -148,11 +150,11 @@ def _kept(tokens: NDArray[np.int32], flight: Flight, failed: list[Task]) -> NDAr
     return kept
 
 
-def _check_limited(limited: list[int], flight: Flight, ending: list[Task]) -> None:
+def _check_limited(limited: list[int], flight: Flight, ending: set[int]) -> None:
     """A row without a token, or with the last one allowed, is of a request that ends."""
     for slot in limited:
-        task = flight.holder(slot)
-        if task is not None and task.place is not Place.DONE and task not in ending:
+        task = flight.holders[slot]
+        if slot not in ending and task is not None and task.place is not Place.DONE:
             _refuse(f"slot {slot} should have ended")
 
 
@@ -160,15 +162,18 @@ def _check_counts(
     kept: NDArray[np.bool_] | None, flight: Flight, ended: list[tuple[Task, Ended]]
 ) -> None:
     for task, end in ended:
-        row = flight.row_of(task.slot)
-        has_token = row is not None and (kept is None or bool(kept[row]))
+        has_token = flight.has_row(task.slot)
+        if has_token and kept is not None:
+            has_token = bool(kept[flight.row_of(task.slot)])
         if end["tokens"] != task.request.num_emitted + has_token:
             _refuse(f"slot {end['slot']} ended after {end['tokens']} tokens")
 
 
 def _pairs(items: list[list[Any]] | None, flight: Flight, kind: type) -> list[tuple[Task, Any]]:
-    found = []
-    for item in items or ():
+    found: list[tuple[Task, Any]] = []
+    if not items:
+        return found
+    for item in items:
         if not isinstance(item, (list, tuple)) or len(item) != 2 or not isinstance(item[1], kind):
             _refuse("texts and logprobs are pairs of a slot and its value")
         task = _holder(item[0], flight)

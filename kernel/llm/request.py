@@ -132,7 +132,8 @@ class Request:
     @property
     def num_emitted(self) -> int:
         """Tokens of the completion so far."""
-        return self.num_tokens - self.num_prompt
+        emitted = self._length - self.num_prompt
+        return emitted if self._rows is None else emitted + self._rows.count(self._row)
 
     @property
     def emitted(self) -> NDArray[np.int32]:
@@ -171,8 +172,7 @@ class Request:
     def leave_row(self) -> None:
         """Take home what the row has."""
         if self._rows is not None:
-            self._last_token_ns = self._rows.last_token_ns(self._row) or self._last_token_ns
-            self._absorb()
+            self._take_home(self._rows)
             self._rows = None
 
     def empty_row(self) -> None:
@@ -181,5 +181,9 @@ class Request:
 
     def _absorb(self) -> None:
         if self._rows is not None and self._rows.count(self._row):
-            self._ids = self._rows.take(self._row, self._ids, self._length)
-            self._length = len(self._ids)
+            self._take_home(self._rows)
+
+    def _take_home(self, rows: SlotRows) -> None:
+        self._ids, last_token_ns = rows.take(self._row, self._ids, self._length)
+        self._length = len(self._ids)
+        self._last_token_ns = last_token_ns or self._last_token_ns

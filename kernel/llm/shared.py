@@ -83,12 +83,11 @@ class Shared:
         return self.flights[-1].number if self.flights else None
 
     def enter_slot(self, task: Task) -> None:
-        """Give a task a free slot; steps under way keep that it was free."""
-        for flight in self.flights:
-            flight.note_change(self.batch.next_free)
-        self.batch.enter(task)
+        """Give a task a free slot."""
+        self.batch.enter(task, is_whole=task.planned == task.known)
         task.entered = self.last_number + 1
-        self.siblings.enter(task)
+        if task.request.family:
+            self.siblings.enter(task)
 
     def leave_slot(self, task: Task) -> None:
         """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
@@ -99,10 +98,9 @@ class Shared:
     def _vacate(self, task: Task) -> None:
         self.changes += 1
         self.tell_service(task)
-        for flight in self.flights:
-            flight.note_change(task.slot)
         self.dropped.append(self.batch.leave(task))
-        self.siblings.leave(task)
+        if task.request.family:
+            self.siblings.leave(task)
         task.last_plan = self.last_number
 
     def tell_service(self, task: Task) -> None:
@@ -121,8 +119,9 @@ class Shared:
     def end(self, task: Task) -> None:
         """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
         self.changes += 1
-        newest = self.newest
+        newest = None
         for flight in self.flights:
+            newest = flight.number
             flight.set_gone(task)
         if task.place is Place.SLOT:
             self._vacate(task)
@@ -166,7 +165,7 @@ class Shared:
 
     def is_under_way(self, task: Task) -> bool:
         """Say whether a step that has not reported has the task."""
-        return any(flight.holder(task.slot) is task for flight in self.flights)
+        return any(flight.holders[task.slot] is task for flight in self.flights)
 
     def is_retiring(self, account: OwnerAccount | None = None) -> bool:
         """Say whether steps under way hold back blocks (of an owner) that will come free."""

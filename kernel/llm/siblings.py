@@ -48,17 +48,15 @@ class Siblings:
         self._families: dict[int, dict[int, Task]] = {}
 
     def enter(self, task: Task) -> None:
-        """A task has taken a slot."""
-        if task.request.family:
-            self._families.setdefault(task.request.family, {})[task.request.id] = task
+        """A task of a family has taken a slot."""
+        self._families.setdefault(task.request.family, {})[task.request.id] = task
 
     def leave(self, task: Task) -> None:
-        """A task has left its slot."""
+        """A task of a family has left its slot."""
         family = task.request.family
-        if family:
-            del self._families[family][task.request.id]
-            if not self._families[family]:
-                del self._families[family]
+        del self._families[family][task.request.id]
+        if not self._families[family]:
+            del self._families[family]
 
     def tail_for(
         self, cache: KVCache, task: Task, start: int, most: int, step: Step

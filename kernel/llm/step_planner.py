@@ -62,7 +62,7 @@ class StepPlanner:
         paused: set[int] = set()
         while len(decodes := shared.batch.decodes(paused)):
             try:
-                planned = shared.cache.plan_many(decodes.handles, decodes.ones)
+                blocks = shared.cache.plan_decodes(decodes.handles, decodes.ones, decodes.slots)
             except QuotaExceededError as error:
                 refused = self._at(decodes, error.index)
                 if not self._relief.from_owner(refused, draft):
@@ -72,7 +72,7 @@ class StepPlanner:
                 if not self._relief.from_pool(refused, draft):
                     paused.add(self._lowest_growing(decodes).slot)
             else:
-                draft.decode(decodes, planned, shared.cache.block_tables)
+                draft.decode(decodes, blocks)
                 shared.batch.count_planned(decodes)
                 return
 

@@ -92,7 +92,7 @@ class StepReports:
         if kept is not None:
             left = flight.rows_of(flight.left)
             for row in (left & kept).nonzero()[0].tolist():
-                former = flight.holder(int(slots[row]))
+                former = flight.holders[int(slots[row])]
                 assert former is not None
                 former.request.append(int(tokens[row]), now_ns)
             kept = kept & ~left

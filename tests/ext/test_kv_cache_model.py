@@ -7,6 +7,7 @@ its digests sometimes so short that sharing, eviction, exhaustion and collisions
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ext.kv_cache import KVCache
 from ext.kv_errors import BlocksError, KVCacheError
-from tests.reference.kv_cache import ReferenceKVCache, Refused
+from tests.reference.kv_cache import DEVICE, ReferenceKVCache, Refused
 from tests.soak import share_of
 
 DEVICE_BLOCKS, HOST_BLOCKS, MAX_REQUESTS, MAX_TOKENS = 11, 6, 7, 17
@@ -192,6 +193,43 @@ class KVCacheMachine(RuleBasedStateMachine):
             for row, blocks, model in zip(batch.rows, batch.num_blocks, models, strict=True):
                 expected_blocks = self.model.requests[model].blocks
                 assert list(self.real.block_tables[row, :blocks]) == expected_blocks
+
+    @has_requests
+    @rule(order=st.permutations(range(MAX_REQUESTS)), count=st.integers(1, MAX_REQUESTS))
+    def plan_decodes(self, order: list[int], count: int) -> None:
+        models = [list(self.requests)[i] for i in order if i < len(self.requests)][:count]
+        reals = ids([self.requests[model] for model in models], np.int64)
+        labels = ids([7 + model for model in models], np.int64)
+        had = [len(self.model.requests[model].blocks) for model in models]
+        planned = self.both(
+            lambda: self.real.plan_decodes(reals, ids([1] * len(models)), labels),
+            lambda: self.model.plan_many(models, [1] * len(models)),
+        )
+        if planned:
+            expected = []
+            for model, (start, _), num_blocks in zip(models, planned[1], had, strict=True):
+                attached = num_blocks or start // self.model.size  # from the cache: nothing new
+                taken = self.model.requests[model].blocks[attached:]
+                expected += [part for block in taken for part in (7 + model, block)]
+            assert np.frombuffer(planned[0], np.int32).tolist() == expected
+
+    @has_requests
+    @rule(pick=PICK, limit=st.integers(1, 9), keep=st.integers(0, 4))
+    def begin(self, pick: int, limit: int, keep: int) -> None:
+        real, model = self.request(pick)
+        request = self.model.requests[model]
+        cached, computing = self.model.lookup(model)
+        needed = -(-len(request.tokens) // self.model.size) - cached // self.model.size
+        is_fit = not computing and needed + keep <= self.model.available(DEVICE)
+        begun = self.real.begin(real, limit, keep)
+        planned = None
+        if is_fit and not request.blocks:
+            with contextlib.suppress(Refused):
+                planned = self.model.plan_many([model], [limit])[0]
+        if planned is None:
+            assert begun is None
+        else:
+            assert begun == (*planned, ids(request.blocks).tobytes())
 
     @has_requests
     @rule(pick=PICK, share=st.integers(0, 9))
@@ -395,6 +433,14 @@ def weighted_steps(random: Random) -> dict[str, tuple[int, dict[str, Any]]]:
                 "count": random.randrange(1, 4),
             },
         ),
+        "plan_decodes": (
+            3,
+            {
+                "order": random.sample(range(MAX_REQUESTS), MAX_REQUESTS),
+                "count": random.randrange(1, 4),
+            },
+        ),
+        "begin": (6, {"pick": pick, "limit": random.randrange(1, 9), "keep": random.randrange(5)}),
         "mark_computed": (9, {"pick": pick, "share": random.randrange(10)}),
         "rollback": (3, {"pick": pick, "share": random.randrange(9), "ahead": ahead}),
         "preempt": (3, {"pick": pick, "ahead": ahead}),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ext.slot_rows import AT_LIMIT, NOT_ALL_TOKENS, ROW_TOKENS, SlotRows, new_blocks
+from ext.slot_rows import AT_LIMIT, NOT_ALL_TOKENS, ROW_TOKENS, SlotRows
 
 NUM_SLOTS = 5
 VOCAB = 50
@@ -40,7 +40,8 @@ def int64(values: list[int]) -> np.ndarray:
 
 def decode(rows: SlotRows, model: Model, token: int, now_ns: int) -> None:
     """Plan a decode of all that are wanted, tell the engine, and take its tokens."""
-    slots, handles, ids, streams = rows.decoding()
+    slots, handles = rows.decoding()
+    ids, streams = rows.labels(slots)
     wanted = model.wanted()
     assert slots.tolist() == wanted
     assert handles.tolist() == [model.slots[slot]["handle"] for slot in wanted]
@@ -109,12 +110,12 @@ def test_a_row_is_taken_behind_what_was_there_before() -> None:
     rows.push(int64([1]), np.array([6], np.int32), 2)
     before = np.array([1, 2, 3, 99], np.int32)
 
-    joined = rows.take(1, before, 3)
+    joined = rows.take(1, before, 3)[0]
 
     assert joined.tolist() == [1, 2, 3, 5, 6]
     assert before.tolist() == [1, 2, 3, 99]
     assert rows.count(1) == 0
-    assert rows.take(1, before, 0).tolist() == []
+    assert rows.take(1, before, 0)[0].tolist() == []
 
 
 @pytest.mark.parametrize("num_slots", [1, 7, 255, 256, 700])
@@ -140,7 +141,7 @@ def test_a_full_row_is_not_written_over() -> None:
     with pytest.raises(IndexError):
         rows.push(int64([0]), np.array([1], np.int32), 1)
 
-    assert rows.take(0, np.zeros(0, np.int32), 0).tolist() == list(range(ROW_TOKENS))
+    assert rows.take(0, np.zeros(0, np.int32), 0)[0].tolist() == list(range(ROW_TOKENS))
 
 
 @pytest.mark.parametrize("token", [-1, VOCAB, 2**31 - 1])
@@ -156,12 +157,24 @@ def test_prompts_come_after_the_decodes() -> None:
     for slot in range(4):
         rows.enter(slot, 10 + slot, slot == 3, 20 + slot, 0.0, 5, 5)
 
-    slots, handles, ids, streams = rows.with_prompts(int64([1]), [3, 0])
+    slots, handles, ids, streams, counts = rows.with_prompts(int64([1]), [3, 0], [9, 7])
 
     assert slots.tolist() == [1, 3, 0]
     assert handles.tolist() == [21, 23, 20]
     assert (ids.dtype, ids.tolist()) == (np.uint64, [11, 13, 10])
     assert streams.tolist() == [0, 1, 0]
+    assert (counts.dtype, counts.tolist()) == (np.int32, [1, 9, 7])
+
+
+def test_who_enters_whole_decodes_from_the_next_step_on() -> None:
+    rows = SlotRows(3)
+
+    assert not rows.enter(0, 1, False, 1, 0.0, 5, 5)
+    assert rows.enter(1, 2, False, 2, 0.0, 5, 5, True)
+    assert not rows.enter(2, 3, False, 3, 0.0, 1, 1, True)  # its prompt's sample is its last
+
+    assert rows.decoding()[0].tolist() == [1]
+    assert rows.unplanned.tolist() == [5, 4, 0]
 
 
 def test_bad_input_is_refused() -> None:
@@ -173,21 +186,20 @@ def test_bad_input_is_refused() -> None:
         with pytest.raises(IndexError):
             rows.push(int64([wrong]), np.array([1], np.int32), 1)
         with pytest.raises(IndexError):
-            rows.with_prompts(int64([]), [wrong])
+            rows.with_prompts(int64([]), [wrong], [1])
+        with pytest.raises(IndexError):
+            rows.labels(int64([wrong]))
+        with pytest.raises(IndexError):
+            rows.check(int64([wrong]), np.array([1], np.int32), VOCAB)
+        with pytest.raises(IndexError):
+            rows.count_planned(int64([wrong]))
     with pytest.raises(ValueError, match="ascending"):
         rows.changes(int64([1, 0]))
+    with pytest.raises(ValueError, match="1 counts for 2 prompts"):
+        rows.with_prompts(int64([]), [0, 1], [1])
     with pytest.raises(ValueError, match="0 numbers, not 1"):
         rows.take(0, none, 1)
     with pytest.raises(ValueError, match="1 slots"):
         rows.check(int64([0]), none, VOCAB)
     with pytest.raises(ValueError, match="a slot at least"):
         SlotRows(0)
-
-
-def test_new_blocks_are_the_last_of_the_tables_that_have_grown() -> None:
-    tables = np.arange(12, dtype=np.int32).reshape(3, 4)
-    int32 = [np.array(part, np.int32) for part in ([2, 0, 1], [1, 2, 4], [1, 0, 1])]
-
-    pairs = np.frombuffer(new_blocks(int64([5, 6, 7]), *int32, tables), np.int32)
-
-    assert pairs.tolist() == [5, 8, 7, 7]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kernel.llm.admission import Admission
+from kernel.llm.batch import Batch
 from kernel.llm.draft import Draft
 from kernel.llm.flight import Flight
 from kernel.llm.shared import Shared
@@ -34,7 +35,7 @@ def nothing(*_: Any, **__: Any) -> None:
         (Shared, "void_steps", nothing),
         (Flight, "set_left", nothing),
         (Flight, "set_gone", nothing),
-        (Flight, "note_change", nothing),
+        (Batch, "holders", lambda batch: batch.tasks),
         (Admission, "_is_under_way", lambda *_: False),
     ],
 )
