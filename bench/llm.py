@@ -20,18 +20,21 @@ from statistics import median
 from rich.console import Console
 
 from bench.goals import verdict
-from bench.llm_engine import MODELS, flops, in_process, workload
+from bench.llm_engine import flops, in_process
 from bench.llm_kernel import LlmWorld, llm_world
+from bench.llm_peer import NAME as LLAMA_CPP
 from bench.llm_scheduler import run, steady
+from bench.llm_workload import MODELS, workload
 from bench.plot import draw
 from bench.report import Measurement, alternate, print_json, print_table
 
-PEERS = ("one by one", "padded", "generate_batch", "matrix rate")
+PEERS = ("one by one", "padded", "generate_batch", LLAMA_CPP, "matrix rate")
 SHARE = 8  # one-by-one and padded runs take a part of the requests
 SCHEDULER_STEPS = 400
 FIGURES = (
     "tokens_per_s",
     "vs_one_by_one",
+    "vs_llama_cpp",
     "gflops",
     "first_token_cached_ms",
     "urgent_steps",
@@ -90,9 +93,14 @@ def _rates(size: str, medians: dict[str, float]) -> list[Measurement]:
     best = max((rate for rate in batched if not math.isnan(rate)), default=math.nan)
     outputs = sum(work.output for work in workload(int(MODELS[size]["vocab_size"])))
     reached = flops(size) / (outputs / ours) / 1e9
+    peers = {"vs_one_by_one": medians["one by one"], "vs_llama_cpp": medians[LLAMA_CPP]}
     return [
         Measurement(f"llm_{size}_tokens_per_s", ours, unit, best),
-        Measurement(f"llm_{size}_vs_one_by_one", ours, unit, medians["one by one"]),
+        *(
+            Measurement(f"llm_{size}_{name}", ours, unit, rate)
+            for name, rate in peers.items()
+            if not math.isnan(rate)  # one that is not installed
+        ),
         Measurement(f"llm_{size}_gflops", reached, "GFLOP/s", medians["matrix rate"]),
     ]
 

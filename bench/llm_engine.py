@@ -21,69 +21,18 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from actors.torch_engine.worker import BRIEF_SPIN
+from bench import llm_peer
+from bench.llm_workload import MODELS, REQUESTS, STEP_TOKENS, Work, make_model, workload
 from bench.report import Measurement, alternate, print_json, print_table
 
-REQUESTS = 64
-STEP_TOKENS = 512
 BATCH = 16
 BLOCK = 16
 TIMEOUT_S = 900
-MODELS = {
-    "small": {
-        "hidden_size": 256,
-        "intermediate_size": 704,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "vocab_size": 4096,
-    },
-    "medium": {
-        "hidden_size": 768,
-        "intermediate_size": 2048,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 4,
-        "vocab_size": 16384,
-    },
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One request."""
-
-    ids: list[int]
-    output: int
-
-
-def workload(vocab: int, draw: int = 0) -> list[Work]:
-    """Return requests of the same lengths for everybody.
-
-    draw: which prompts; an engine that keeps a cache must be given others each time.
-    """
-    random, ids = np.random.default_rng(5), np.random.default_rng((5, draw))
-    prompts, outputs = random.integers(32, 513, REQUESTS), random.integers(16, 129, REQUESTS)
-    return [
-        Work(ids.integers(3, vocab, length).tolist(), int(output))
-        for length, output in zip(prompts.tolist(), outputs.tolist(), strict=True)
-    ]
-
-
-def make_model(size: str, attention: str) -> Any:
-    """Return the random model."""
-    import torch  # heavy, and only of use in the measuring process
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(**MODELS[size], max_position_embeddings=1024, tie_word_embeddings=True)
-    config._attn_implementation = attention
-    return LlamaForCausalLM(config).eval()
 
 
 def run_ours(size: str, share: int) -> float:
@@ -214,8 +163,14 @@ def run_matrix_rate(size: str, share: int) -> float:
     return sorted(samples)[len(samples) // 2]
 
 
+def run_llama_cpp(size: str, share: int) -> float:
+    """llama.cpp, see bench/llm_peer.py."""
+    return llm_peer.run(size)
+
+
 RUNS = {
     "ours": run_ours,
+    llm_peer.NAME: run_llama_cpp,
     "one by one": run_one_by_one,
     "padded": run_padded,
     "generate_batch": run_generate_batch,
@@ -224,7 +179,10 @@ RUNS = {
 
 
 def in_process(name: str, size: str, share: int) -> float:
-    """Run one in a process of its own; not a number if it hangs or fails."""
+    """Run one in a process of its own; not a number if it hangs or fails, or is not installed."""
+    if name == llm_peer.NAME and (absent := llm_peer.missing()):
+        print(f"{name} is left out: {' and '.join(absent)} missing", file=sys.stderr)
+        return float("nan")
     command = [sys.executable, "-m", "bench.llm_engine", "--only", name]
     command += ["--model", size, "--share", str(share)]
     # As in the engine's own process; the others run as whoever calls the library has them.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from actors import aconnect
-from bench.llm_engine import MODELS, REQUESTS, workload
+from bench.llm_workload import MODELS, REQUESTS, workload
 from bench.procfs import cpu_ns
 from bench.world import World
 
@@ -31,7 +31,7 @@ CONTEXT = 4096
 WAITS = 3000  # of 10 ms, for the engine to be busy
 _MAKE_FOLDER = """
 import sys
-from bench.llm_engine import make_model
+from bench.llm_workload import make_model
 model = make_model(sys.argv[1], "eager")
 model.config.max_position_embeddings = int(sys.argv[3])
 model.save_pretrained(sys.argv[2])
