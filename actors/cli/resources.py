@@ -111,7 +111,7 @@ def _held(row: Row) -> Iterator[tuple[str, int]]:
 
 
 def _percent(millis: int | None) -> str | None:
-    return None if millis is None else f"{millis / 10:.0f}"
+    return None if millis is None else units.whole(millis / 10)
 
 
 def _seconds(nanoseconds: int | None) -> str | None:

@@ -1,6 +1,7 @@
 """The command `top`: agents and engines at work, live; rates are differences between two looks.
 
-Processor time and memory are read from the operating system by process id, not from the kernel.
+Processor time and memory are those of `llmos resources`: of all processes of an agent together, as
+the kernel saw them last, which is a second ago on a machine with few agents.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-import psutil
 import typer
 
 from actors.cli import units
@@ -33,7 +33,7 @@ _SHOWN = ("ID", "NAME", "STATE", "PID", "MAIL", "HANDLED", "RESTARTS")
 COLUMNS = (
     *(column for column in PS_COLUMNS if column.heading in _SHOWN),
     Column("MSG/S", lambda row: f"{row['handled_per_s']:.0f}", right=True),
-    Column("CPU%", lambda row: f"{row['cpu_percent']:.0f}", right=True),
+    Column("CPU%", lambda row: units.whole(row["cpu_percent"]), right=True),
     Column("MEMORY", lambda row: units.size(row["rss_bytes"]), right=True),
 )
 
@@ -54,7 +54,6 @@ class Sampler:
     _llm: LlmSampler = field(init=False)
     _at: float = 0.0
     _handled: dict[int, tuple[int, int]] = field(default_factory=dict)  # actor: incarnation, turns
-    _processes: dict[int, psutil.Process] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._llm = LlmSampler(self.client)
@@ -62,30 +61,25 @@ class Sampler:
     def look(self, now: float) -> Look:
         """Return the kernel's status, one row an agent, the busiest first, and the engines."""
         status, agents = self.client.system("status"), self.client.system("ps")
+        used = {row["actor"]: row for row in self.client.system("resources")["agents"]}
         elapsed = now - self._at if self._at else 0.0
-        rows = [self._row(agent, elapsed) for agent in agents]
+        rows = [self._row(agent, used.get(agent["actor"], {}), elapsed) for agent in agents]
         self._at = now
         self._handled = {row["actor"]: (row["incarnation"], row["handled"]) for row in rows}
-        rows.sort(key=lambda row: (-row["handled_per_s"], -row["cpu_percent"], row["actor"]))
+        rows.sort(key=lambda row: (-row["handled_per_s"], -(row["cpu_percent"] or 0), row["actor"]))
         return Look(status, rows, self._llm.look(elapsed))
 
-    def _row(self, agent: Row, elapsed: float) -> Row:
+    def _row(self, agent: Row, used: Row, elapsed: float) -> Row:
         incarnation, handled = self._handled.get(agent["actor"], (0, 0))
         before = handled if incarnation == agent["incarnation"] else 0
         rate = (agent["handled"] - before) / elapsed if elapsed > 0 else 0.0
-        cpu, rss = self._usage(agent["pid"])
-        return {**agent, "handled_per_s": max(rate, 0.0), "cpu_percent": cpu, "rss_bytes": rss}
-
-    def _usage(self, pid: int | None) -> tuple[float, int | None]:
-        """Return percent of one processor since the last look, and resident bytes."""
-        if pid is None:
-            return 0.0, None
-        try:
-            process = self._processes.setdefault(pid, psutil.Process(pid))
-            return process.cpu_percent(), process.memory_info().rss
-        except psutil.Error:
-            self._processes.pop(pid, None)
-            return 0.0, None
+        millis = used.get("cpu_millis")  # nothing before the kernel's first look at it
+        return {
+            **agent,
+            "handled_per_s": max(rate, 0.0),
+            "cpu_percent": None if millis is None else millis / 10,
+            "rss_bytes": used.get("rss_bytes"),
+        }
 
 
 @guarded

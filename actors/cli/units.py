@@ -20,6 +20,11 @@ def size(num_bytes: float | None) -> str | None:
     return f"{value:.1f} TiB"
 
 
+def whole(number: float | None) -> str | None:
+    """Return a number without its fraction."""
+    return None if number is None else f"{number:.0f}"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in its two largest units."""
     if seconds < 60:

@@ -28,6 +28,7 @@ class FakeClient:
         self.answers: dict[str, Answer] = {
             "ps": [agent(12, "hits"), agent(13, "billing")],
             "llm_status": {"engines": [], "owners": []},
+            "resources": {"agents": []},
         }
         self.handlers: dict[str, Answer] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []

@@ -190,6 +190,20 @@ def test_top_shows_rates_between_two_looks(llmos: Terminal) -> None:
     assert document["kernel"]["pid"] == 7
 
 
+def test_top_shows_what_all_processes_of_an_agent_use_together(llmos: Terminal) -> None:
+    used = {"actor": 12, "cpu_millis": 1875, "rss_bytes": 50 << 20, "processes": 3}
+    llmos.client.answers["status"] = STATUS
+    llmos.client.answers["resources"] = {"agents": [used]}
+
+    document = json.loads(llmos("top", "-n", "1", "-i", "0.1", "--json").stdout)
+    lines = llmos("top", "-n", "1", "-i", "0.1").stdout.splitlines()
+
+    shown = {row["name"]: (row["cpu_percent"], row["rss_bytes"]) for row in document["agents"]}
+    assert shown == {"hits": (187.5, 50 << 20), "billing": (None, None)}
+    assert next(line for line in lines if "hits" in line).split()[-3:] == ["188", "50.0", "MiB"]
+    assert next(line for line in lines if "billing" in line).split()[-2:] == ["-", "-"]
+
+
 def test_spawn_records_absolute_path_arguments_and_working_directory(
     llmos: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

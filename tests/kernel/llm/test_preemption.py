@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from kernel.llm.policies import fcfs
+from kernel.llm.named_policies import policy_by_name
+from kernel.llm.policies import Policy, fcfs, priority
 from tests.kernel.llm.world import World, added, prompt
 
 
@@ -27,6 +30,32 @@ def test_a_more_urgent_request_starts_in_the_next_plan_of_a_full_engine(
     assert [plan["plan"] for plan in world.sent if urgent.id in added(plan)] == [sent + 1]
     world.run()
     world.check_results()
+
+
+@pytest.mark.parametrize("policy", [priority, lambda: policy_by_name("priority")])
+@pytest.mark.parametrize("num_blocks", [900, 300])  # slots are short; blocks too
+def test_an_urgent_request_at_a_saturated_engine_starts_within_two_steps(
+    policy: Callable[[], Policy], num_blocks: int
+) -> None:
+    world = World(policy=policy(), max_running=16, max_step_tokens=64, num_blocks=num_blocks)
+    for seed in range(32):
+        world.add(prompt(30, seed), max_tokens=60, priority=6)
+    for _ in range(40):
+        world.step()
+    while len(world.plans) < 2:  # one runs, one is sent
+        world.plan()
+    before = world.scheduler.statistics()
+    assert before.waiting >= 16
+
+    urgent = world.add(prompt(20, 99), max_tokens=4, priority=0)
+    world.step()
+    world.step()
+    world.step()
+
+    # The two that were out when it came have ended, and the third has given its first token.
+    assert world.scheduler.statistics().steps == before.steps + 3
+    assert [urgent.id in added(plan) for plan in world.sent[before.steps :][:3]] == [0, 0, 1]
+    assert urgent.num_emitted == 1
 
 
 def test_nobody_is_preempted_to_let_an_equal_in() -> None:
