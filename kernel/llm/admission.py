@@ -116,7 +116,7 @@ class Admission:
         return Verdict.ADMITTED
 
     def _is_plain(self, task: Task) -> bool:
-        """Say whether room for what it knows is all that the task needs; who is alone may take all."""
+        """Say whether room for what it knows is all it needs; who is alone may take all."""
         shared = self._shared
         is_free = task.account.quota is None and shared.growth is None
         return is_free and not task.is_on_host and shared.batch.num_taken > 0
