@@ -82,6 +82,11 @@ class KernelConfig(BaseModel):
         "known",
         description="admit while there is room for what is there | for what is expected to come",
     )
+    llm_hold_s: float = Field(
+        120.0,
+        ge=0,
+        description="the context of a program whose tool is out is held at most so long; 0: never",
+    )
     kv_eviction: Literal["lru", "lfu", "s3_fifo", "due"] = Field(
         "lru", description="which cached KV blocks go first; kernel/policy/eviction_names.py"
     )

@@ -113,6 +113,10 @@ class Programs:
             return None
         return replace(following, arrival_ns=now_ns + self.gaps_ns[following.number])
 
+    def tools(self, call: Call) -> Sequence[str]:
+        """See ``Workload``: contexts are not shared between the calls, so nothing is held."""
+        return ()
+
     @property
     def num_calls(self) -> int:
         """Calls of all programs."""

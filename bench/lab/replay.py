@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,8 @@ from ipc.llm import Sampling
 from kernel.llm.named_policies import NamedPolicies
 from kernel.llm.request import Request
 from kernel.llm.scheduler import Admission, Scheduler
+from kernel.llm.tool_holds import ToolHolds
+from kernel.policy.hold_time import HoldTimes
 
 CHANGES = frozenset({"add", "drop", "prefill"})  # fields of a plan that is not of decodes alone
 MAX_WAITING = 2_048  # more wait before the door, in the order in which they came
@@ -44,6 +46,10 @@ class Workload(Protocol):
         """Return the call that follows one that has just ended, if any does."""
         ...
 
+    def tools(self, call: Call) -> Sequence[str]:
+        """Return the tools that a call ends with calls of."""
+        ...
+
 
 class Recorded:
     """Recorded calls come when they came; none waits for another."""
@@ -58,6 +64,10 @@ class Recorded:
     def after(self, call: Call, now_ns: int) -> Call | None:
         """See ``Workload``."""
         return None
+
+    def tools(self, call: Call) -> Sequence[str]:
+        """See ``Workload``."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +121,12 @@ class Replay:
         eviction: str = "lru",
         admission: Admission = "known",
         max_tokens: int | None = None,
+        hold_s: float = 0.0,
+        hold_times: HoldTimes | None = None,
     ) -> None:
         """max_tokens: that callers allow. None: each call's own length, as far as traces say; what
                     is ordered or admitted by predicted length then knows more than in life.
+        hold_s: most that a context is held while its tools are out.  hold_times: learned before.
 
         Raises: UnknownPolicyError: lists those there are.
         """
@@ -128,6 +141,7 @@ class Replay:
             admission=admission,
         )
         self._max_tokens = max_tokens
+        self._holds = ToolHolds(hold_s, lambda _: self._scheduler, hold_times)
         self._engine = LabEngine(model)
         self._skipper = None if is_exact else FastForward(self._scheduler, self._engine, policy)
         self._coming: list[tuple[int, int, Call]] = []
@@ -192,10 +206,12 @@ class Replay:
             priority=call.priority,
         )
         self._calls[request.id] = call
+        self._holds.come(f"p{call.program}", self._now_ns)
         self._scheduler.add(request, self._now_ns)
 
     def _step(self) -> bool:
         """Take one step, or several that are alike; False: there is nothing to do."""
+        self._scheduler.expire(self._now_ns)
         plan = self._scheduler.plan(self._now_ns)
         if plan is None:
             return False
@@ -238,6 +254,8 @@ class Replay:
                 self._model.alone_ns(call.prompt_tokens, call.output_tokens),
             )
         )
+        tools = self._workload.tools(call)
+        self._holds.end(request, 0, f"p{call.program}", tools, self._now_ns)
         following = self._workload.after(call, self._now_ns)
         if following is not None:
             self._expect(following)

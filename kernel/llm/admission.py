@@ -66,6 +66,8 @@ class Admission:
             if computing:
                 continue
             needed = self._needed(task, cached)
+            if room < needed:
+                room += self._let_go(needed - room)
             chosen: list[Task] = []
             gained = 0
             for victim in reversed(lower):
@@ -196,11 +198,22 @@ class Admission:
     def _fits(self, needed: int) -> bool:
         shared = self._shared
         if shared.batch.num_taken:
-            return self._room() >= needed
+            lacking = needed - self._room()
+            return lacking <= 0 or self._let_go(lacking) >= lacking
         while shared.cache.available() < needed:
             if not self._pin_yields():
                 return False
         return True
+
+    def _let_go(self, lacking: int) -> int:
+        """End holds for so many blocks, if they have so many; returns how many came free."""
+        holds, cache = self._shared.holds, self._shared.cache
+        before = cache.available()
+        if not holds or holds.num_blocks < lacking:
+            return 0
+        while cache.available() - before < lacking and holds.yield_one():
+            pass
+        return cache.available() - before
 
     def _will_fit(self, task: Task, cached: int, needed: int) -> bool:
         """Say whether there will be room as well for what all who run are expected to take yet."""
@@ -209,13 +222,16 @@ class Admission:
             return True
         if growth.has_refused(task, shared.changes):
             return False
-        held = shared.limits.num_blocks - shared.cache.available() + self._promised() + needed
+        available = shared.cache.available() + shared.holds.num_blocks
+        held = shared.limits.num_blocks - available + self._promised() + needed
         estimate = shared.policy.estimate(task.request)
         return growth.fits(task, estimate, cached, held, shared.changes)
 
     def _pin_yields(self) -> bool:
-        """Release a pin, if nothing else could make room for who is first in line."""
+        """Release a hold, or a pin if nothing else could make room for who is first in line."""
         shared = self._shared
+        if shared.holds.yield_one():
+            return True
         if shared.batch.num_taken or shared.is_retiring():
             return False
         return shared.pins.yield_one()

@@ -19,15 +19,17 @@ from kernel.llm.job import Job, Phase
 from kernel.llm.job_table import JobTable
 from kernel.llm.session_pins import Pins
 from kernel.llm.sessions import Ids, LlmSession
+from kernel.llm.tool_holds import ToolHolds
 
 
 class Completions:
     """See the module head."""
 
-    def __init__(self, table: JobTable, pins: Pins) -> None:
+    def __init__(self, table: JobTable, pins: Pins, holds: ToolHolds) -> None:
         self.state = table.state
         self.table = table
         self.pins = pins
+        self.holds = holds
 
     def spell(self, job: Job, engine: Engine) -> None:
         """Have an engine turn the tokens of a job that has ended into text."""
@@ -66,6 +68,8 @@ class Completions:
             completion["logprobs"] = job.logprobs
         if job.session is not None:
             self.extend_session(job.session, job.given, job.request.ids.copy(), reply)
+        tools = [str(each.get("name")) for each in tool_calls or ()]
+        self.holds.end(job.request, job.engine, job.program, tools, self.state.now_ns)
         self.table.release(job)
         self.table.answers.complete(job, completion)
 

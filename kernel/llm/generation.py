@@ -46,9 +46,11 @@ from kernel.llm.job_table import JobTable
 from kernel.llm.placement import Placement
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.request import Request
+from kernel.llm.scheduler import Scheduler
 from kernel.llm.session_pins import Pins
 from kernel.llm.sessions import Ids
 from kernel.llm.token_log import Saved, TokenLog
+from kernel.llm.tool_holds import ToolHolds
 from kernel.program import program_number
 
 MAX_DEATHS = 3  # engines that may die while they compute a request
@@ -75,7 +77,12 @@ class Generation:
         self.jobs = self.table.jobs
         self.metering = self.table.metering
         self.pins = Pins(self.state, engines)
-        self.completions = Completions(self.table, self.pins)
+        self.holds = ToolHolds(self.state.config.llm_hold_s, self._scheduler_of)
+        self.completions = Completions(self.table, self.pins, self.holds)
+
+    def _scheduler_of(self, actor: int) -> Scheduler | None:
+        engine = self.engines.get(actor)
+        return engine.scheduler if engine is not None else None
 
     # --- to an engine -------------------------------------------------------------------
 
@@ -259,6 +266,7 @@ class Generation:
             self.remote.add(job, given)
             return
         job.engine = engine.actor
+        self.holds.come(job.program, self.state.now_ns)
         engine.scheduler.add(job.request, self.state.now_ns)
         engine.jobs[job.id] = job
         several = len(self.engines.of_model(job.model)) > 1

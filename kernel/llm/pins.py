@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ext.kv_cache import KVCache
-from ext.kv_errors import KVExhaustedError, RequestTooLongError, UnknownPinError
+from ext.kv_errors import (
+    KVExhaustedError,
+    RequestTooLongError,
+    TooManyRequestsError,
+    UnknownPinError,
+)
 from ipc.errors import LimitError, PromptTooLongError
 from kernel.llm.owners import OwnerAccount
 
@@ -39,33 +44,22 @@ class PinBook:
             LimitError: the owner's quota or the pool has no room. Nothing was pinned.
             PromptTooLongError: more tokens than a request may have.
         """
-        # A lookup leaves the last token to be computed; one more lets the last block be found.
-        tokens = np.append(ids, np.int32(0)).astype(np.int32)
         try:
-            request = self._cache.open(account.handle, tokens, extra_key=extra_key)
+            pin = pin_prefix(self._cache, account.handle, ids, extra_key, until_ns)
         except RequestTooLongError as error:
             raise PromptTooLongError(
                 value=len(ids), limit=error.limit - 1, what="the context"
             ) from error
-        except KVExhaustedError as error:
+        except TooManyRequestsError as error:
             raise LimitError(what="pins and requests", value=0, limit=0) from error
-        try:
-            pin = self._pin(request, until_ns)
         except KVExhaustedError as error:
             raise LimitError(
                 what="KV blocks for a pin",
                 value=getattr(error, "needed", 0),
                 limit=getattr(error, "available", 0),
             ) from error
-        finally:
-            self._cache.free(request)
         self._until_ns[pin] = until_ns
         return pin
-
-    def _pin(self, request: int, until_ns: int) -> int:
-        if self._cache.lookup(request).cached_tokens:
-            self._cache.plan(request, 1)
-        return self._cache.pin(request, until_ns=until_ns)
 
     def remove(self, pin: int) -> None:
         """Release a pin; one that has ended by itself is not there any more, which is fine."""
@@ -89,3 +83,23 @@ class PinBook:
     def _release(self, pin: int) -> None:
         with suppress(UnknownPinError):  # its owner was removed, and the pin with it
             self._cache.unpin(pin)
+
+
+def pin_prefix(
+    cache: KVCache, owner: int, ids: NDArray[np.int32], extra_key: int, until_ns: int | None
+) -> int:
+    """Pin what is cached of these tokens for an owner of the cache; returns the pin.
+
+    Raises:
+        KVExhaustedError: no room for the owner, or for one more request. Nothing was pinned.
+        RequestTooLongError: more tokens than a request may have.
+    """
+    # A lookup leaves the last token to be computed; one more lets the last block be found.
+    tokens = np.append(ids, np.int32(0)).astype(np.int32)
+    request = cache.open(owner, tokens, extra_key=extra_key)
+    try:
+        if cache.lookup(request).cached_tokens:
+            cache.plan(request, 1)
+        return cache.pin(request, until_ns=until_ns)
+    finally:
+        cache.free(request)

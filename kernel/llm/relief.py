@@ -1,6 +1,7 @@
 """What is done when blocks or slots are missing: who gives way, and how.
 
-The lowest gives way: the greatest policy key, then the youngest. Blocks that a step under way holds
+Contexts that are held for programs whose tools are out go first (kernel/llm/holds.py). Then the
+lowest gives way: the greatest policy key, then the youngest. Blocks that a step under way holds
 back, or the last step of a request, are worth waiting for: then nobody gives way. At its quota an
 owner gives way to itself alone: its youngest; the only one it has ends with reason "quota".
 
@@ -50,6 +51,8 @@ class Relief:
         is_ending = shared.batch.num_taken > len(candidates)
         if shared.flights and (is_ending or shared.is_retiring()):
             return False
+        if shared.holds.yield_one():
+            return True
         if candidates == [refused] and shared.pins.yield_one():
             return True
         self.preempt(candidates[-1], draft)

@@ -231,6 +231,7 @@ class Scheduler:
 
     def remove_owner(self, owner: int) -> None:
         """Cancel what an owner has here, and release its pins."""
+        self._shared.holds.release_owner(owner)
         account = self._shared.owners.find(owner)
         if account is None:
             return
@@ -257,8 +258,25 @@ class Scheduler:
         """Release a pin; one that has ended by itself is not there any more."""
         self._shared.pins.remove(pin)
 
+    def hold(self, who: str, request: Request, until_ns: int) -> bool:
+        """Keep the blocks of a request that has ended, until then or until they are needed.
+
+        who: names the program; one hold each. Returns: False if there is no room within the share.
+        """
+        holds = self._shared.holds
+        return holds.add(who, request.owner, request.ids, request.extra_key, until_ns)
+
+    def extend_hold(self, who: str, until_ns: int) -> None:
+        """Let a hold last until then, if there still is one."""
+        self._shared.holds.extend(who, until_ns)
+
+    def release_hold(self, who: str) -> None:
+        """Let go of a hold, if there still is one."""
+        self._shared.holds.release(who)
+
     def expire(self, now_ns: int) -> int:
-        """Release the pins whose time has come; returns how many."""
+        """Release the pins and holds whose time has come; returns how many pins."""
+        self._shared.holds.expire(now_ns)
         return self._shared.pins.expire(now_ns)
 
     # Reports

@@ -19,6 +19,7 @@ from ipc.llm import FinishReason
 from kernel.llm.batch import Batch
 from kernel.llm.flight import Flight
 from kernel.llm.growth import Growth
+from kernel.llm.holds import Holds
 from kernel.llm.limits import EngineLimits
 from kernel.llm.live_eviction import LiveEviction
 from kernel.llm.owners import OwnerAccount, OwnerBook
@@ -57,6 +58,7 @@ class Shared:
         self.policy = policy
         self.owners = OwnerBook(cache)
         self.pins = PinBook(cache)
+        self.holds = Holds(cache, limits.num_blocks)
         self.batch = Batch(limits.max_running)
         self.growth = Growth(limits, self.batch) if expects_growth else None
         self.siblings = Siblings()
