@@ -103,13 +103,8 @@ class Answering(Acceptance):
         if len(turn.outstanding) == 1:
             if slots.order is not None:
                 message = turn.message
-                slots.order.line_up_answer(
-                    owner,
-                    message,
-                    call.id,
-                    self.state.now_ns,
-                    priority=self.state.urgency.of(message),
-                )
+                priority = self.state.urgency.of(message)
+                slots.order.line_up_answer(owner, message, call.id, self.state.now_ns, priority)
                 return
             if slots.used >= slots.limit:
                 slots.line_up_answer(call.id)

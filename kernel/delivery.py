@@ -8,11 +8,12 @@ Cost: O(1) a message granted.
 
 from __future__ import annotations
 
+from ext.turn_line import Seat
 from ipc.protocol import Flag
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.answering import Answering
 from kernel.mailbox import Message
-from kernel.turn_order import Seat, TurnOrder
+from kernel.turn_order import TurnOrder
 
 _REDELIVERED = int(Flag.REDELIVERED)
 _STREAM = int(Flag.STREAM)
@@ -62,9 +63,7 @@ class Delivery(Answering):
             if record.slots < record.concurrency:
                 parents = self._parents(message) if order.is_by_path else ()
                 priority = self._urgency(record, message)
-                order.line_up(
-                    record, message, self.state.now_ns, priority=priority, parents=parents
-                )
+                order.line_up(record, message, self.state.now_ns, priority, parents)
                 return
             record.mailbox.next()  # behind one that has the slot
             self._grant(record, message)
@@ -107,7 +106,7 @@ class Delivery(Answering):
             return
         record = state.actors.get(seat.record.id)
         message = self._next_message(record) if record is not None else None
-        if record is None or message is None or message.id != seat.job.id:
+        if record is None or message is None or message.id != seat.id:
             order.drop(seat, state.now_ns)
             if record is not None:
                 state.dirty[record.id] = None

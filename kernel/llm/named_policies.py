@@ -23,7 +23,7 @@ for all where admission expects lengths, besides (bench/predictor.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
@@ -161,7 +161,7 @@ class View:
         """See ``Policy``."""
         standing = self._policies.standings[job.id]
         if standing.job.priority != job.priority:
-            standing.job = replace(standing.job, priority=job.priority)
+            standing.job.priority = job.priority
         return self._policies.policy.key(standing.job, now_ns)
 
     def estimate(self, job: Request) -> Estimate | None:

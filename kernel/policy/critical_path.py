@@ -14,13 +14,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from kernel.policy.least_attained import (
-    FIRST_BOUND,
-    TOKEN_NS,
-    LeastAttained,
-    Program,
-    Standing,
-)
+from ext.program_levels import Program, Standing
+from kernel.policy.least_attained import FIRST_BOUND, TOKEN_NS, LeastAttained
 from kernel.policy.policy import Job
 
 MAX_PATHS = 100_000  # finished calls whose path is remembered; then the program's longest counts
@@ -37,13 +32,16 @@ class CriticalPath(LeastAttained):
 
     def attained_before(self, job: Job, program: Program) -> int:
         """See ``LeastAttained``."""
+        if not job.parents:
+            return program.attained
         known = [self._paths[parent] for parent in job.parents if parent in self._paths]
         return max(known) if known else program.attained
 
-    def add_finished(self, standing: Standing, program: Program) -> None:
+    def add_finished(self, job: Job, standing: Standing) -> None:
         """See ``LeastAttained``."""
         path = standing.before + standing.served
+        program = standing.program
         program.attained = max(program.attained, path)
-        self._paths[standing.job.id] = path
+        self._paths[job.id] = path
         if len(self._paths) > MAX_PATHS:
             self._paths.popitem(last=False)

@@ -23,17 +23,25 @@ BOOST_NS = 10_000_000_000
 
 @dataclass(slots=True)
 class Standing:
-    """Where a job stands. used: tokens of its level's quantum."""
+    """Where a job stands. used: tokens of its level's quantum, since that many boosts."""
 
     level: int
     place: int
     used: int
+    boosts: int
 
 
 class FeedbackQueue:
-    """See the module head."""
+    """See the module head. A job's note is its standing."""
 
-    __slots__ = ("_boost_ns", "_last_boost_ns", "_last_place", "_quanta_tokens", "_standings")
+    __slots__ = (
+        "_boost_ns",
+        "_boosts",
+        "_last_boost_ns",
+        "_last_place",
+        "_lower",
+        "_quanta_tokens",
+    )
 
     margin = 0.0
 
@@ -51,13 +59,14 @@ class FeedbackQueue:
         self._boost_ns = boost_ns
         self._last_boost_ns: int | None = None
         self._last_place = 0
-        self._standings: dict[int, Standing] = {}
+        self._boosts = 0
+        self._lower: dict[int, Standing] = {}  # below the top level, by job
 
     def on_arrival(self, job: Job, now_ns: int) -> None:
         """See ``Policy``."""
         if self._last_boost_ns is None:
             self._last_boost_ns = now_ns
-        self._standings[job.id] = Standing(0, self._next_place(), 0)
+        job.note = Standing(0, self._next_place(), 0, self._boosts)
 
     def _next_place(self) -> int:
         self._last_place += 1
@@ -65,37 +74,47 @@ class FeedbackQueue:
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
-        standing = self._standings[job.id]
+        standing: Standing = job.note
         return standing.level * LEVEL + standing.place
 
     def quantum_tokens(self, job: Job) -> int | None:
         """See ``Policy``."""
-        standing = self._standings[job.id]
+        standing: Standing = job.note
+        self._forget_if_boosted(standing)
         return self._quanta_tokens[standing.level] - standing.used
+
+    def _forget_if_boosted(self, standing: Standing) -> None:
+        """Let one who was on the top level at a boost have used nothing since."""
+        if standing.boosts != self._boosts:
+            standing.boosts, standing.used = self._boosts, 0
 
     def on_service(self, job: Job, tokens: int, now_ns: int) -> None:
         """See ``Policy``."""
-        standing = self._standings[job.id]
+        standing: Standing = job.note
+        self._forget_if_boosted(standing)
         standing.used += tokens
         if standing.used < self._quanta_tokens[standing.level]:
             return
         standing.level = min(standing.level + 1, len(self._quanta_tokens) - 1)
         standing.place = self._next_place()
         standing.used = 0
+        if standing.level:
+            self._lower[job.id] = standing
 
     def on_done(self, job: Job, now_ns: int) -> None:
         """See ``Policy``."""
-        self._standings.pop(job.id, None)
+        if self._lower:
+            self._lower.pop(job.id, None)
 
     def rekey(self, now_ns: int) -> Iterable[int]:
         """See ``Policy``. A boost that was missed is made up for once."""
         if self._last_boost_ns is None or now_ns - self._last_boost_ns < self._boost_ns:
             return ()
         self._last_boost_ns = now_ns - (now_ns - self._last_boost_ns) % self._boost_ns
+        self._boosts += 1
         # Lower levels join behind those above them, each in its own order.
-        lower = [(s.level, s.place, number) for number, s in self._standings.items() if s.level]
-        for _, _, number in sorted(lower):
-            self._standings[number] = Standing(0, self._next_place(), 0)
-        for standing in self._standings.values():
-            standing.used = 0
+        lower = sorted([(s.level, s.place, number) for number, s in self._lower.items()])
+        for _, _, number in lower:
+            standing = self._lower.pop(number)
+            standing.level, standing.place = 0, self._next_place()
         return [number for _, _, number in lower]

@@ -16,6 +16,7 @@ to the level above all, in the order in which they were promoted, and stay there
 done. A job there waits only for those promoted before it and for those that run when it is
 promoted. Judged once per epoch, by `rekey`.
 
+What every decision asks, levels and sums, is in ext/program_levels.pyx.
 Cost: O(1) a call; `rekey` is O(changed), and O(log programs) for each program that may have
 starved, which is looked at again only when it has had time to.
 Source: Luo et al., Autellix, arXiv 2502.13965 (PLAS).
@@ -24,11 +25,9 @@ Source: Luo et al., Autellix, arXiv 2502.13965 (PLAS).
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from ext.program_levels import Program, ProgramLevels
 from kernel.policy.policy import LEVEL, Job, need_positive
 
 FIRST_BOUND = 64  # tokens of a program on the first level
@@ -39,51 +38,12 @@ PATIENCE = 50.0
 TOKEN_NS = 20_000_000  # a token's usual time, to compare service with waiting
 EPOCH_NS = 100_000_000
 MAX_PROGRAMS = 100_000  # without jobs, remembered
-PROMOTED = 0  # the level above all; others begin at 1
 
 
-@dataclass(slots=True)
-class Program:
-    """What a program has had. attained: tokens of its finished calls, or the longest path of them.
-
-    served: tokens of all calls.  present_ns: how long it had calls here, up to `since_ns`.
-    """
-
-    attained: int = 0
-    served: int = 0
-    present_ns: int = 0
-    since_ns: int = 0  # when the calls that are here began to come
-    jobs: dict[int, None] = field(default_factory=dict)
-    is_watched: bool = False  # it stands in the heap of those who may starve
-
-
-@dataclass(slots=True)
-class Standing:
-    """Where a job stands. before: tokens attained when it came, without its own."""
-
-    job: Job
-    before: int
-    served: int
-    level: int
-    place: int
-
-
-class LeastAttained:
+class LeastAttained(ProgramLevels):
     """See the module head."""
 
-    __slots__ = (
-        "_changed",
-        "_first_bound",
-        "_idle",
-        "_last_place",
-        "_next_epoch_ns",
-        "_patience",
-        "_programs",
-        "_quantum_tokens",
-        "_standings",
-        "_token_ns",
-        "_watched",
-    )
+    __slots__ = ("_patience", "_quantum_tokens", "_token_ns", "_watched")
 
     margin = (GRACE + 0.5) * LEVEL  # places within a level do not count
 
@@ -99,125 +59,41 @@ class LeastAttained:
         need_positive("least_attained", "patience", patience)
         need_positive("least_attained", "token_ns", token_ns)
         need_positive("least_attained", "first_bound", first_bound)
+        super().__init__(
+            first_bound=first_bound,
+            num_levels=NUM_LEVELS,
+            max_idle=MAX_PROGRAMS,
+            epoch_ns=EPOCH_NS,
+        )
         self._quantum_tokens = quantum_tokens
-        self._first_bound = first_bound
         self._patience = patience
         self._token_ns = token_ns
-        self._programs: dict[str, Program] = {}
-        self._idle: OrderedDict[str, None] = OrderedDict()  # programs without jobs
-        self._standings: dict[int, Standing] = {}
-        self._changed: dict[int, None] = {}
-        self._last_place = 0
-        self._next_epoch_ns = 0
-        self._watched: list[tuple[int, str]] = []  # when, and who, may have starved
-
-    def on_arrival(self, job: Job, now_ns: int) -> None:
-        """See ``Policy``."""
-        program = self._programs.setdefault(job.program, Program())
-        if not program.jobs:
-            program.since_ns = now_ns
-        program.jobs[job.id] = None
-        self._idle.pop(job.program, None)
-        self._watch(job.program, program)
-        before = self.attained_before(job, program)
-        level = level_of(before + job.prompt_tokens, self._first_bound)
-        self._standings[job.id] = Standing(job, before, 0, level, self._next_place())
-
-    def attained_before(self, job: Job, program: Program) -> int:
-        """Return the tokens that count for the job besides its own."""
-        return program.attained
-
-    def _next_place(self) -> int:
-        self._last_place += 1
-        return self._last_place
-
-    def key(self, job: Job, now_ns: int) -> float:
-        """See ``Policy``."""
-        standing = self._standings[job.id]
-        return standing.level * LEVEL + standing.place
+        self._watched: list[tuple[int, int, Program]] = []  # when, and who, may have starved
 
     def quantum_tokens(self, job: Job) -> int | None:
         """See ``Policy``."""
         return self._quantum_tokens
 
-    def on_service(self, job: Job, tokens: int, now_ns: int) -> None:
-        """See ``Policy``."""
-        standing = self._standings[job.id]
-        standing.served += tokens
-        self._programs[job.program].served += tokens
-        given = max(standing.served, job.prompt_tokens)
-        level = level_of(standing.before + given, self._first_bound)
-        if standing.level not in (PROMOTED, level):
-            self._move(standing, level)
-
-    def _move(self, standing: Standing, level: int) -> None:
-        standing.level = level
-        standing.place = self._next_place()
-        self._changed[standing.job.id] = None
-
-    def on_done(self, job: Job, now_ns: int) -> None:
-        """See ``Policy``."""
-        standing = self._standings.pop(job.id, None)
-        if standing is None:
-            return
-        self._changed.pop(job.id, None)
-        program = self._programs[job.program]
-        del program.jobs[job.id]
-        self.add_finished(standing, program)
-        if not program.jobs:
-            program.present_ns += now_ns - program.since_ns
-            self._idle[job.program] = None
-            if len(self._idle) > MAX_PROGRAMS:
-                self.end_program(next(iter(self._idle)))
-
-    def add_finished(self, standing: Standing, program: Program) -> None:
-        """Count a finished call for those of its program that come later."""
-        program.attained += standing.served
-
-    def end_program(self, name: str) -> None:
-        """Forget a program that has no jobs and will have none."""
-        if name in self._idle:
-            del self._idle[name], self._programs[name]
-
-    def rekey(self, now_ns: int) -> Iterable[int]:
-        """See ``Policy``. Promotes those who have waited too long, once per epoch."""
-        if now_ns >= self._next_epoch_ns:
-            self._next_epoch_ns = now_ns + EPOCH_NS
-            self._promote(now_ns)
-        changed = list(self._changed)
-        self._changed.clear()
-        return changed
-
-    def _promote(self, now_ns: int) -> None:
+    def look(self, now_ns: int) -> None:
+        """Promote those who have waited too long; asked once per epoch."""
         while self._watched and self._watched[0][0] <= now_ns:
-            _, name = heappop(self._watched)
-            program = self._programs.get(name)
-            if program is None:
-                continue
+            _, _, program = heappop(self._watched)
             program.is_watched = False
             if not program.jobs:
                 continue
             if self._starves_ns(program) > now_ns:
-                self._watch(name, program)  # it was served since
+                self.watch(program)  # it was served since
                 continue
-            for number in program.jobs:
-                standing = self._standings[number]
-                if standing.level != PROMOTED:
-                    self._move(standing, PROMOTED)
+            for number, standing in program.jobs.items():
+                self.promote(number, standing)
 
-    def _watch(self, name: str, program: Program) -> None:
+    def watch(self, program: Program) -> None:
         """Look at the program again when it will have starved, unless it is served until then."""
-        if not program.is_watched:
-            program.is_watched = True
-            heappush(self._watched, (self._starves_ns(program), name))
+        program.is_watched = True
+        heappush(self._watched, (self._starves_ns(program), program.number, program))
 
     def _starves_ns(self, program: Program) -> int:
         """Return when the program will have waited too long; it has jobs."""
-        served = max(program.served, self._first_bound)
+        served = max(program.served, self.first_bound)
         allowed = self._patience * served + program.served
         return program.since_ns + math.ceil(allowed * self._token_ns) - program.present_ns
-
-
-def level_of(tokens: int, first_bound: int = FIRST_BOUND) -> int:
-    """Return 1 below the first bound, one more for each doubling from there."""
-    return min(1 + (tokens // first_bound).bit_length(), NUM_LEVELS)

@@ -7,41 +7,21 @@ slice. Keys of jobs that are in the queue change only through `rekey`, which the
 between decisions, once per epoch; so a decision costs a queue operation, whatever the policy.
 
 Promise of every policy: the same calls give the same answers. Time is a parameter, nothing is
-random, and `key` changes nothing. A finished job is forgotten.
+random, and `key` changes nothing. A finished job is forgotten: what a policy keeps of one is in the
+job's `note`. A decision costs a call of each of its functions (bench/turn_policies.py).
 The policies by name are in kernel/policy/policy_names.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
+from ext.job import Job as Job
 from ipc.errors import BadPolicyError
 
 # A level of a queue of levels; below it there is room for 2^43 places within a level.
 LEVEL = float(1 << 43)
-
-
-@dataclass(slots=True)  # not frozen: that costs five times as much to make, once a decision
-class Job:
-    """Work that waits, as a policy sees it; never changed, but by who made it between decisions.
-
-    priority: 0 is the most urgent.  weight: the owner's share, above 0.
-    arrival_ns, deadline_ns: on the clock that `now_ns` is of; below 2^53 a float keeps each one.
-    parents: jobs whose results this one needed, where the program tells.
-    """
-
-    id: int
-    program: str = ""
-    owner: str = ""
-    priority: int = 0
-    arrival_ns: int = 0
-    deadline_ns: int | None = None
-    predicted_tokens: float = 1.0
-    prompt_tokens: int = 0
-    weight: float = 1.0
-    parents: tuple[int, ...] = ()
 
 
 class Policy(Protocol):

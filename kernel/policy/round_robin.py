@@ -14,21 +14,20 @@ QUANTUM_TOKENS = 64
 class RoundRobin(Unchanging):
     """See the module head."""
 
-    __slots__ = ("_last", "_places", "_quantum_tokens")
+    __slots__ = ("_last_place", "_quantum_tokens")  # a job's note is its place
 
     def __init__(self, quantum_tokens: int = QUANTUM_TOKENS) -> None:
         need_positive("round_robin", "quantum_tokens", quantum_tokens)
         self._quantum_tokens = quantum_tokens
-        self._last = 0
-        self._places: dict[int, int] = {}
+        self._last_place = 0
 
     def on_arrival(self, job: Job, now_ns: int) -> None:
         """See ``Policy``."""
-        self._to_the_end(job)
+        job.note = self._last_place = self._last_place + 1
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
-        return float(self._places[job.id])
+        return float(job.note)
 
     def quantum_tokens(self, job: Job) -> int | None:
         """See ``Policy``."""
@@ -36,12 +35,4 @@ class RoundRobin(Unchanging):
 
     def on_service(self, job: Job, tokens: int, now_ns: int) -> None:
         """See ``Policy``."""
-        self._to_the_end(job)
-
-    def _to_the_end(self, job: Job) -> None:
-        self._last += 1
-        self._places[job.id] = self._last
-
-    def on_done(self, job: Job, now_ns: int) -> None:
-        """See ``Policy``."""
-        self._places.pop(job.id, None)
+        job.note = self._last_place = self._last_place + 1

@@ -32,14 +32,15 @@ class ShortestRemaining(Unchanging):
     longer it runs on, the longer it is expected to.
     """
 
-    __slots__ = ("_served",)
+    __slots__ = ()  # a job's note is what it was given
 
-    def __init__(self) -> None:
-        self._served: dict[int, int] = {}
+    def on_arrival(self, job: Job, now_ns: int) -> None:
+        """See ``Policy``."""
+        job.note = 0
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
-        served = self._served.get(job.id, 0)
+        served: int = job.note
         guess = max(job.predicted_tokens, 1.0)
         while guess <= served:
             guess *= 2
@@ -51,8 +52,4 @@ class ShortestRemaining(Unchanging):
 
     def on_service(self, job: Job, tokens: int, now_ns: int) -> None:
         """See ``Policy``."""
-        self._served[job.id] = self._served.get(job.id, 0) + tokens
-
-    def on_done(self, job: Job, now_ns: int) -> None:
-        """See ``Policy``."""
-        self._served.pop(job.id, None)
+        job.note += tokens

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 
 from ext.ready_queue import FloatReadyQueue
 from kernel.policy.policy import Job, Policy
@@ -98,7 +99,8 @@ class Server:
     def follow(self, number: int) -> None:
         if number in self.after:
             job, tokens = self.after[number]
-            job = replace(job, arrival_ns=self.now_ns + job.arrival_ns)
+            job = copy(job)
+            job.arrival_ns += self.now_ns
             insort(self.coming, (job, tokens), key=arrival)
 
     def order(self) -> list[int]:

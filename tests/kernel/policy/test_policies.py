@@ -14,7 +14,7 @@ from kernel.policy.deadline_first import DeadlineFirst
 from kernel.policy.fair_share import FairShare
 from kernel.policy.feedback_queue import FeedbackQueue
 from kernel.policy.first_come import FirstCome
-from kernel.policy.least_attained import EPOCH_NS, FIRST_BOUND, NUM_LEVELS, LeastAttained, level_of
+from kernel.policy.least_attained import EPOCH_NS, FIRST_BOUND, NUM_LEVELS, LeastAttained
 from kernel.policy.policy import Job, Policy
 from kernel.policy.policy_names import POLICIES, new_policy
 from kernel.policy.round_robin import RoundRobin
@@ -66,12 +66,11 @@ def test_all_work_is_done_once_in_one_order(name: str, work: list[tuple[Job, int
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_finished_jobs_are_forgotten(name: str) -> None:
     policy = new_policy(name)
-    Server(policy, [(Job(number, program="p", owner="o"), 100) for number in range(50)]).run()
+    server = Server(policy, [(Job(n, program="p", owner="o"), 100) for n in range(50)]).run()
+    server.rekey()
 
     per_job = [
-        getattr(policy, slot)
-        for slot in ("_served", "_places", "_standings", "_busy", "_changed")
-        if hasattr(policy, slot)
+        getattr(policy, slot) for slot in ("_lower", "busy", "changed") if hasattr(policy, slot)
     ]
 
     assert [kept for kept in per_job if kept] == []
@@ -139,6 +138,7 @@ def test_nearly_done_goes_before_new_and_shorter_interrupts() -> None:
 
 def test_who_outlives_the_guess_is_taken_for_longer_each_time() -> None:
     policy, job = ShortestRemaining(), Job(1, predicted_tokens=10)
+    policy.on_arrival(job, 0)
     keys = []
     for _ in range(5):
         keys.append(policy.key(job, 0))
@@ -191,10 +191,11 @@ def test_feedback_lets_the_short_pass_and_demotes_by_the_sum_of_slices() -> None
     policy.on_service(long, 6, 0)
     assert policy.quantum_tokens(long) == 4
     policy.on_service(long, 4, 0)
-    policy.on_arrival(Job(2), 0)
+    other = Job(2)
+    policy.on_arrival(other, 0)
 
     assert policy.quantum_tokens(long) == 20
-    assert policy.key(Job(2), 0) < policy.key(long, 0)
+    assert policy.key(other, 0) < policy.key(long, 0)
 
 
 def test_feedback_serves_a_long_job_in_each_boost_period() -> None:
@@ -432,9 +433,18 @@ def test_calls_side_by_side_count_once_along_the_path() -> None:
 
 
 def test_levels_double() -> None:
-    assert [level_of(n) for n in (0, FIRST_BOUND - 1, FIRST_BOUND, 2 * FIRST_BOUND, 1 << 40)] == [
-        1, 1, 2, 3, NUM_LEVELS,
-    ]  # fmt: skip
+    policy = LeastAttained()
+    sums = (0, FIRST_BOUND - 1, FIRST_BOUND, 2 * FIRST_BOUND - 1, 2 * FIRST_BOUND, 1 << 40)
+    asking = [Job(n, program=f"a{n}", prompt_tokens=tokens) for n, tokens in enumerate(sums)]
+    served = [Job(10 + n, program=f"b{n}") for n, _ in enumerate(sums)]
+    for job in asking + served:
+        policy.on_arrival(job, 0)
+    for job, tokens in zip(served, sums, strict=True):
+        policy.on_service(job, tokens, 0)
+
+    levels = [1, 1, 2, 2, 3, NUM_LEVELS]
+    assert [job.note.level for job in asking] == levels
+    assert [job.note.level for job in served] == levels
 
 
 def test_programs_that_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,4 +453,4 @@ def test_programs_that_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Non
     Server(policy, [(Job(n, program=f"p{n}"), 10) for n in range(50)]).run()
     policy.end_program("p49")
 
-    assert sorted(policy._programs) == ["p45", "p46", "p47", "p48"]
+    assert sorted(policy.programs) == ["p45", "p46", "p47", "p48"]

@@ -1,0 +1,185 @@
+"""The line of turns against a model: a list of who waits, and the policy's keys."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ext.job import Job
+from ext.turn_line import Seat, TurnLine
+
+TOKEN_NS = 10
+
+
+@dataclass(eq=False)
+class Agent:
+    """What a line asks of an agent."""
+
+    id: int
+    spec: dict[str, Any] = field(default_factory=dict)
+    concurrency: int = 1
+    seat: Seat | None = None
+    seats: dict[int, Seat] = field(default_factory=dict)
+    open: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Watched:
+    """A policy that orders by priority, and remembers what it was told."""
+
+    told: list[tuple[str, int]] = field(default_factory=list)
+    given: dict[int, int] = field(default_factory=dict)
+
+    def on_arrival(self, job: Job, now_ns: int) -> None:
+        self.told.append(("arrival", job.id))
+
+    def key(self, job: Job, now_ns: int) -> float:
+        return float(job.priority)
+
+    def on_service(self, job: Job, tokens: int, now_ns: int) -> None:
+        self.given[job.id] = self.given.get(job.id, 0) + tokens
+
+    def on_done(self, job: Job, now_ns: int) -> None:
+        self.told.append(("done", job.id))
+
+    def rekey(self, now_ns: int) -> list[int]:
+        return []
+
+
+def line_of(policy: Any, *, tells_at_once: bool = False) -> TurnLine:
+    return TurnLine(
+        key=policy.key,
+        on_arrival=policy.on_arrival,
+        on_service=policy.on_service,
+        on_done=policy.on_done,
+        rekey=policy.rekey,
+        guess=None,
+        learn=None,
+        token_ns=TOKEN_NS,
+        tells_at_once=tells_at_once,
+    )
+
+
+def message(number: int, priority: int = 4) -> Any:
+    return SimpleNamespace(
+        id=number, due_ns=0, envelope=SimpleNamespace(trace=b"", priority=priority)
+    )
+
+
+def begin(agent: Agent, number: int) -> None:
+    turn = SimpleNamespace(message=message(number), is_parked=False)
+    agent.open[number] = turn
+
+
+Step = tuple[str, int, int]
+STEPS = st.tuples(
+    st.sampled_from(["line_up", "leave", "take", "end", "raise"]),
+    st.integers(0, 5),
+    st.integers(0, 7),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=st.lists(STEPS, max_size=40), tells_at_once=st.booleans())
+def test_turns_are_taken_in_the_order_of_keys_and_each_job_is_told_once(
+    steps: list[Step], tells_at_once: bool
+) -> None:
+    policy = Watched()
+    line, agents = line_of(policy, tells_at_once=tells_at_once), [Agent(n) for n in range(6)]
+    waiting: list[list[int]] = []  # [priority, place, job, agent]
+    number = place = 0
+    for kind, which, priority in steps:
+        agent = agents[which]
+        standing = [entry for entry in waiting if entry[3] == which]
+        number += 1
+        if kind == "line_up" and not agent.open:
+            place += 1
+            waiting = [entry for entry in waiting if entry[3] != which]
+            line.line_up(agent, message(number), number, priority)
+            waiting.append([priority, place, number, which])
+        elif kind == "leave":
+            line.leave(agent, number)
+            waiting = [entry for entry in waiting if entry[3] != which]
+        elif kind == "raise" and standing:
+            line.raise_priority(standing[0][2], priority, number)
+            standing[0][0] = min(standing[0][0], priority)
+        elif kind == "take":
+            line.settle(number)
+            seat = line.take(number)
+            assert (seat.id if seat else None) == (min(waiting)[2] if waiting else None)
+            if seat is not None:
+                waiting.remove(min(waiting))
+                begin(seat.record, seat.id)
+                line.account(seat.record, number)
+        elif kind == "end":
+            agent.open.clear()
+            line.account(agent, number)
+        line.check_integrity()
+        assert len(line) == len(waiting)
+    for agent in agents:
+        agent.open.clear()
+        line.account(agent, number)
+        line.leave(agent, number)
+    line.settle(number)
+
+    arrived = [job for what, job in policy.told if what == "arrival"]
+    done = [job for what, job in policy.told if what == "done"]
+    assert sorted(arrived) == sorted(done)
+    assert len(set(done)) == len(done)
+    assert not line.seats
+    assert not len(line)
+
+
+def test_service_is_counted_in_tokens_and_at_least_one_a_stretch() -> None:
+    policy, agent = Watched(), Agent(1)
+    line = line_of(policy)
+    line.line_up(agent, message(5), 100, 4)
+    seat = line.take(100)
+    assert seat is not None
+    begin(agent, 5)
+    line.account(agent, 100)
+
+    agent.open[5].is_parked = True
+    line.account(agent, 100 + 7 * TOKEN_NS + 9)
+    line.line_up_answer(agent, agent.open[5].message, 77, 200, 4)
+    agent.open[5].is_parked = False
+    again = line.take(200)
+    line.account(agent, 200)
+    agent.open.clear()
+    line.account(agent, 201)
+
+    assert again is seat
+    assert policy.given == {5: 8}
+
+
+def test_the_policy_is_told_of_an_end_after_the_next_arrival_of_the_agent() -> None:
+    policy, agent = Watched(), Agent(1)
+    line = line_of(policy)
+    line.line_up(agent, message(1), 1, 4)
+    line.take(1)
+    begin(agent, 1)
+    line.account(agent, 1)
+
+    agent.open.clear()
+    line.account(agent, 2)
+    line.line_up(agent, message(2), 2, 4)
+    line.settle(2)
+
+    assert policy.told == [("arrival", 1), ("arrival", 2), ("done", 1)]
+
+
+def test_a_key_that_is_no_number_is_refused() -> None:
+    class Broken(Watched):
+        def key(self, job: Job, now_ns: int) -> float:
+            return math.nan
+
+    line = line_of(Broken())
+
+    with pytest.raises(ValueError, match="key of job 3 is nan"):
+        line.line_up(Agent(1), message(3), 1, 4)
