@@ -89,4 +89,4 @@ class Completions:
             session.messages.append(reply)
         self.state.output.changes.put("llm_session", session.id, (session.to_row(),))
         if session.pinned_until_ns:
-            self.pins.refresh(session)
+            self.pins.follow(session)

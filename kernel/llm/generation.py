@@ -47,7 +47,6 @@ from kernel.llm.placement import Placement
 from kernel.llm.remote import RemoteQueues
 from kernel.llm.request import Request
 from kernel.llm.scheduler import Scheduler
-from kernel.llm.session_pins import Pins
 from kernel.llm.sessions import Ids
 from kernel.llm.token_log import Saved, TokenLog
 from kernel.llm.tool_holds import ToolHolds
@@ -76,7 +75,7 @@ class Generation:
         self.table = JobTable(answers, engines, log, remote, placement, self.advance)
         self.jobs = self.table.jobs
         self.metering = self.table.metering
-        self.pins = Pins(self.state, engines)
+        self.pins = self.table.pins
         self.holds = ToolHolds(self.state.config.llm_hold_s, self._scheduler_of)
         self.completions = Completions(self.table, self.pins, self.holds)
 
@@ -300,7 +299,8 @@ class Generation:
             self.remote.raise_priority(job)
 
     def meter_anew(self, owners: set[int]) -> None:
-        """Owners have got a budget: it counts from here on for what they wait for."""
+        """Owners have got a budget: it counts from here on for their pins and what they wait for."""
+        self.pins.count(owners)
         for job in list(self.jobs.values()):
             if job.owner in owners and job.meter is None and job.phase is Phase.QUEUED:
                 self._queue_again(job)
@@ -346,6 +346,7 @@ class Generation:
         engine.jobs.clear()
         engine.metered.clear()
         if engine.scheduler is not None:
+            self.pins.void(engine.scheduler)
             engine.scheduler.close(self.state.now_ns)
             engine.scheduler = None
         for job in jobs:

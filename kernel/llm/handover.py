@@ -43,7 +43,7 @@ class LlmHandover:
     def _give_session(self, session: LlmSession, owner: int) -> None:
         self.sessions.give(session, owner)
         self.state.output.changes.put("llm_session", session.id, (session.to_row(),))
-        self.generation.pins.refresh(session)
+        self.generation.pins.follow(session)
 
     def _give_job(self, job: Job, owner: int) -> None:
         if job.session is not None and job.session.owner != owner:

@@ -66,7 +66,7 @@ class Holds:
             self._handle = self._cache.add_owner(quota=self._max_blocks)
         while True:
             try:
-                pin = pin_prefix(self._cache, self._handle, ids, extra_key, None)
+                pin, _ = pin_prefix(self._cache, self._handle, ids, extra_key, None)
             except RequestTooLongError:
                 return False
             except KVExhaustedError:

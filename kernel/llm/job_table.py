@@ -19,6 +19,7 @@ from kernel.llm.metering import Metering
 from kernel.llm.placement import Placement
 from kernel.llm.registry import ModelVersion
 from kernel.llm.remote import RemoteQueues
+from kernel.llm.session_pins import Pins
 from kernel.llm.token_log import TokenLog
 
 
@@ -40,9 +41,11 @@ class JobTable:
         self.log = log
         self.remote = remote
         self.placement = placement
+        self.pins = Pins(self.state, engines)
         self.metering = Metering(
             self.state,
             log,
+            yield_pin=self.pins.yield_one,
             resume=advance,
             fail=lambda job, shortage: self.fail(job, shortage.error()),
         )

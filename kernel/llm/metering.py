@@ -45,19 +45,25 @@ _GIVEN_BACK = ("kv_blocks",)  # held, never spent
 
 
 class Metering:
-    """See the module head. resume: brings a job that has waited to an engine."""
+    """See the module head.
+
+    resume: brings a job that has waited to an engine. yield_pin: lets a pin go that stands against
+    it; False: none does.
+    """
 
     def __init__(
         self,
         state: KernelState,
         log: TokenLog,
         *,
+        yield_pin: Callable[[Shortage], bool],
         resume: Callable[[Job], None],
         fail: Callable[[Job, Shortage], None],
     ) -> None:
         self.state = state
         self.budgets = state.budgets
         self.log = log
+        self._yield_pin = yield_pin
         self._resume = resume
         self._fail = fail
         self._restored: dict[int, tuple[Account, Amounts]] = {}
@@ -130,6 +136,15 @@ class Metering:
         return shortage
 
     def _grow(self, job: Job, meter: Meter) -> Shortage | None:
+        """Reserve the next slice, or as much of it as there is; pins yield if it is nothing."""
+        shortage = self._grow_some(job, meter)
+        while shortage is not None and shortage.resource == "kv_blocks":
+            if not self._yield_pin(shortage):
+                break
+            shortage = self._grow_some(job, meter)
+        return shortage
+
+    def _grow_some(self, job: Job, meter: Meter) -> Shortage | None:
         """Reserve the next slice, or as much of it as there is; at least one token."""
         assert job.request is not None
         had, most = meter.allowance, job.sampling["max_tokens"]

@@ -24,13 +24,15 @@ from kernel.llm.owners import OwnerAccount
 
 
 class PinBook:
-    """The pins of one KV cache, by handle."""
+    """The pins of one KV cache, by handle. ended: those that have ended by themselves."""
 
-    __slots__ = ("_cache", "_until_ns")
+    __slots__ = ("_cache", "_tokens", "_until_ns", "ended")
 
     def __init__(self, cache: KVCache) -> None:
         self._cache = cache
         self._until_ns: dict[int, int] = {}
+        self._tokens: dict[int, int] = {}
+        self.ended: list[int] = []
 
     def __len__(self) -> int:
         return len(self._until_ns)
@@ -45,7 +47,7 @@ class PinBook:
             PromptTooLongError: more tokens than a request may have.
         """
         try:
-            pin = pin_prefix(self._cache, account.handle, ids, extra_key, until_ns)
+            pin, num_tokens = pin_prefix(self._cache, account.handle, ids, extra_key, until_ns)
         except RequestTooLongError as error:
             raise PromptTooLongError(
                 value=len(ids), limit=error.limit - 1, what="the context"
@@ -58,27 +60,36 @@ class PinBook:
                 value=getattr(error, "needed", 0),
                 limit=getattr(error, "available", 0),
             ) from error
-        self._until_ns[pin] = until_ns
+        self._until_ns[pin], self._tokens[pin] = until_ns, num_tokens
         return pin
+
+    def tokens(self, pin: int) -> int:
+        """Return how many tokens a pin holds; 0 if it has ended."""
+        return self._tokens.get(pin, 0)
 
     def remove(self, pin: int) -> None:
         """Release a pin; one that has ended by itself is not there any more, which is fine."""
         if self._until_ns.pop(pin, None) is not None:
+            del self._tokens[pin]
             self._release(pin)
 
     def expire(self, now_ns: int) -> int:
         """Release the pins whose time has come; returns how many."""
         ended = [pin for pin, until_ns in self._until_ns.items() if until_ns <= now_ns]
         for pin in ended:
-            self.remove(pin)
+            self._end(pin)
         return len(ended)
 
     def yield_one(self) -> bool:
         """Release the pin that ends first; False: there is none."""
         if not self._until_ns:
             return False
-        self.remove(min(self._until_ns, key=lambda pin: self._until_ns[pin]))
+        self._end(min(self._until_ns, key=lambda pin: self._until_ns[pin]))
         return True
+
+    def _end(self, pin: int) -> None:
+        self.remove(pin)
+        self.ended.append(pin)
 
     def _release(self, pin: int) -> None:
         with suppress(UnknownPinError):  # its owner was removed, and the pin with it
@@ -87,9 +98,10 @@ class PinBook:
 
 def pin_prefix(
     cache: KVCache, owner: int, ids: NDArray[np.int32], extra_key: int, until_ns: int | None
-) -> int:
-    """Pin what is cached of these tokens for an owner of the cache; returns the pin.
+) -> tuple[int, int]:
+    """Pin what is cached of these tokens for an owner of the cache.
 
+    Returns: the pin, and how many tokens it holds.
     Raises:
         KVExhaustedError: no room for the owner, or for one more request. Nothing was pinned.
         RequestTooLongError: more tokens than a request may have.
@@ -98,8 +110,9 @@ def pin_prefix(
     tokens = np.append(ids, np.int32(0)).astype(np.int32)
     request = cache.open(owner, tokens, extra_key=extra_key)
     try:
-        if cache.lookup(request).cached_tokens:
+        num_tokens = cache.lookup(request).cached_tokens
+        if num_tokens:
             cache.plan(request, 1)
-        return cache.pin(request, until_ns=until_ns)
+        return cache.pin(request, until_ns=until_ns), num_tokens
     finally:
         cache.free(request)

@@ -258,6 +258,16 @@ class Scheduler:
         """Release a pin; one that has ended by itself is not there any more."""
         self._shared.pins.remove(pin)
 
+    def pinned_blocks(self, pin: int) -> int:
+        """Return how many blocks a pin holds; 0 if it has ended."""
+        return self._shared.pins.tokens(pin) // self.limits.block_size
+
+    def take_ended_pins(self) -> list[int]:
+        """Return pins that have ended by themselves since the last call: expired, or given up."""
+        book = self._shared.pins
+        ended, book.ended = book.ended, []
+        return ended
+
     def hold(self, who: str, request: Request, until_ns: int) -> bool:
         """Keep the blocks of a request that has ended, until then or until they are needed.
 

@@ -336,6 +336,7 @@ class LlmService:
         for engine in self.engines:
             if engine.scheduler is not None:
                 engine.scheduler.expire(self.state.now_ns)
+                self.generation.pins.settle(engine.scheduler)
 
     # --- recovery -----------------------------------------------------------------------
 

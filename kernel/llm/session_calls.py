@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from ipc.errors import LimitError, UnknownCallError, UnknownSessionError
+from ipc.errors import LimitError, LLMOSError, UnknownCallError, UnknownSessionError
 from ipc.llm import SessionInfo
 from kernel.actor_record import ActorRecord
 from kernel.calls import Call
@@ -53,13 +53,22 @@ class SessionCalls:
         return [self._make(self._copy(parent), call).info() for _ in range(count)]
 
     def pin(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Keep a session's blocks for a while, whatever else needs room."""
+        """Keep a session's blocks for a while, whatever else needs room.
+
+        Raises:
+            LimitError, BudgetExceededError: there is no room for them. All is as it was.
+        """
         session = self.sessions.find(peer.id, arguments["session"])
         ttl_s = arguments.get("ttl_s", 0)
         if not isinstance(ttl_s, (int, float)) or not 0 <= ttl_s <= 86_400:
             raise UnknownCallError(call="llm_pin", problem="ttl_s is 0 to 86400 seconds")
+        before = session.pinned_until_ns
         session.pinned_until_ns = self.state.now_ns + int(ttl_s * 1e9) if ttl_s else 0
-        self.generation.pins.refresh(session)
+        try:
+            self.generation.pins.refresh(session)
+        except LLMOSError:
+            session.pinned_until_ns = before
+            raise
         return {}
 
     def close(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -23,10 +23,23 @@ from ipc.llm import SessionInfo
 from kernel.llm.registry import ModelVersion
 
 if TYPE_CHECKING:
+    from kernel.budget.accounts import Account
     from kernel.llm.scheduler import Scheduler
 
 Ids = npt.NDArray[np.int32]
 NO_IDS: Ids = np.empty(0, np.int32)
+
+
+@dataclass(slots=True, eq=False)
+class SessionPin:
+    """Blocks of a session that are kept. account: whose budget they are reserved of, if any."""
+
+    session: LlmSession
+    scheduler: Scheduler
+    handle: int
+    until_ns: int
+    blocks: int
+    account: Account | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +56,7 @@ class LlmSession:
     # not journaled
     family: int = 0  # of itself and its forks
     engine: int = 0  # actor of the engine that has its blocks
-    pin: tuple[Scheduler, int] | None = None
+    pin: SessionPin | None = None
     pinned_until_ns: int = 0
     running: int = 0  # the call that goes on with it
     line: deque[int] = field(default_factory=deque)  # calls that wait for that one

@@ -39,6 +39,7 @@ class Steps:
             return
         while (plan := scheduler.plan(self.state.now_ns)) is not None:
             self.table.post(engine, Envelope(Kind.PLAN, payload=encode_plain(plan)))
+        self.table.pins.settle(scheduler)  # some may have been given up for a request
         self._end_here(engine, scheduler.take_ends())
 
     def on_report(self, engine: Engine, envelope: Envelope) -> None:

@@ -172,9 +172,11 @@ def test_a_session_of_a_turn_goes_with_it_and_goes_on_from_its_tokens() -> None:
     assert heir.answer(first)["text"] == text == completion_of(PROMPT.encode(), COUNT)
     whole = f"{PROMPT}{text}{PROMPT}".encode()
     assert heir.answer(second)["text"] == completion_of(whole, COUNT)
-    assert used(world, pool)["tokens"] == 5 + 12 + (len(whole) + 12)
+    account = world.core.state.budgets.tree.accounts[pool.id]
+    assert account.reserved["kv_blocks"] == (len(whole) + 12) // 4  # its pin has grown with it
     world.client.system("kill", actor=heir.id)
     assert len(world.core.llm.sessions) == 0
+    assert used(world, pool)["tokens"] == 5 + 12 + (len(whole) + 12)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7, 40])

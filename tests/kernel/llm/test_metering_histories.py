@@ -1,4 +1,4 @@
-"""Any history of completions, deaths and top-ups leaves all accounts exact and within limits.
+"""Any history of completions, pins, deaths and top-ups leaves accounts exact and within limits.
 
 Three agents, a parent with two children, ask for completions out of one budget while engines,
 agents and the kernel die. After each step no limit is passed at any level; in the end each call
@@ -34,15 +34,32 @@ class Writer:
         world.client.ask(self.agent.id, "work")
         self.turn = self.agent.turn_of("work")
         self.calls: list[tuple[str, int, int]] = []
+        self.sessions: dict[int, int] = {}  # place in calls -> the session it is asked in
+        self.num_pins = 0
         self.asked: dict[int, int] = {}  # correlation of this incarnation -> place in calls
 
-    def ask(self, prompt: str, count: int, flags: int) -> None:
+    def ask(self, prompt: str, count: int, flags: int, *, in_session: bool = False) -> None:
         self.calls.append((prompt, count, flags))
+        if in_session:
+            self.sessions[len(self.calls) - 1] = self._open_session()
         self._send(len(self.calls) - 1)
+
+    def _open_session(self) -> int:
+        return int(self.agent.answer(self.agent.system(self.turn, "llm_session"))["session"])
+
+    def pin(self, session: int, ttl_s: float) -> None:
+        self.num_pins += 1
+        arguments = {"session": session, "ttl_s": ttl_s}
+        envelope = Envelope(Kind.ASK, self.agent.id, 0, body("llm_pin", **arguments))
+        envelope.correlation, envelope.turn = self.agent.next_correlation(), self.turn
+        envelope.digest = f"pin {self.num_pins}".encode().ljust(16)
+        self.agent.send(envelope)
 
     def _send(self, place: int) -> None:
         prompt, count, flags = self.calls[place]
-        arguments = {"input": {"prompt": prompt}, "sampling": {"max_tokens": count}}
+        arguments: Any = {"input": {"prompt": prompt}, "sampling": {"max_tokens": count}}
+        if place in self.sessions:
+            arguments["session"] = self.sessions[place]
         envelope = Envelope(Kind.ASK, self.agent.id, 0, body("llm_generate", **arguments))
         envelope.correlation = self.agent.next_correlation()
         envelope.turn, envelope.flags = self.turn, flags
@@ -56,6 +73,7 @@ class Writer:
         self.agent = self.world.agent(self.agent.id)
         self.turn = self.agent.turn_of("work")
         self.asked = {}
+        assert [self._open_session() for _ in self.sessions] == list(self.sessions.values())
         for place in range(len(self.calls)):
             self._send(place)
 
@@ -86,6 +104,7 @@ class BudgetHistory:
         self.first = Writer(self.world, "first", above, tokens=150, kv_blocks=40)
         self.second = Writer(self.world, "second", above, llm_calls=2)
         self.writers = [self.parent, self.first, self.second]
+        self.most_pinned = 0
 
     def engines(self) -> list[ScriptedEngine]:
         names = self.world.core.state.names
@@ -95,8 +114,17 @@ class BudgetHistory:
 
     def one_asks(self) -> None:
         flags = int(Flag.STREAM) if self.rng.random() < 0.5 else 0
+        writer, in_session = self.rng.choice(self.writers), self.rng.random() < 0.5
+        prompt, count = self.rng.choice(PROMPTS), self.rng.randint(1, 90)
+        writer.ask(prompt, count, flags, in_session=in_session)
+
+    def one_pins(self) -> None:
+        """Keep a session's blocks, for longer or not any more, as far as the budget lets it."""
         writer = self.rng.choice(self.writers)
-        writer.ask(self.rng.choice(PROMPTS), self.rng.randint(1, 90), flags)
+        if writer.sessions:
+            session = self.rng.choice(sorted(writer.sessions.values()))
+            ttl_s = self.rng.choice((0, 0.5, 3, 60))
+            writer.pin(session, ttl_s)
 
     def one_is_topped_up(self) -> None:
         writer = self.rng.choice(self.writers)
@@ -146,11 +174,28 @@ class BudgetHistory:
 
     def check_step(self) -> None:
         self.world.core.state.budgets.tree.check_integrity()
+        self.check_blocks()
         for writer in self.writers:
             account = self.world.core.state.actors[writer.agent.id].account
             assert account is not None
             for resource, most in writer.expected().items():
                 assert account.own[resource] <= most, f"{writer.name} paid {resource} twice"
+
+    def check_blocks(self) -> None:
+        """Each account has reserved the blocks of its completions and of its pins, and no other."""
+        generation, tree = self.world.core.llm.generation, self.world.core.state.budgets.tree
+        found = dict.fromkeys(tree.accounts, 0)
+        for job in generation.jobs.values():
+            if job.meter is not None:
+                found[job.meter.account.id] += job.meter.reserved.get("kv_blocks", 0)
+        for pin in generation.pins:
+            assert pin.scheduler.pinned_blocks(pin.handle) == pin.blocks
+            assert pin.account is not None
+            found[pin.account.id] += pin.blocks
+            self.most_pinned = max(self.most_pinned, pin.blocks)
+        for account in tree.accounts.values():
+            below = sum(child.reserved["kv_blocks"] for child in account.children.values())
+            assert account.reserved["kv_blocks"] == found[account.id] + below, account.name
 
     def check_end(self) -> None:
         for resource in ("tokens", "money", "kv_blocks", "llm_calls"):
@@ -158,6 +203,7 @@ class BudgetHistory:
                 self._raise(writer, resource)
         self._run_dry()
         self.check_step()
+        self.world.advance(61)  # the time of every pin comes
         for writer in self.writers:
             account = self.world.core.state.actors[writer.agent.id].account
             assert account is not None
@@ -186,6 +232,7 @@ class BudgetHistory:
 
 ACTIONS = (
     (BudgetHistory.one_asks, 5),
+    (BudgetHistory.one_pins, 3),
     (BudgetHistory.one_is_topped_up, 3),
     (BudgetHistory.engines_get_ready, 4),
     (BudgetHistory.an_engine_steps, 8),
@@ -195,7 +242,7 @@ ACTIONS = (
 )
 
 
-def run_history(seed: int, *, verbose: bool = False) -> None:
+def run_history(seed: int, *, verbose: bool = False) -> BudgetHistory:
     history = BudgetHistory(seed)
     actions, weights = zip(*ACTIONS, strict=True)
     for action in history.rng.choices(actions, weights, k=STEPS):
@@ -204,11 +251,16 @@ def run_history(seed: int, *, verbose: bool = False) -> None:
         action(history)
         history.check_step()
     history.check_end()
+    return history
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_budgets_are_exact_and_never_passed_whatever_dies(seed: int) -> None:
     run_history(seed)
+
+
+def test_histories_pin_blocks() -> None:
+    assert max(run_history(seed).most_pinned for seed in (1, 2, 3)) > 0
 
 
 @pytest.mark.soak
