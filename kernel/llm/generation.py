@@ -299,7 +299,7 @@ class Generation:
             self.remote.raise_priority(job)
 
     def meter_anew(self, owners: set[int]) -> None:
-        """Owners have got a budget: it counts from here on for their pins and what they wait for."""
+        """Owners have got a budget: it counts from now on for their pins and what they wait for."""
         self.pins.count(owners)
         for job in list(self.jobs.values()):
             if job.owner in owners and job.meter is None and job.phase is Phase.QUEUED:

@@ -39,11 +39,16 @@ def settle(simulation: Simulation) -> None:
 
 
 def _mend(simulation: Simulation) -> None:
-    """An operator starts what is stopped, failed or held back."""
+    """An operator starts what is stopped, failed or held back, and lets drained resources work."""
     kernel = simulation.kernel
     if not kernel.is_alive:
         return
     assert kernel.core is not None
+    for resource in kernel.core.state.inventory:
+        taken = max(0, -resource.change)
+        if resource.is_draining or taken:  # a member of a pool that needs some would never start
+            given = {"name": resource.name, "amount": taken}
+            simulation.living_client().system("resource_add", given)
     broken = (Status.STOPPED, Status.FAILED, Status.QUARANTINED)
     for record in list(kernel.core.state.actors.values()):
         if record.status in broken and not record.has_process:
