@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from kernel.core import Core
 from kernel.policy.policy_names import POLICIES
+from kernel.pool import Member
 from tests.simulator.plan import S
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class Faults:
             (plan.low_storage, self._fill_storage),
             (2 * plan.budgets, self._change_limits),
             (plan.looks, self._look),
-            (0.8 * plan.pools, self._treat_pool),
+            (6 * plan.pools, self._treat_pool),
         ):
             if rate:
                 self._next(rate, fault)
@@ -94,17 +97,20 @@ class Faults:
             client.system(name, {"actor": actor} if name not in ("ps", "status") else {})
 
     def _treat_pool(self) -> None:
-        """An operator resizes a pool, or kills, stops or restarts its busiest member."""
+        """An operator resizes a pool, or kills, stops or restarts a member in the worst moment."""
         rng, core = self.world.rng, self.simulation.kernel.core
         if core is None or not core.state.pools:
             return
         client, pool = self.simulation.living_client(), rng.choice([*core.state.pools.values()])
-        if rng.random() < 0.3:
+        if rng.random() < 0.05:
             minimum = rng.randint(1, 4)
             limits = {"minimum": minimum, "maximum": minimum + rng.randint(0, 2)}
             client.system("pool_resize", {"pool": pool.id, **limits})
         elif pool.members:
-            member = max(pool.members.values(), key=lambda one: one.replica.outstanding)
+            worst = partial(_has_made, core)
+            member = max(pool.members.values(), key=worst)
+            if not any(worst(member)[:2]) and rng.random() < 0.9:
+                return  # it waits for a better one
             client.system(rng.choice(["kill", "kill", "stop", "restart"]), {"actor": member.id})
 
     def _change_limits(self) -> None:
@@ -149,3 +155,11 @@ class Faults:
         kernel = self.simulation.kernel
         kernel.tell("storage", 0)
         self.world.after(self.world.rng.random() * S, kernel.tell, "storage", 1 << 40)
+
+
+def _has_made(core: Core, member: Member) -> tuple[int, int, int]:
+    """Return how much would go to another member: children, calls of open turns; messages."""
+    state = core.state
+    turns = state.actors[member.id].open
+    children = sum(len(state.spawned.get(turn, ())) for turn in turns)
+    return children, sum(map(state.calls.num_of_turn, turns)), member.replica.outstanding

@@ -38,6 +38,7 @@ class Plan:
     looks: float  # at the machine, which gains and loses CPUs and a GPU
     reserving: float  # share of agents with a reservation or a weight
     pools: int  # besides the agents
+    spawns: float  # share of usual steps of scripts that spawn a child and ask it
     weird: float  # share of failing, crashing, diverging, cancelling steps in scripts
     config: KernelConfig
 
@@ -88,6 +89,7 @@ def draw_plan(rng: random.Random, scale: float = 1.0) -> Plan:
         looks=some(3.0, 0.5),
         reserving=some(0.4, 0.5),
         pools=rng.choice([0, 0, 1, 2]),
+        spawns=some(0.06, 0.4),
         weird=some(0.25, 0.7),
         config=config,
     )

@@ -74,6 +74,8 @@ class ScriptWriter:
         rng, label = self.rng, str(index)
         sends = ["ask", "ask", "tell", "tell", "tell", "gather", "timer", "publish", "stream"]
         kind = rng.choice([*sends, "sleep", "add"] if depth > 0 else ["sleep", "add"])
+        if depth > 0 and rng.random() < self.plan.spawns:
+            return ["spawn", label, self._child()]
         match kind:
             case "ask":
                 return self._ask(label, depth)
