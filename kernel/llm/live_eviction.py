@@ -69,7 +69,8 @@ class LiveEviction:
         # The last piece is what is left over: nothing that is cached belongs to none.
         ends = [*range(size - 1, count - 1, size), count - 1]
         names = digests[ends].tolist()
-        self._piece_of[table] = np.repeat(digests[ends], np.diff([-1, *ends]))
+        owners = digests[-1] if len(ends) == 1 else np.repeat(digests[ends], np.diff([-1, *ends]))
+        self._piece_of[table] = owners
         start = 0
         for name, end in zip(names, ends, strict=True):
             self._blocks[name] = table[start : end + 1]

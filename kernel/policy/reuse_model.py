@@ -30,8 +30,8 @@ from kernel.policy.reuse_traits import (
     NUM_CELLS,
     Floats,
     Ints,
-    ages_of,
-    times_at_risk,
+    add_time_at_risk,
+    age_of,
 )
 
 FIT_EVERY = 256  # records
@@ -88,11 +88,11 @@ class ReuseModel:
             return
         self._close(record, at_s)
         if has_returned:
-            self._events[record.cell, ages_of(np.array([at_s - record.at_s]))[0]] += 1
+            self._events[record.cell, age_of(at_s - record.at_s)] += 1
             self.num_returns += 1
 
     def _close(self, record: Record, at_s: float) -> None:
-        self._exposure[record.cell] += times_at_risk(np.array([at_s - record.at_s]))[0]
+        add_time_at_risk(self._exposure[record.cell], at_s - record.at_s)
 
     def value(self, cells: Ints, ages_s: Floats) -> Floats:
         """Return what a block of such records is worth, in returns per second."""

@@ -8,6 +8,7 @@ use, how long its chain is. Pure; no state.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ EDGES: Floats = np.concatenate(
     [[0.0], FIRST_AGE_S * 2.0 ** (np.arange(NUM_STEPS + 1) / AGES_PER_OCTAVE)]
 )
 WIDTHS: Floats = np.diff(EDGES)
+_EDGES: list[float] = EDGES.tolist()  # one age is found sooner in a list
 NUM_AGES = len(WIDTHS)
 
 ANSWERS = (20, 100, 300, 450, 700)  # tokens: limits of the trait's classes
@@ -44,6 +46,18 @@ def cell_of(answer_tokens: int, turn: int, gap_s: float | None, size: int) -> in
 def ages_of(ages_s: Floats) -> Ints:
     """Return the number of the age class of each age."""
     return np.clip(np.searchsorted(EDGES, ages_s, side="right") - 1, 0, NUM_AGES - 1)
+
+
+def age_of(age_s: float) -> int:
+    """Return the number of the age class of one age."""
+    return min(max(bisect_right(_EDGES, age_s) - 1, 0), NUM_AGES - 1)
+
+
+def add_time_at_risk(row: Floats, age_s: float) -> None:
+    """Add how long one record was in each class of age. row: (ages)."""
+    age = age_of(age_s)
+    row[:age] += WIDTHS[:age]
+    row[age] += min(max(age_s - _EDGES[age], 0.0), _EDGES[age + 1] - _EDGES[age])
 
 
 def times_at_risk(ages_s: Floats) -> Floats:

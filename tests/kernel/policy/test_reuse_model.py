@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kernel.policy.reuse_fit import (
     ROUNDS,
@@ -20,8 +22,11 @@ from kernel.policy.reuse_traits import (
     NUM_CELLS,
     WIDTHS,
     Floats,
+    add_time_at_risk,
+    age_of,
     ages_of,
     cell_of,
+    times_at_risk,
 )
 
 TALKER, GONE = cell_of(50, 0, None, 10), cell_of(500, 0, None, 10)
@@ -150,6 +155,15 @@ def test_the_index_is_the_best_ratio_over_all_stopping_ages() -> None:
             away *= 1 - leaves
             best = max(best, chance / held)
         assert index[row, start] == pytest.approx(best)
+
+
+@given(st.floats(-5, 1e6))
+def test_one_age_counts_as_it_does_among_many(age_s: float) -> None:
+    row = np.zeros(NUM_AGES)
+    add_time_at_risk(row, age_s)
+
+    assert age_of(age_s) == ages_of(np.array([age_s]))[0]
+    assert row == pytest.approx(times_at_risk(np.array([age_s]))[0])
 
 
 def test_ages_and_traits_fall_into_their_classes() -> None:
