@@ -28,7 +28,7 @@ BETWEEN = {"Chinese": "", "English": " "}  # sentences of one line
 MIN_EQUAL = 0.95  # share of the lines; asked of models that were trained for this
 SYSTEM = "You are a translator."
 ASK = "Translate into {target}: {text}"
-_END = re.compile(r"(?<=[。！？])|(?<=[.!?]) ")
+_END = re.compile(r"(?<=[。！？])|(?<=[.!?])(?<!Mr\.)(?<!Ms\.) ")  # of a sentence
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
@@ -100,9 +100,14 @@ class Publisher(Actor):
         return "\n".join(await asyncio.gather(*map(self._line, document.splitlines())))
 
     async def _line(self, line: str) -> str:
-        parts = [part for part in _END.split(line) if part]
-        translated = await asyncio.gather(*(self.router.translate(part) for part in parts))
+        parts = map(self.router.translate, sentences_of(line))
+        translated = await asyncio.gather(*parts)
         return BETWEEN[other(language_of(line))].join(translated)
+
+
+def sentences_of(line: str) -> list[str]:
+    """Return the sentences of a line."""
+    return [part for part in _END.split(line) if part]
 
 
 def language_of(text: str) -> str:

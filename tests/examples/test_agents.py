@@ -16,7 +16,7 @@ from examples.own_kernel import Options
 from examples.summarise import MARK, Digest, cut
 from examples.summarise import make_report as report_digest
 from examples.tickets import gold_tickets, read_route
-from examples.translation import Publisher, Router, language_of, write_document
+from examples.translation import Publisher, Router, language_of, sentences_of, write_document
 from examples.translation import make_report as report_translation
 from tests.examples.perfect_model import (
     ASKED,
@@ -114,6 +114,13 @@ def test_a_translated_document_keeps_the_order_of_its_lines(kernel: TestKernel) 
 
     assert echoed.replace(" ", "") == document.replace(" ", "")
     assert {language_of(line) for line in gold.splitlines()} == {"Chinese", "English"}
+
+
+def test_a_line_is_cut_between_its_sentences_and_not_after_a_title() -> None:
+    line = "Ms. Li is waiting. Mr. Wang is a doctor! Hello!"
+
+    assert sentences_of(line) == ["Ms. Li is waiting.", "Mr. Wang is a doctor!", "Hello!"]
+    assert sentences_of("你好！李女士在等你。") == ["你好！", "李女士在等你。"]
 
 
 def test_a_right_translation_is_found_right_and_a_wrong_line_is_shown(kernel: TestKernel) -> None:
