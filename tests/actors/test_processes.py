@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,11 @@ from actors import (
     connect,
 )
 from ipc.errors import ClosedError
-from tests.chaos.kernel_process import KernelProcess
+from tests.chaos.kernel_process import KernelProcess, running_kernel
 
 AGENTS = f"{Path(__file__).with_name('agents.py')}:Worker"
 
 pytestmark = pytest.mark.slow
-
-
-@contextmanager
-def running_kernel(folder: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(folder / "home")
-    process.start()
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from actors import ActorRef, aconnect
 from actors.async_client import AsyncClient
-from tests.chaos.kernel_process import KernelProcess
+from tests.chaos.kernel_process import running_kernel
 
 pytestmark = pytest.mark.slow
 
@@ -69,12 +69,8 @@ async def contend(home: Path, folder: Path) -> tuple[list[tuple[int, int]], list
 
 
 def test_500_processes_get_two_slots_in_the_order_of_the_policy(tmp_path: Path) -> None:
-    kernel = KernelProcess(tmp_path / "home", turn_slots=SLOTS, turn_policy="priority")
-    kernel.start()
-    try:
+    with running_kernel(tmp_path, turn_slots=SLOTS, turn_policy="priority") as kernel:
         told, grants = asyncio.run(contend(kernel.home, tmp_path))
-    finally:
-        kernel.stop()
 
     # All came together, so age (10 s a priority) does not count: by priority, then as they came.
     expected = [actor for _, actor in sorted(told, key=lambda pair: pair[0])]

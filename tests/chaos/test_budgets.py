@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors import connect
-from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.kernel_process import KernelProcess, kill_agent, wait_until
 from tests.chaos.pretend_engine import completion_of
 
 HERE = Path(__file__).parent
@@ -21,16 +19,6 @@ SPINNER = f"{HERE / 'spinners.py'}:Spinner"
 KILLS = 12
 RESOURCES = ("tokens", "money", "llm_calls")
 PRICE_IN, PRICE_OUT = 1_500_000, 2_250_001
-
-
-@pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(
-        tmp_path / "home", restart_intensity=10_000, max_attempts=10_000, adoption_window_s=1.0
-    )
-    process.start()
-    yield process
-    process.stop()
 
 
 class Desk:
@@ -91,12 +79,9 @@ class Desk:
 def strike(kernel: KernelProcess, client: Any, rng: random.Random) -> None:
     kind = rng.choice(("kernel", "engine", "writer", "desk"))
     if kind == "kernel":
-        kernel.kill()
-        kernel.start()
-        return
-    named = [row for row in client.system("ps") if row["pid"] and row["name"].startswith(kind)]
-    if named:
-        kill_pid(rng.choice(named)["pid"])
+        kernel.replace()
+    else:
+        kill_agent(client, rng, kind)
 
 
 @pytest.mark.slow
@@ -111,9 +96,7 @@ def test_budgets_are_exact_and_kept_through_kills_of_everything(kernel: KernelPr
             desk.accounts()
             desk.top_up(rng)
         desk.set_free()
-        while client.system("status")["pending_messages"]:
-            desk.accounts()
-            time.sleep(0.05)  # polling an outside process: nothing here depends on the order
+        wait_until(lambda: desk.accounts() and not client.system("status")["pending_messages"])
         found = desk.accounts()
         written = [writer.report() for writer in desk.writers.values()]
         assert client.system("dead_letters") == []
@@ -135,8 +118,7 @@ def test_a_process_stands_still_at_its_cpu_time_and_goes_on_after_a_top_up(
         spinner = client.spawn(SPINNER, name="spinner", budget={"cpu_s": 1.0})
         spinner.tell.spin(2.5)
         (row,) = client.system("ps")
-        while not is_stopped(row["pid"]):
-            time.sleep(0.05)  # polling an outside process: nothing here depends on the order
+        wait_until(lambda: is_stopped(row["pid"]))
         (info,) = client.system("budget")
         cpu = info["resources"]["cpu_s"]
         client.system("budget_top_up", actor="spinner", amounts={"cpu_s": 60 * 10**9})

@@ -7,15 +7,13 @@ take seconds; tests/torch_engine kills one that computes.
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from actors import connect
-from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.kernel_process import KernelProcess, kill_agent, wait_until_idle
 from tests.chaos.pretend_engine import completion_of
 from tests.soak import KILLS
 
@@ -26,27 +24,13 @@ WRITERS = 4
 KINDS = ("write", "converse", "read")
 
 
-@pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(
-        tmp_path / "home", restart_intensity=10_000, max_attempts=10_000, adoption_window_s=1.0
-    )
-    process.start()
-    yield process
-    process.stop()
-
-
 def strike(kernel: KernelProcess, client: Any, rng: random.Random) -> None:
     """Kill the kernel, the engine or a writer."""
     kind = rng.choice(("kernel", "engine", "writer", "writer"))
     if kind == "kernel":
-        kernel.kill()
-        kernel.start()
-        return
-    lines = [line for line in client.system("ps") if line["pid"]]
-    named = [line for line in lines if line["name"].startswith(kind)]
-    if named:
-        kill_pid(rng.choice(named)["pid"])
+        kernel.replace()
+    else:
+        kill_agent(client, rng, kind)
 
 
 def expected_text(kind: str, prompt: str, count: int) -> str:
@@ -81,12 +65,6 @@ def run_writers(kernel: KernelProcess, *, seed: int, kills: int) -> None:
         (model,) = [info for info in client.system("models") if info["name"] == "pretend"]
     assert model["served"]["completions"] == completions
     assert found == {number: [text] for number, text in expected.items()}
-
-
-def wait_until_idle(client: Any) -> None:
-    """Wait until no message is pending; the test's own time limit bounds it."""
-    while client.system("status")["pending_messages"]:
-        time.sleep(0.05)  # polling an outside process: nothing here depends on the order
 
 
 def check_nothing_is_left(client: Any) -> None:

@@ -19,7 +19,7 @@ from ipc.envelope import encode
 from ipc.home import home_at
 from ipc.plain import encode_plain
 from ipc.protocol import Flag, Kind
-from tests.chaos.kernel_process import KernelProcess
+from tests.chaos.kernel_process import KernelProcess, running_kernel
 
 BANK = f"{Path(__file__).with_name('bank.py')}:Account"
 ROUNDS = 200
@@ -92,12 +92,11 @@ def strangers(rng: random.Random) -> list[bytes]:
     return encode([Envelope(Kind.HELLO, 0, 0, encode_plain(hello))])
 
 
-@pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(tmp_path / "home")
-    process.start()
-    yield process
-    process.stop()
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
+    """One for all: whatever was thrown at it before, it goes on."""
+    with running_kernel(tmp_path_factory.mktemp("fuzzed")) as process:
+        yield process
 
 
 @pytest.mark.slow
@@ -105,7 +104,7 @@ def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
 def test_a_live_kernel_survives_garbage(kernel: KernelProcess, throw: Throw) -> None:
     rng = random.Random(throw.__name__)
     with connect(home=str(kernel.home)) as client, zmq.Context() as context:
-        account = client.spawn(BANK, name="account")
+        account = client.spawn(BANK)
         endpoint = home_at(kernel.home).endpoint
         for _ in range(4):
             with context.socket(zmq.DEALER) as peer:
@@ -136,7 +135,7 @@ def test_replayed_frames_of_a_real_peer_do_nothing(kernel: KernelProcess) -> Non
         "open": [],
     }
     with connect(home=str(kernel.home)) as client, zmq.Context() as context:
-        account = client.spawn(BANK, name="account")
+        account = client.spawn(BANK)
         account.meet([])
         body = encode_plain(["deposit", [1, 5], {}])
         tell = Envelope(Kind.TELL, session, account.id, body, flags=Flag.WANT_ACK, sequence=1)

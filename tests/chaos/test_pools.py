@@ -7,8 +7,6 @@ are gone for good, and others take over). Letters of one customer are booked in 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,14 @@ from typing import Any
 import pytest
 
 from actors import connect
-from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.kernel_process import (
+    KernelProcess,
+    kill_pid,
+    running_kernel,
+    wait_until,
+    wait_until_idle,
+)
 from tests.chaos.pretend_engine import completion_of
-from tests.chaos.test_transfers import wait_until_idle
 from tests.soak import KILLS
 
 AGENTS = Path(__file__).with_name("office.py")
@@ -27,22 +30,11 @@ ENGINE = f"{Path(__file__).with_name('pretend_engine.py')}:PretendEngine"
 CUSTOMERS = ("ada", "bob", "")  # the last one's letters may go anywhere
 
 
-@pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(
-        tmp_path / "home", restart_intensity=10_000, max_attempts=10_000, adoption_window_s=1.0
-    )
-    process.start()
-    yield process
-    process.stop()
-
-
 def strike(kernel: KernelProcess, client: Any, rng: random.Random) -> str:
     """Kill something at random; return what."""
     what = rng.choice(("kernel", "process", "process", "member", "member"))
     if what == "kernel":
-        kernel.kill()
-        kernel.start()
+        kernel.replace()
         return what
     members = client.system("pool", pool="clerks")["member_list"]
     victim = rng.choice(members)
@@ -88,19 +80,11 @@ def check(booked: list[list], number: int) -> None:
 def test_a_turn_of_a_member_that_dies_is_finished_by_another_and_nothing_is_paid_or_done_twice(
     tmp_path: Path,
 ) -> None:
-    kernel = KernelProcess(tmp_path / "home", restart_intensity=0, adoption_window_s=1.0)
-    kernel.start()
-    try:
-        with connect(home=str(kernel.home)) as client:
-            run_draft(kernel, client)
-    finally:
-        kernel.stop()
-
-
-def wait_until(is_so: Callable[[], Any]) -> None:
-    """Ask until it is so; the test's own time limit bounds it."""
-    while not is_so():
-        time.sleep(0.05)  # polling an outside process: nothing here depends on the order
+    with (
+        running_kernel(tmp_path, restart_intensity=0, adoption_window_s=1.0) as kernel,
+        connect(home=str(kernel.home)) as client,
+    ):
+        run_draft(kernel, client)
 
 
 def run_draft(kernel: KernelProcess, client: Any) -> None:
@@ -120,8 +104,7 @@ def run_draft(kernel: KernelProcess, client: Any) -> None:
         (pid,) = [line["pid"] for line in client.system("ps") if line["actor"] == busy]
         kill_pid(pid)
         wait_until(lambda: client.system("pool", pool="drafters")["taken_over"])
-        kernel.kill()
-        kernel.start()
+        kernel.replace()
         gate.open()
         first, second, asked, asked_again = drafting.result()
     whole = f"a story{first} and "

@@ -6,8 +6,6 @@ Plain: 30 kills. ``make soak`` runs 300. The seed is printed by a failing test's
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,11 @@ import pytest
 
 from actors import connect
 from tests.chaos.bank import OPENING_BALANCE
-from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.kernel_process import KernelProcess, kill_agent, wait_until_idle
 from tests.soak import KILLS
 
 NUM_ACCOUNTS = 8
 BANK = f"{Path(__file__).with_name('bank.py')}:Account"
-
-
-@pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(
-        tmp_path / "home", restart_intensity=10_000, max_attempts=10_000, adoption_window_s=1.0
-    )
-    process.start()
-    yield process
-    process.stop()
 
 
 class Chaos:
@@ -43,14 +31,11 @@ class Chaos:
 
     def strike(self, client: Any) -> None:
         if self.rng.random() < 0.25:
-            self.kernel.kill()
-            self.kernel.start()
+            self.kernel.replace()
             self.kernel_kills += 1
             return
-        pids: list[int] = []
-        while not pids:  # on a busy machine all may just be starting again
-            pids = [line["pid"] for line in client.system("ps") if line["pid"]]
-        kill_pid(self.rng.choice(pids))
+        while not kill_agent(client, self.rng):
+            pass  # on a busy machine all may just be starting again
         self.agent_kills += 1
 
 
@@ -77,12 +62,6 @@ def run_bank(kernel: KernelProcess, *, seed: int, kills: int) -> None:
         assert client.system("dead_letters") == []
     assert chaos.agent_kills + chaos.kernel_kills == kills
     check(reports, number)
-
-
-def wait_until_idle(client: Any) -> None:
-    """Wait until no message is pending; the test's own time limit bounds it."""
-    while client.system("status")["pending_messages"]:
-        time.sleep(0.05)  # polling an outside process: nothing here depends on the order
 
 
 def check(reports: list[dict], transfers: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from actors import ActorRef, Client, connect
 from ipc.errors import AskTimeoutError, BadModelError, EndpointError, InDoubtError
-from tests.chaos.kernel_process import KernelProcess
+from tests.chaos.kernel_process import KernelProcess, running_kernel
 from tests.remote_engine.rig import ServerProcess
 
 AGENTS = f"{Path(__file__).with_name('agents.py')}:Asker"
@@ -59,10 +59,8 @@ class Site:
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelProcess]:
     monkeypatch.setenv("FAR_KEY", SECRET)
-    process = KernelProcess(tmp_path / "home")
-    process.start()
-    yield process
-    process.stop()
+    with running_kernel(tmp_path) as process:
+        yield process
 
 
 @pytest.fixture

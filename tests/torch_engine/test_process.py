@@ -13,7 +13,7 @@ pytest.importorskip("transformers")
 
 from actors import connect
 from ipc.errors import BadModelError, BadPromptError, SamplingError
-from tests.chaos.kernel_process import KernelProcess, kill_pid
+from tests.chaos.kernel_process import STRUCK, KernelProcess, kill_pid, running_kernel
 from tests.torch_engine.models import greedy, reference_model
 from tests.torch_engine.test_completions import engine as _spoken
 from tests.torch_engine.tokenizers_made import byte_level
@@ -35,12 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(
-        tmp_path / "home", restart_intensity=1000, max_attempts=1000, adoption_window_s=1.0
-    )
-    process.start()
-    yield process
-    process.stop()
+    with running_kernel(tmp_path, **STRUCK) as process:
+        yield process
 
 
 def expected(prompt: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from actors import ActorRef, Client, SamplingError, UsageError, connect
 from tests.actors.llm.engine import DRIVER
-from tests.chaos.kernel_process import KernelProcess
+from tests.chaos.kernel_process import KernelProcess, running_kernel
 
 AGENTS = f"{Path(__file__).with_name('agents.py')}:Writer"
 LONG = " ".join(f"word{number}" for number in range(30))
@@ -30,10 +30,8 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def kernel(tmp_path: Path, log: Path) -> Iterator[KernelProcess]:
-    process = KernelProcess(tmp_path / "home")
-    process.start()
-    yield process
-    process.stop()
+    with running_kernel(tmp_path) as process:
+        yield process
 
 
 @pytest.fixture
@@ -111,8 +109,7 @@ def test_a_stream_outlives_a_kill_of_anybody(
         pieces.append(piece)
         if len(pieces) == 60:
             if killed == "kernel":
-                kernel.kill()
-                kernel.start()
+                kernel.replace()
             else:
                 name = "engine.capitals.1" if killed == "engine" else "writer"
                 os.kill(pid_of(client, name), signal.SIGKILL)
