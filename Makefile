@@ -19,16 +19,16 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 py
 # else pip would take whichever build it finds first.
 TORCH ?= torch==2.13.0
 SEEDS ?= 10000
-# Processes that run tests beside each other. Those marked `slow` have processes of their own and
-# mostly wait for them, so they come afterwards and do not hold up the others.
+# Processes that run tests beside each other. Of all tests, many wait for processes of their own, so
+# `make test` has more of them than processors (tests/running_order.py).
 WORKERS ?= 2
 ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 TORCH_STAMP := .venv/torch-installed
-FAST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not soak" -n $(WORKERS) \
-	--dist worksteal
-NOTHING_TO_RUN := 5
+# One thread each: those of several workers would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+FAST = $(PYTEST) -m "not slow and not soak" -n $(WORKERS) --dist worksteal
 SOURCES := pyproject.toml setup.py $(wildcard ext/*.pyx ext/*.pxd)
 
 .PHONY: demo test fast explore soak bench lint format hooks clean setup
@@ -36,10 +36,9 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/*.pyx ext/*.pxd)
 demo: $(STAMP)
 	$(BIN)/llmos demo $(ARGS)
 
+test: WORKERS = 4
 test: lint
-	$(FAST) $(ARGS) || test $$? = $(NOTHING_TO_RUN)
-	$(BIN)/python -m pytest -m "slow and not soak" -n $(WORKERS) --dist loadscope $(ARGS) \
-		|| test $$? = $(NOTHING_TO_RUN)
+	$(PYTEST) -m "not soak" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fast: $(STAMP)
 	$(FAST) $(ARGS)

@@ -11,6 +11,7 @@ import ast
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -43,11 +44,12 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path) for path in sources(*OURS)}
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Return the modules of ours that a file imports or cimports, fully named."""
     text = path.read_text()
     named = by_ast(text, path) if path.suffix in {".py", ".pyi"} else by_line(text)
-    return {name for name in map(nearest_module, named) if name}
+    return frozenset(name for name in map(nearest_module, named) if name)
 
 
 def by_ast(text: str, path: Path) -> Iterator[str]:

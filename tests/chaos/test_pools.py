@@ -36,14 +36,14 @@ def strike(kernel: KernelProcess, client: Any, rng: random.Random) -> str:
     if what == "kernel":
         kernel.replace()
         return what
-    members = client.system("pool", pool="clerks")["member_list"]
+    while not (members := client.system("pool", pool="clerks")["member_list"]):
+        pass  # on a busy machine all may just be replaced
     victim = rng.choice(members)
     if what == "member":
         client.system("kill", actor=victim["actor"])
-    else:
-        (pid,) = [a["pid"] for a in client.system("ps") if a["actor"] == victim["actor"]]
-        if pid:
-            kill_pid(pid)
+    for row in client.system("ps"):
+        if row["actor"] == victim["actor"] and row["pid"]:
+            kill_pid(row["pid"])
     return what
 
 

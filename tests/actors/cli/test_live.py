@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,13 +60,16 @@ class Shell:
         return json.loads(self(*words, "--json").stdout)
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def users_folder(folder: Path) -> Path:
     for name in ("actors", "kernel"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise ImportError('the user\\'s own')")
-    (tmp_path / "counter.py").write_text(COUNTER)
-    shell = Shell(tmp_path)
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('the user\\'s own')")
+    (folder / "counter.py").write_text(COUNTER)
+    return folder
+
+
+@contextmanager
+def with_kernel(shell: Shell) -> Iterator[Shell]:
     shell("up", "--daemon")
     yield shell
     pid = (shell.home / "kernel.pid").read_text().strip()
@@ -73,19 +77,39 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         shell("down")
 
 
-def test_an_agent_keeps_its_state_through_kill_down_and_up(shell: Shell) -> None:
-    shell("spawn", "counter.py:Counter", "--as", "hits")
-    assert shell("ask", "hits", "add", "amount=5").stdout == "5\n"
-    shell("tell", "hits", "add", "1")
+@pytest.fixture
+def idle_shell(tmp_path: Path) -> Shell:
+    """No kernel runs."""
+    return Shell(users_folder(tmp_path))
 
-    os.kill(shell.json("inspect", "hits")["pid"], signal.SIGKILL)  # type: ignore[index]
-    assert shell("ask", "hits", "add", "2").stdout == "8\n"
-    shell("down")
-    shell("ps", code=Exit.NO_KERNEL)
-    shell("up", "--daemon")
 
-    assert shell("ask", "hits", "add", "2").stdout == "10\n"
-    (line,) = shell.json("ps")  # type: ignore[misc]
+@pytest.fixture
+def own_shell(idle_shell: Shell) -> Iterator[Shell]:
+    """A kernel of the test's own, which it may end."""
+    with with_kernel(idle_shell) as shell:
+        yield shell
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """One kernel for all tests that leave it alone: most of what such a test costs is its start."""
+    with with_kernel(Shell(users_folder(tmp_path_factory.mktemp("live")))) as shell:
+        yield shell
+
+
+def test_an_agent_keeps_its_state_through_kill_down_and_up(own_shell: Shell) -> None:
+    own_shell("spawn", "counter.py:Counter", "--as", "hits")
+    assert own_shell("ask", "hits", "add", "amount=5").stdout == "5\n"
+    own_shell("tell", "hits", "add", "1")
+
+    os.kill(own_shell.json("inspect", "hits")["pid"], signal.SIGKILL)  # type: ignore[index]
+    assert own_shell("ask", "hits", "add", "2").stdout == "8\n"
+    own_shell("down")
+    own_shell("ps", code=Exit.NO_KERNEL)
+    own_shell("up", "--daemon")
+
+    assert own_shell("ask", "hits", "add", "2").stdout == "10\n"
+    (line,) = own_shell.json("ps")  # type: ignore[misc]
     assert (line["name"], line["target"]) == ("hits", "counter.py:Counter")
 
 
@@ -111,9 +135,9 @@ def test_a_class_that_cannot_be_loaded_is_told_at_the_spawn(shell: Shell) -> Non
 
 
 def test_an_unknown_handler_of_a_tell_makes_a_dead_letter(shell: Shell) -> None:
-    shell("spawn", "counter.py:Counter", "--as", "hits")
-    shell("tell", "hits", "nosuch", "3")
-    shell("ask", "hits", "add", "1")  # in order: the tell has been handled before
+    shell("spawn", "counter.py:Counter", "--as", "letters")
+    shell("tell", "letters", "nosuch", "3")
+    shell("ask", "letters", "add", "1")  # in order: the tell has been handled before
 
     (letter,) = shell.json("dead-letters", "list")  # type: ignore[misc]
     shown = shell("dead-letters", "show", str(letter["number"])).stdout
@@ -128,51 +152,52 @@ def test_a_second_kernel_in_the_same_home_is_refused(shell: Shell) -> None:
     assert "in use" in shell("up", "--daemon", code=Exit.OPERATOR).stderr
 
 
-def test_a_journal_that_is_refused_says_so_once_however_often_it_is_tried(shell: Shell) -> None:
-    shell("down")
-    with sqlite3.connect(shell.home / "journal.db") as connection:
+def test_a_journal_that_is_refused_says_so_once_however_often_it_is_tried(
+    own_shell: Shell,
+) -> None:
+    own_shell("down")
+    with sqlite3.connect(own_shell.home / "journal.db") as connection:
         connection.execute("INSERT INTO budget VALUES (7, 'wrong')")
     connection.close()
 
-    first = shell("up", "--daemon", code=Exit.OPERATOR).stderr
-    again = shell("up", "--daemon", code=Exit.OPERATOR).stderr
+    first = own_shell("up", "--daemon", code=Exit.OPERATOR).stderr
+    again = own_shell("up", "--daemon", code=Exit.OPERATOR).stderr
 
     assert first == again
     assert first.count("bad record in budget, key 7: row: it is str, not bytes") == 1
 
 
-def test_an_unknown_configuration_key_is_named(shell: Shell) -> None:
-    shell("down")
-    (shell.folder / "c.toml").write_text("nosuch_key = 1\n")
+def test_an_unknown_configuration_key_is_named(idle_shell: Shell) -> None:
+    (idle_shell.folder / "c.toml").write_text("nosuch_key = 1\n")
 
-    failed = shell("up", "--daemon", "--config", "c.toml", code=Exit.USAGE)
+    failed = idle_shell("up", "--daemon", "--config", "c.toml", code=Exit.USAGE)
 
     assert "nosuch_key" in failed.stderr
 
 
-def test_down_ends_also_when_no_agent_lives(shell: Shell) -> None:
+def test_down_ends_also_when_no_agent_lives(own_shell: Shell) -> None:
     # The kernel used to be gone before its answer was out, and the command waited for ever.
-    assert "has stopped" in shell("down").stdout
-    assert "no kernel is running" in shell("down", code=Exit.NO_KERNEL).stderr
+    assert "has stopped" in own_shell("down").stdout
+    assert "no kernel is running" in own_shell("down", code=Exit.NO_KERNEL).stderr
 
 
 def test_kill_ends_an_agent_for_good(shell: Shell) -> None:
-    shell("spawn", "counter.py:Counter", "--as", "hits")
+    shell("spawn", "counter.py:Counter", "--as", "doomed")
 
-    assert shell("kill", "hits").stdout == "terminated hits\n"
-    assert shell.json("ps") == []
-    shell("ask", "hits", "add", "1", code=Exit.NOT_FOUND)
+    assert shell("kill", "doomed").stdout == "terminated doomed\n"
+    assert "doomed" not in shell("ps").stdout
+    shell("ask", "doomed", "add", "1", code=Exit.NOT_FOUND)
 
 
 def test_restart_replaces_the_process(shell: Shell) -> None:
-    shell("spawn", "counter.py:Counter", "--as", "hits")
-    shell("ask", "hits", "add", "3")
-    before = shell.json("inspect", "hits")["pid"]  # type: ignore[index]
+    shell("spawn", "counter.py:Counter", "--as", "replaced")
+    shell("ask", "replaced", "add", "3")
+    before = shell.json("inspect", "replaced")["pid"]  # type: ignore[index]
 
-    shell("restart", "hits")
+    shell("restart", "replaced")
 
-    assert shell.json("inspect", "hits")["pid"] != before  # type: ignore[index]
-    assert shell("ask", "hits", "add", "1").stdout == "4\n"
+    assert shell.json("inspect", "replaced")["pid"] != before  # type: ignore[index]
+    assert shell("ask", "replaced", "add", "1").stdout == "4\n"
 
 
 def test_the_doctor_finds_a_machine_that_runs_the_tests_in_order(shell: Shell) -> None:
@@ -182,8 +207,8 @@ def test_the_doctor_finds_a_machine_that_runs_the_tests_in_order(shell: Shell) -
     assert str(shell.folder / "actors") in found["names"]["detail"]
 
 
-def test_the_demo_loses_nothing_and_counts_nothing_twice(shell: Shell) -> None:
-    library = shell.folder / "library"
+def test_the_demo_loses_nothing_and_counts_nothing_twice(idle_shell: Shell) -> None:
+    library = idle_shell.folder / "library"
     for number in range(400):
         path = library / f"part{number % 7}" / f"module{number}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +216,7 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(shell: Shell) -> None:
     (library / "broken.py").write_text("'''never ends")
 
     outcome = json.loads(
-        shell("demo", "--index", "--root", str(library), "--home", "d", "--json").stdout
+        idle_shell("demo", "--index", "--root", str(library), "--home", "d", "--json").stdout
     )
 
     assert outcome["equal"] is True
@@ -216,19 +241,21 @@ def test_a_kernel_by_name_is_found_from_every_environment(tmp_path: Path) -> Non
         shell("down")
 
 
-def test_reservations_and_changes_of_the_machine_outlive_the_kernel(shell: Shell) -> None:
-    shell("spawn", "counter.py:Counter", "--as", "hits", "--reserve", "cpu=0.5,memory=64MiB")
-    refused = shell("spawn", "counter.py:Counter", "--reserve", "cpu=100000", code=Exit.OVERLOADED)
-    shell("resources", "add", "licence", "3")
-    shell("resources", "drain", "memory")
+def test_reservations_and_changes_of_the_machine_outlive_the_kernel(own_shell: Shell) -> None:
+    own_shell("spawn", "counter.py:Counter", "--as", "hits", "--reserve", "cpu=0.5,memory=64MiB")
+    refused = own_shell(
+        "spawn", "counter.py:Counter", "--reserve", "cpu=100000", code=Exit.OVERLOADED
+    )
+    own_shell("resources", "add", "licence", "3")
+    own_shell("resources", "drain", "memory")
 
-    os.kill(int((shell.home / "kernel.pid").read_text()), signal.SIGKILL)
-    shell("up", "--daemon")
+    os.kill(int((own_shell.home / "kernel.pid").read_text()), signal.SIGKILL)
+    own_shell("up", "--daemon")
 
     assert "too few" in refused.stderr
-    report = shell.json("resources")
+    report = own_shell.json("resources")
     found = {info["name"]: info for info in report["resources"]}  # type: ignore[call-overload, index]
     assert found["cpu"]["holders"] == {"hits": 500}
     assert found["licence"]["capacity"] == 3
     assert found["memory"]["state"] == "draining"
-    assert "hits" in shell("resources").stdout
+    assert "hits" in own_shell("resources").stdout

@@ -11,10 +11,10 @@ import pytest
 from actors.cli.exits import Exit
 from ipc.start import own_python
 from tests.actors.cli.pseudo_terminal import Conversation
-from tests.actors.cli.test_live import Shell, shell
+from tests.actors.cli.test_live import Shell, idle_shell, own_shell
 from tests.actors.llm.engine import DRIVER
 
-__all__ = ["shell"]
+__all__ = ["idle_shell", "own_shell"]
 
 pytestmark = pytest.mark.slow
 
@@ -45,37 +45,39 @@ def say(shell: Shell, text: str, *words: str) -> str:
     return done.stdout
 
 
-def test_a_model_is_added_loaded_used_talked_with_and_removed(shell: Shell) -> None:
-    shell("model", "add", "capitals", "--driver", DRIVER, "--use")
-    assert "capitals@1 is ready on 1 engines" in shell("model", "load", "capitals").stdout
+def test_a_model_is_added_loaded_used_talked_with_and_removed(own_shell: Shell) -> None:
+    own_shell("model", "add", "capitals", "--driver", DRIVER, "--use")
+    assert "capitals@1 is ready on 1 engine" in own_shell("model", "load", "capitals").stdout
 
-    assert shell("complete", "hello there").stdout == "HELLO THERE\n"
-    document = shell.json("complete", "hello", "--max-tokens", "3")
+    assert own_shell("complete", "hello there").stdout == "HELLO THERE\n"
+    document = own_shell.json("complete", "hello", "--max-tokens", "3")
     assert document["text"] == "HEL"  # type: ignore[index]
     assert document["finish_reason"] == "length"  # type: ignore[index]
-    assert say(shell, "one\ntwo\n", "capitals") == "ONE\nTWO\n"
+    assert say(own_shell, "one\ntwo\n", "capitals") == "ONE\nTWO\n"
 
-    line = next(row for row in shell.json("model", "ls") if row["name"] == "capitals")  # type: ignore[attr-defined]
+    line = next(row for row in own_shell.json("model", "ls") if row["name"] == "capitals")  # type: ignore[attr-defined]
     assert (line["is_default"], line["state"], line["sessions"]) == (True, "ready", 0)
-    look = json.loads(shell("top", "-n", "1", "-i", "0.2", "--json").stdout)
+    look = json.loads(own_shell("top", "-n", "1", "-i", "0.2", "--json").stdout)
     (engine,) = look["llm"]["engines"]
     assert (engine["model"], engine["running"]) == ("capitals", 0)
-    assert "engine.capitals.1" in shell("top", "-n", "1", "-i", "0.1").stdout
+    assert "engine.capitals.1" in own_shell("top", "-n", "1", "-i", "0.1").stdout
 
-    shell("model", "rm", "capitals")
-    assert "capitals" in shell("complete", "x", "--model", "capitals", code=Exit.NOT_FOUND).stderr
+    own_shell("model", "rm", "capitals")
+    assert (
+        "capitals" in own_shell("complete", "x", "--model", "capitals", code=Exit.NOT_FOUND).stderr
+    )
 
 
-def test_ctrl_c_at_a_terminal_stops_the_engine_and_not_the_conversation(shell: Shell) -> None:
-    shell("model", "add", "capitals", "--driver", DRIVER, "--use")
-    chat = Conversation(own_python("actors.cli.main", "chat", "capitals"), shell.environment)
+def test_ctrl_c_at_a_terminal_stops_the_engine_and_not_the_conversation(own_shell: Shell) -> None:
+    own_shell("model", "add", "capitals", "--driver", DRIVER, "--use")
+    chat = Conversation(own_python("actors.cli.main", "chat", "capitals"), own_shell.environment)
     try:
         chat.expect("You talk with capitals")
         chat.type("w" * 2000 + "\n")  # ten seconds of an engine, so that we are in time
         chat.expect("WWW")
         chat.type("\x03")
         chat.expect("(stopped)")
-        (engine,) = shell.json("top", "-n", "1", "-i", "0.1")["llm"]["engines"]  # type: ignore[index]
+        (engine,) = own_shell.json("top", "-n", "1", "-i", "0.1")["llm"]["engines"]  # type: ignore[index]
         assert engine["running"] == engine["waiting"] == 0
         chat.type("hello\n")
         chat.expect("HELLO")
@@ -85,18 +87,18 @@ def test_ctrl_c_at_a_terminal_stops_the_engine_and_not_the_conversation(shell: S
         chat.abandon()
 
 
-def test_an_agent_that_uses_a_model_is_talked_with(shell: Shell) -> None:
-    shell("model", "add", "capitals", "--driver", DRIVER, "--use")
-    (Path(shell.folder) / "parrot.py").write_text(PARROT)
-    shell("spawn", "parrot.py:Parrot", "--as", "polly")
+def test_an_agent_that_uses_a_model_is_talked_with(own_shell: Shell) -> None:
+    own_shell("model", "add", "capitals", "--driver", DRIVER, "--use")
+    (Path(own_shell.folder) / "parrot.py").write_text(PARROT)
+    own_shell("spawn", "parrot.py:Parrot", "--as", "polly")
 
-    assert say(shell, "hello\nyou\n", "--agent", "polly") == "HELLO\nYOU\n"
+    assert say(own_shell, "hello\nyou\n", "--agent", "polly") == "HELLO\nYOU\n"
 
 
-def test_a_driver_that_is_not_there_is_told_when_it_is_loaded(shell: Shell) -> None:
-    shell("model", "add", "odd", "--driver", "nosuchmodule:Engine")
+def test_a_driver_that_is_not_there_is_told_when_it_is_loaded(own_shell: Shell) -> None:
+    own_shell("model", "add", "odd", "--driver", "nosuchmodule:Engine")
 
-    failed = shell("model", "load", "odd", code=Exit.BAD_CLASS)
+    failed = own_shell("model", "load", "odd", code=Exit.BAD_CLASS)
 
     assert "No module named 'nosuchmodule'" in failed.stderr
-    assert "failed" in shell("model", "ls").stdout
+    assert "failed" in own_shell("model", "ls").stdout

@@ -24,7 +24,7 @@ def test_top_draws_engines_and_agents_until_it_is_left(talk: Talk) -> None:
 def test_loading_a_model_shows_how_far_it_has_come(talk: Talk) -> None:
     load = talk("model", "load", "small")
     load.expect("loading small")
-    load.expect("small@3 is ready on 1 engines")
+    load.expect("small@3 is ready on 1 engine")
 
     assert load.end() == Exit.OK
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from actors import ActorRef, Client, SamplingError, UsageError, connect
 from tests.actors.llm.engine import DRIVER
-from tests.chaos.kernel_process import KernelProcess, running_kernel
+from tests.chaos.kernel_process import KernelProcess
 
 AGENTS = f"{Path(__file__).with_name('agents.py')}:Writer"
 LONG = " ".join(f"word{number}" for number in range(30))
@@ -20,31 +21,45 @@ LONG = " ".join(f"word{number}" for number in range(30))
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the engine notes what it was asked."""
-    path = tmp_path / "asked"
-    monkeypatch.setenv("SCRIPTED_LOG", str(path))
-    return path
+class Site:
+    """A kernel with a model; the engine notes what it was asked."""
+
+    def __init__(self, kernel: KernelProcess, client: Client, log: Path) -> None:
+        self.kernel = kernel
+        self.client = client
+        self.log = log
+
+    def writer(self, folder: Path) -> ActorRef[Any]:
+        """Spawn a writer, which keeps its marks in the folder."""
+        return self.client.spawn(AGENTS, environment={"MARKS": str(folder)})
+
+
+@contextmanager
+def site_in(folder: Path) -> Iterator[Site]:
+    log = folder / "asked"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCRIPTED_LOG", str(log))
+        kernel = KernelProcess(folder / "home")
+    kernel.start()
+    try:
+        with connect(home=kernel.home) as client:
+            client.system("model_add", spec={"name": "capitals", "driver": DRIVER})
+            client.system("model_use", name="capitals")
+            yield Site(kernel, client, log)
+    finally:
+        kernel.stop()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for all tests that leave its kernel alone."""
+    with site_in(tmp_path_factory.mktemp("common")) as common:
+        yield common
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, log: Path) -> Iterator[KernelProcess]:
-    with running_kernel(tmp_path) as process:
-        yield process
-
-
-@pytest.fixture
-def client(kernel: KernelProcess) -> Iterator[Client]:
-    with connect(home=kernel.home) as connected:
-        connected.system("model_add", spec={"name": "capitals", "driver": DRIVER})
-        connected.system("model_use", name="capitals")
-        yield connected
-
-
-@pytest.fixture
-def writer(client: Client, tmp_path: Path) -> ActorRef[Any]:
-    return client.spawn(AGENTS, name="writer", environment={"MARKS": str(tmp_path)})
+def client(site: Site) -> Client:
+    return site.client
 
 
 def pid_of(client: Client, name: str) -> int:
@@ -87,32 +102,51 @@ def test_a_script_leaves_a_stream_early(client: Client) -> None:
     assert engine["running"] == engine["waiting"] == 0
 
 
-def test_agents_call_models_from_coroutines_and_threads(
-    client: Client, writer: ActorRef[Any]
-) -> None:
+def test_agents_call_models_from_coroutines_and_threads(site: Site, tmp_path: Path) -> None:
+    writer = site.writer(tmp_path)
+
     assert writer.write("abc") == "ABC"
     assert writer.write_in_a_thread("abc") == "ABC"
     assert list(writer.stream.read("ab")) == ["A", "B"]
 
 
-def test_a_killed_agent_does_not_pay_twice(writer: ActorRef[Any], log: Path) -> None:
+def test_a_killed_agent_does_not_pay_twice(site: Site, tmp_path: Path) -> None:
+    writer = site.writer(tmp_path)
+
     assert writer.write_and_die_once("once") == ["ONCE", "ONCE AGAIN"]
-    assert log.read_text().splitlines() == ["once", "once again"]
+
+    asked = [line for line in site.log.read_text().splitlines() if line.startswith("once")]
+    assert asked == ["once", "once again"]
 
 
-@pytest.mark.parametrize("killed", ["engine", "kernel", "agent"])
-def test_a_stream_outlives_a_kill_of_anybody(
-    kernel: KernelProcess, client: Client, writer: ActorRef[Any], killed: str
-) -> None:
-    pieces = []
+def read_and_kill(site: Site, folder: Path, kill: Callable[[int], None]) -> list[str]:
+    """Read a long stream; kill in the middle. kill: takes the writer's number."""
+    writer, pieces = site.writer(folder), []
     for piece in writer.stream.read(LONG):
         pieces.append(piece)
         if len(pieces) == 60:
-            if killed == "kernel":
-                kernel.replace()
-            else:
-                name = "engine.capitals.1" if killed == "engine" else "writer"
-                os.kill(pid_of(client, name), signal.SIGKILL)
+            kill(writer.id)
+    return pieces
+
+
+@pytest.mark.parametrize("killed", ["engine", "agent"])
+def test_a_stream_outlives_a_kill_of_engine_and_agent(
+    site: Site, tmp_path: Path, killed: str
+) -> None:
+    def kill(writer: int) -> None:
+        names = {info["actor"]: info["name"] for info in site.client.system("ps")}
+        name = "engine.capitals.1" if killed == "engine" else names[writer]
+        os.kill(pid_of(site.client, name), signal.SIGKILL)
+
+    pieces = read_and_kill(site, tmp_path, kill)
+
+    assert "".join(pieces) == LONG.upper()
+    assert len(pieces) == len(LONG)
+
+
+def test_a_stream_outlives_a_kill_of_the_kernel(tmp_path: Path) -> None:
+    with site_in(tmp_path) as own:
+        pieces = read_and_kill(own, tmp_path, lambda writer: own.kernel.replace())
 
     assert "".join(pieces) == LONG.upper()
     assert len(pieces) == len(LONG)
