@@ -70,7 +70,7 @@ def user_traceback(error: LLMOSError) -> str | None:
 
 def summary(error: LLMOSError) -> str:
     """Return the error's text without the traceback some classes append to it."""
-    return error.template.format(**error.fields)
+    return str(error.args[0])
 
 
 def show_error(error: LLMOSError) -> None:

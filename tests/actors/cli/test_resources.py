@@ -139,13 +139,18 @@ def test_a_reservation_that_cannot_be_read_is_refused(llmos: Terminal, words: st
 
 def test_a_reservation_that_does_not_fit_tells_by_how_much(llmos: Terminal) -> None:
     llmos.client.answers["spawn"] = ReservationError(
-        resource="cpu", unit="units", wanted=3000, free=500, capacity=2000, short=2500
+        resource="cpu",
+        unit="thousandths of a CPU",
+        wanted=3000,
+        free=500,
+        capacity=2000,
+        short=2500,
     )
 
     result = llmos("spawn", "m:C", "--reserve", "cpu=3")
 
     assert result.exit_code == Exit.OVERLOADED
-    assert "500 of 2000 are free, 2500 too few" in result.stderr
+    assert "cannot reserve 3 CPUs of cpu: 0.5 of 2 are free, 2.5 too few" in result.stderr
 
 
 def test_a_bar_is_as_long_as_the_share() -> None:
