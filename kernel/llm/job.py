@@ -82,6 +82,6 @@ class Job:
     def program(self) -> str:
         """Name whose calls follow each other: its session, or its owner's calls at one place."""
         if self.session is not None:
-            return f"s{self.session.id}"
+            return self.session.program
         program = self.request.program if self.request is not None else 0
         return f"o{self.owner}.{program}.{self.call_site}"

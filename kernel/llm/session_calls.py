@@ -117,6 +117,7 @@ class SessionCalls:
             self.generation.table.fail_call(call, UnknownSessionError(session=session.id))
         session.pinned_until_ns = 0
         self.generation.pins.refresh(session)
+        self.generation.holds.forget(session.program)
         self.sessions.remove(session)
         self.state.output.changes.delete("llm_session", session.id)
         self.fleet.retire(session.model)

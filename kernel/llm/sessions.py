@@ -61,6 +61,11 @@ class LlmSession:
     running: int = 0  # the call that goes on with it
     line: deque[int] = field(default_factory=deque)  # calls that wait for that one
 
+    @property
+    def program(self) -> str:
+        """Name of its calls, which follow each other."""
+        return f"s{self.id}"
+
     def info(self) -> SessionInfo:
         """Return what its owner is told."""
         return SessionInfo(

@@ -45,7 +45,7 @@ class ToolHolds:
         self, request: Request, engine: int, who: str, tools: Iterable[str], now_ns: int
     ) -> None:
         """A program's completion has ended, with calls of these tools, if any."""
-        self._forget(who)
+        self.forget(who)
         names = " ".join(sorted(set(tools)))
         scheduler = self._scheduler_of(engine)
         if not (names and self._most_s and scheduler is not None):
@@ -67,7 +67,8 @@ class ToolHolds:
         if scheduler is not None:
             scheduler.extend_hold(who, now_ns + int(WAITING_S * 1e9))
 
-    def _forget(self, who: str) -> None:
+    def forget(self, who: str) -> None:
+        """Hold nothing for a program any more."""
         scheduler = self._scheduler_of(self._where.pop(who, 0))
         if scheduler is not None:
             scheduler.release_hold(who)

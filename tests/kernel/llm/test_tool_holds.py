@@ -28,9 +28,9 @@ def scheduler_of(world: EngineWorld) -> Scheduler:
     return engine.scheduler
 
 
-def complete(world: EngineWorld, prompt: str = PROMPT, tool: str = "search") -> int:
+def complete(world: EngineWorld, prompt: str = PROMPT, tool: str = "search", **more: int) -> int:
     """Have a completion end with a call of a tool (or none); returns its cached tokens."""
-    asked = world.generate(world.client, prompt, 1)
+    asked = world.generate(world.client, prompt, 1, **more)
     engine = world.engine()
     engine.listen()
     while engine.plans:
@@ -78,6 +78,17 @@ def test_a_hold_ends_when_its_time_is_up() -> None:
     world.advance(30.0)
 
     assert held(world) == 0
+
+
+def test_a_hold_ends_with_its_session() -> None:
+    world = world_with_engine()
+    session = world.client.system("llm_session")["session"]
+    complete(world, session=session)
+    while_open = held(world)
+
+    world.client.system("llm_close", session=session)
+
+    assert (while_open, held(world)) == (10, 0)
 
 
 @pytest.mark.parametrize("tool", ["search", ""])
