@@ -228,7 +228,7 @@ class Replay:
         return True
 
     def _waits(self) -> bool:
-        return bool(self._door) or self._scheduler.statistics().waiting > 0
+        return bool(self._door) or self._scheduler.num_waiting > 0
 
     def _skip(self, skipper: FastForward, *, is_plain: bool) -> None:
         until_ns = self._coming[0][0] if self._coming else None

@@ -56,9 +56,11 @@ class Admission:
         margin = shared.policy.margin
         if head is None or head.key + margin >= shared.batch.rows.highest_key():
             return
+        if self._is_under_way(head):
+            return
+        lower: list[Task] | None = None
         slots = shared.batch.num_free
         room = self._room() - self._growth()
-        lower = self._relief.candidates()
         for task in shared.line.first(MAX_URGENT):
             if self._is_under_way(task):
                 return
@@ -70,7 +72,9 @@ class Admission:
                 room += self._let_go(needed - room)
             chosen: list[Task] = []
             gained = 0
-            for victim in reversed(lower):
+            if lower is None and not (slots and room >= needed):
+                lower = self._relief.candidates(head.key + margin)
+            for victim in reversed(lower or ()):
                 is_enough = slots + len(chosen) and room + gained >= needed
                 if is_enough or victim.key <= task.key + margin:
                     break
@@ -80,6 +84,7 @@ class Admission:
             if not slots + len(chosen) or room + gained < needed:
                 return
             for victim in chosen:
+                assert lower is not None
                 lower.remove(victim)
                 self._relief.preempt(victim, draft)
             slots += len(chosen) - 1

@@ -31,7 +31,7 @@ class Draft:
         self.counts: list[int] = []
         self.sampled: list[Task] = []  # of these, those that come to their last known token
         self._decode_blocks = b""
-        self._blocks: list[int] = []  # pairs
+        self._blocks: list[bytes] = []  # pairs
         self._prefill: list[int] = []  # triples
         self._add: list[NewRequest] = []
         self._copies_out: list[Pairs] = []
@@ -72,8 +72,9 @@ class Draft:
 
     def append_blocks(self, slot: int, blocks: NDArray[np.int32]) -> None:
         """Lengthen a slot's block table."""
-        for block in blocks.tolist():
-            self._blocks.extend((slot, block))
+        pairs = np.empty((len(blocks), 2), WIRE)
+        pairs[:, 0], pairs[:, 1] = slot, blocks
+        self._blocks.append(pairs.tobytes())
 
     def copy_out(self, pairs: Pairs) -> None:
         """Copy device blocks to host blocks."""
@@ -108,7 +109,7 @@ class Draft:
         if self._add:
             plan["add"] = self._add
         if self._blocks or self._decode_blocks:
-            plan["blocks"] = self._decode_blocks + wire(self._blocks)
+            plan["blocks"] = b"".join((self._decode_blocks, *self._blocks))
         if self._prefill:
             plan["prefill"] = wire(self._prefill)
         off, on = changes

@@ -14,6 +14,10 @@ Cost: O(running) for each request that gives way; nothing in a step without a sh
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from ext.kv_errors import BlocksError
 from kernel.llm.draft import Draft
 from kernel.llm.limits import EngineLimits
@@ -35,14 +39,19 @@ class Relief:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
-    def candidates(self) -> list[Task]:
-        """Return who may give way, the last one first of all: those with steps still to plan."""
+    def candidates(self, above: float = -math.inf) -> list[Task]:
+        """Return who may give way, the last one first of all: those with steps still to plan.
+
+        above: of those only whose keys are greater.
+        """
         batch = self._shared.batch
-        return [
-            task
-            for task in batch.running()
-            if batch.rows.unplanned[task.slot] or task.slot in batch.prefilling
-        ]
+        found = []
+        for slot in np.flatnonzero(batch.rows.keys > above).tolist():
+            task = batch.tasks[slot]
+            if task is not None and (batch.rows.unplanned[slot] or slot in batch.prefilling):
+                found.append(task)
+        found.sort(key=lambda task: task.rank)
+        return found
 
     def from_pool(self, refused: Task, draft: Draft) -> bool:
         """Get blocks for a task that lacks some; False: it must wait for a step to report."""

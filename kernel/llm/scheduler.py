@@ -291,12 +291,17 @@ class Scheduler:
 
     # Reports
 
+    @property
+    def num_waiting(self) -> int:
+        """Return how many have no slot."""
+        return len(self._shared.live) - self._shared.batch.num_taken
+
     def statistics(self) -> SchedulerStatistics:
         """Return counters and occupancy."""
         shared = self._shared
         device = shared.cache.statistics().device
         return SchedulerStatistics(
-            waiting=len(shared.live) - shared.batch.num_taken,
+            waiting=self.num_waiting,
             running=shared.batch.num_taken,
             blocks=device.capacity,
             used=device.held,
