@@ -83,7 +83,7 @@ def spawn(
 ) -> None:
     """Start an agent in a process of its own.
 
-    Example: llmos spawn counter.py:Counter start=10 --as hits
+    Example: llmos spawn greeter.py:Greeter greeting=Welcome --as greeter
     """
     args, kwargs = parse_arguments(values or [])
     options = {
