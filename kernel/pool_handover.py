@@ -50,6 +50,19 @@ class PoolHandover:
                 self._give_child(state.actors[child], new)
         state.llm.moved[turn] = new.id
 
+    def doing_for(self, turn: int) -> list[int]:
+        """Return who has the asks of a turn, and those below them: an actor an ask."""
+        found: list[int] = []
+        turns = [turn] if self.state.calls.num_of_turn(turn) else []
+        while turns:
+            calls = self.state.calls.of_turn(turns.pop())
+            asked = [
+                self.state.messages[call.id] for call in calls if call.id in self.state.messages
+            ]
+            found += [message.receiver for message in asked]
+            turns += [message.id for message in asked]
+        return found
+
     def _give_call(self, call: Call, owner: int) -> None:
         """Another receiver of the message waits for this call; journaled."""
         state = self.state

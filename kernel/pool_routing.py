@@ -3,7 +3,8 @@
 A message that was sent to a pool counts against the pool's mailbox until it has ended, and waits
 in the pool's line while that is full. When it has room it becomes a message of one member, chosen
 by the pool's policy among those that run (or, if none does, that are about to), without those
-whose own turn asks. While there is none at all it stays in the pool's own mailbox.
+whose own turn asks or that do what it has asked. While there is none at all it stays in the pool's
+own mailbox.
 
 Invariants:
   R1  ``message.pool`` is set exactly while the table ``routed`` has the message: from its routing
@@ -104,9 +105,11 @@ class PoolRouting:
             elif actor.status in _ON_THE_WAY:
                 coming.append(member)
         found = running or coming
-        if message is not None and message.envelope.kind == Kind.ASK:
-            return self._without_askers(pool, message, found)
-        return found
+        if message is None:
+            return found
+        if message.envelope.kind == Kind.ASK:
+            found = self._without_askers(pool, message, found)
+        return self._without_asked(message, found)
 
     def _without_askers(self, pool: Pool, message: Message, found: list[Member]) -> list[Member]:
         """Leave out members whose turns wait, for an ask by a member: it would wait for itself."""
@@ -115,6 +118,14 @@ class PoolRouting:
         others = [member for member in found if member.id != message.sender]
         free = [member for member in others if self._can_begin(self.state.actors[member.id])]
         return free or others or found
+
+    def _without_asked(self, message: Message, found: list[Member]) -> list[Member]:
+        """Leave out members that do what the message's own turn has asked, when another takes it.
+
+        It would wait there behind its own part, and that part perhaps for it to read on.
+        """
+        doing = self.handover.doing_for(message.id)
+        return [member for member in found if member.id not in doing] or found
 
     def _can_begin(self, actor: ActorRecord) -> bool:
         parked = sum(turn.is_parked for turn in actor.open.values())

@@ -5,7 +5,8 @@ A member of a pool is gone for good: what it had of the pool's messages goes to 
 In the order of acceptance, each to its own place in its new mailbox, and counted. A turn that was
 under way there has left nothing behind; another member begins it again, and all that it had made
 and asked goes with it (kernel/pool_handover.py): nothing is asked or paid twice. Only what waits
-for the old member's budget, and so has not begun, is forgotten, and asked anew.
+for the old member's budget, and so has not begun, is forgotten, and asked anew; and, where nobody
+else is left to take the turn, what the new member itself was doing for it.
 
 A member that is idle while others have messages waiting takes some of those over too: messages
 that no process has seen yet, so nothing is begun twice. That makes new members useful at once.
@@ -98,6 +99,18 @@ class PoolTakeover:
         if 0 < message.due_ns <= self.state.now_ns:  # it passed while the turn ran
             self.state.timers.set(Due.DEADLINE, message.id, message.due_ns)
         self.delivery.routing.place(self.state.actors[pool.id], pool, message, hints)
+        self._clear_the_way(message)
+
+    def _clear_the_way(self, message: Message) -> None:
+        """End what a turn had asked where it would wait behind that; it asks the others anew."""
+        receiver = self.state.actors[message.receiver]
+        doing_for = self.delivery.routing.handover.doing_for
+        if doing_for(message.id).count(receiver.id) < receiver.concurrency:
+            return
+        for call in list(self.state.calls.of_turn(message.id)):
+            asked = self.state.messages.get(call.id)
+            if asked is not None and receiver.id in (asked.receiver, *doing_for(call.id)):
+                self.delivery.cancel_call(call)
 
     def _begin_anew(self, message: Message) -> None:
         """Prepare the calls that the last attempt has made for one by another member."""

@@ -286,19 +286,21 @@ class Sending:
         """Free turns that have come to wait for each other without an ask that closed a ring.
 
         So it goes when the last other thing that one of them waited for has come: the youngest
-        ask among them then gets DeadlockError.
+        ask among them then gets DeadlockError, be it a stream that nobody can come to read.
         """
         for turn_id in turns:
             stuck = self._stuck_after_admitting(turn_id)
-            calls = [call for waiting in stuck for call in self._outstanding(waiting)]
+            calls = [call for waiting in stuck for call in self._asks_of(waiting)]
             if calls:
                 self._deny(max(calls), self._name_ring(turn_id, stuck))
             elif stuck:
                 self._refuse_reservations(turn_id)
 
-    def _outstanding(self, turn_id: int) -> set[int]:
+    def _asks_of(self, turn_id: int) -> set[int]:
+        """Return the asks of a turn that waits, with its own if what waits is a stream's item."""
         message = self.state.messages[turn_id]
-        return self.state.actors[message.receiver].open[turn_id].outstanding
+        turn = self.state.actors[message.receiver].open[turn_id]
+        return turn.outstanding | {turn_id} if turn.is_starved else turn.outstanding
 
     def _deny(self, call_id: int, ring: str) -> None:
         call, message = self.state.calls.get(call_id), self.state.messages.get(call_id)
