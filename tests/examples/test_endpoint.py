@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from actors.cli.exits import Exit
 from tests.remote_engine.rig import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,5 +101,5 @@ def test_a_model_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None
     words = ("--model", str(tmp_path / "nowhere"), "--lines", "1")
     done = run_script("translation", *words, TMPDIR=str(tmp_path))
 
-    assert done.returncode == 1
+    assert done.returncode == Exit.USAGE
     assert "there is no such folder" in done.stderr
