@@ -92,7 +92,7 @@ class LlmWorld:
         return times[1], times[0]
 
     def urgent(self) -> float:
-        """Return after how many steps a request of the highest priority gets its first token."""
+        """Return how many steps end before the one in which an urgent request starts."""
         return asyncio.run(self._urgent())
 
     async def _urgent(self) -> float:
@@ -110,7 +110,7 @@ class LlmWorld:
                 await asyncio.sleep(0.01)
             before = (await self._engine(client))["steps"]
             await self._complete(client, rng.integers(3, 99, 16).tolist(), 1, priority=0)
-            steps = (await self._engine(client))["steps"] - before
+            steps = (await self._engine(client))["steps"] - before - 1  # the last is its own
             for task in busy:
                 task.cancel()
             await asyncio.gather(*busy, return_exceptions=True)
@@ -141,7 +141,7 @@ def main() -> None:
             print(f"{rate:.0f} output tokens/s, kernel {100 * share:.1f} % of the wall time")
         cached, uncached = world.first_token()
         print(f"first token: {cached:.1f} ms cached, {uncached:.1f} ms not")
-        print(f"an urgent request has its first token after {world.urgent():.0f} steps")
+        print(f"an urgent request starts after {world.urgent():.0f} steps")
 
 
 if __name__ == "__main__":
