@@ -13,6 +13,7 @@ Cost: a few microseconds for each request looked at; at most 32 are put aside in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum, auto
 
 import numpy as np
@@ -49,7 +50,8 @@ class Admission:
     def make_way(self, draft: Draft) -> None:
         """Let lower ones give way to those that wait with a smaller key and would not fit.
 
-        Among those only whom the policy lets be preempted for it: never to admit an equal.
+        Among those only whom the policy lets be preempted for it: never to admit an equal. Nobody
+        gives way to one that has to wait for the tokens of a later step anyway.
         """
         shared = self._shared
         head = shared.line.head()
@@ -60,14 +62,19 @@ class Admission:
             return
         lower: list[Task] | None = None
         slots = shared.batch.num_free
-        room = self._room() - self._growth()
-        for task in shared.line.first(MAX_URGENT):
-            if self._is_under_way(task):
+        decoding = len(shared.batch.decodes())
+        room = self._room() - decoding  # each takes a block at most
+        tokens = draft.budget - decoding
+        for task in self._urgent(head):
+            if self._is_under_way(task) or (tokens <= 0 and task is not head):
                 return
             cached, computing = self._look_up(task)
             if computing:
                 continue
             needed = self._needed(task, cached)
+            if room < needed and decoding:
+                room += decoding - self._growth()
+                decoding = 0
             if room < needed:
                 room += self._let_go(needed - room)
             chosen: list[Task] = []
@@ -89,6 +96,12 @@ class Admission:
                 self._relief.preempt(victim, draft)
             slots += len(chosen) - 1
             room += gained - needed
+            tokens -= task.request.num_tokens - cached
+
+    def _urgent(self, head: Task) -> Iterator[Task]:
+        """Yield those to make way for: mostly the first takes all tokens there are."""
+        yield head
+        yield from self._shared.line.first(MAX_URGENT)[1:]
 
     def admit(self, task: Task, draft: Draft) -> Verdict:
         """Give the first in line a slot and its first stretch, if there is room."""

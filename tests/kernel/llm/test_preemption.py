@@ -58,6 +58,23 @@ def test_an_urgent_request_at_a_saturated_engine_starts_within_two_steps(
     assert urgent.num_emitted == 1
 
 
+def test_nobody_gives_way_to_who_must_wait_for_the_tokens_of_a_later_step() -> None:
+    world = World(max_running=4, max_step_tokens=64)
+    for seed in range(4):
+        world.add(prompt(10, seed), max_tokens=60, priority=6)
+    for _ in range(4):
+        world.step()
+    urgent = [world.add(prompt(62, 90 + number), max_tokens=4, priority=0) for number in range(2)]
+
+    world.step()
+    after_one = world.scheduler.statistics().preemptions
+    world.run()
+
+    assert after_one == 1
+    assert all(request.num_emitted == 4 for request in urgent)
+    world.check_results()
+
+
 def test_nobody_is_preempted_to_let_an_equal_in() -> None:
     world = World(max_running=2)
     requests = [world.add(prompt(10, seed), max_tokens=10, priority=4) for seed in range(5)]
