@@ -109,6 +109,27 @@ class Incarnations:
         command = KillProcess(record.id, record.incarnation, record.pid, record.start_time)
         self.state.output.commands.append(command)
 
+    def condemn(self, record: ActorRecord) -> None:
+        """Kill the process of an actor that is no more, by the next kernel if this one dies first.
+
+        Nobody else would: it may hang, and the next kernel does not know its actor.
+        """
+        self.kill(record)
+        if record.pid is not None and record.start_time is not None:
+            identity, process = (record.id, record.incarnation), (record.pid, record.start_time)
+            self.state.condemned[identity] = process
+            self.state.output.changes.put("condemned", identity, process)
+
+    def execute(self) -> None:
+        """Kill, as a new kernel, what the one before it may not have come to kill."""
+        for identity, process in self.state.condemned.items():
+            self.state.output.commands.append(KillProcess(*identity, *process))
+
+    def forget_condemned(self, actor: int, incarnation: int) -> None:
+        """A process is gone: if it was condemned, that is done."""
+        if self.state.condemned.pop((actor, incarnation), None) is not None:
+            self.state.output.changes.delete("condemned", (actor, incarnation))
+
     def crash(self, record: ActorRecord, reason: str) -> None:
         """End a process that hangs or whose on_start failed; its exit counts as a crash."""
         if record.has_process and record.crash_reason is None:

@@ -132,6 +132,7 @@ class Lifecycle:
     def on_exited(self, actor: int, incarnation: int, reason: str) -> None:
         """A process is gone: fence it, give its messages back, and decide what comes next."""
         state = self.state
+        self.incarnations.forget_condemned(actor, incarnation)
         record = state.actors.get(actor)
         if record is None or record.incarnation != incarnation:
             return

@@ -33,6 +33,7 @@ A row that was put and deleted within one set, and was never in the journal, lea
     llm_served    (name, version)      (blob)         kernel/llm/served.py
     budget        actor id             (blob)         kernel/budget/budgets.py
     unpaid        message id           ()             it waits for its sender's budget
+    condemned     (actor id, incarnation)  (pid, start time)  a process of an actor that has ended
 
 Cost: one dict write a record.
 """
@@ -101,6 +102,11 @@ TABLES: dict[str, Table] = {
         Table("llm_served", (("name", "TEXT"), ("version", "INTEGER")), _BLOB),
         Table("budget", _ID, _BLOB),
         Table("unpaid", _ID, ()),
+        Table(
+            "condemned",
+            (("actor", "INTEGER"), ("incarnation", "INTEGER")),
+            (("pid", "INTEGER"), ("start_time", "INTEGER")),
+        ),
     )
 }
 

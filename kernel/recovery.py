@@ -71,6 +71,8 @@ class Recovery:
             row = self.rows["dead_letter"][number]
             self.state.letters.add(Letter.from_row(number, (row[0], row[1])))
         self._load_keys()
+        for identity, (pid, start_time) in self.rows.get("condemned", {}).items():
+            self.state.condemned[identity] = (pid, start_time)
 
     def _load_actors(self, effects: Effects) -> None:
         state = self.state
@@ -209,6 +211,7 @@ class Recovery:
 
     def bring_up(self, incarnations: Incarnations, syscalls: Syscalls) -> None:
         """Adopt living processes, start what is wanted and has none, resume system calls."""
+        incarnations.execute()
         for record in list(self.state.actors.values()):
             if record.has_process:
                 self._adopt(record)

@@ -101,6 +101,7 @@ class KernelState:
     dirty: dict[int, None] = field(default_factory=dict)  # actors whose mailbox may move
     doomed: dict[int, str] = field(default_factory=dict)  # actors to terminate, with the reason
     crashed: dict[int, str] = field(default_factory=dict)  # processes to kill, with the reason
+    condemned: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # (actor, inc.)
     pools: dict[int, Pool] = field(default_factory=dict)
     pools_due: dict[int, None] = field(default_factory=dict)  # to be looked at
     llm: LlmTodo = field(default_factory=LlmTodo)

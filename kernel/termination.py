@@ -82,7 +82,7 @@ class Termination:
     def _end(self, record: ActorRecord, reason: str) -> None:
         state = self.state
         if record.has_process or record.pid is not None:
-            self.incarnations.kill(record)
+            self.incarnations.condemn(record)
         self.incarnations.detach(record)
         self._end_mail(record, reason)
         self._return_room(record)

@@ -15,7 +15,7 @@ from ipc.errors import BY_CODE, RemoteError
 from ipc.ids import new_session_id
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
-from kernel.output import Output, WatchProcess
+from kernel.output import KillProcess, Output, WatchProcess
 from kernel.room import PREFETCHED_CREDIT
 from tests.kernel.world import SECOND, ScriptedAgent, ScriptedClient, World, body
 
@@ -910,3 +910,22 @@ def test_a_tell_with_room_of_who_has_another_budget_does_not_stand_in_line() -> 
     little.commit(little.turn_of("first"))
 
     assert little.methods() == ["first", "behind"]
+
+
+def test_a_kernel_kills_the_processes_that_the_one_before_had_condemned() -> None:  # seed 3100339
+    world = World()
+    worker = world.spawn("worker")
+    world._run = world.commands.append  # type: ignore[method-assign]  # nothing is carried out
+    world.client.system("kill", actor="worker")
+    condemned = dict(world.journal.load()["condemned"])
+    del world._run
+    world.commands.clear()
+
+    world.kill_kernel()  # before it could kill anybody
+    killed = [command for command in world.commands if isinstance(command, KillProcess)]
+    world.turn()
+
+    assert condemned == {(worker.id, 1): (1000, 1)}
+    assert killed == [KillProcess(worker.id, 1, 1000, 1)]
+    assert not world.journal.load()["condemned"]
+    assert not world.core.state.condemned

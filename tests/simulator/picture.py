@@ -91,6 +91,7 @@ def _compare_rows(rows: Snapshot, core: Core) -> None:
     _same("pools", {key: msgpack.unpackb(row[0]) for key, row in rows["pool"].items()}, pools)
     unpaid = {m.id: () for line in state.budgets.unpaid.values() for m in line}
     _same("unpaid", rows["unpaid"], unpaid)
+    _same("condemned", rows["condemned"], state.condemned)
     own = {a.id: dict(a.own) for a in state.budgets.tree.accounts.values()}
     stored_own = {key: msgpack.unpackb(row[0])["own"] for key, row in rows["budget"].items()}
     used = {key: {r: n for r, n in found.items() if n} for key, found in own.items()}
