@@ -42,7 +42,8 @@ class PoolTakeover:
         moving = [(message, pool.leave(message.id)) for message in messages]
         for message, job in sorted(moving, key=lambda pair: pair[0].order):
             assert job is not None  # P1
-            self._move(record, pool, message, job.hints)
+            if message.id in self.state.messages:  # else ended out of the way of one before it
+                self._move(record, pool, message, job.hints)
         self.delivery.count_slots(record)
         self.state.dirty[record.id] = None
 

@@ -94,3 +94,27 @@ def test_a_stream_whose_reader_waits_behind_it_is_ended_as_a_ring() -> None:
     assert error_name(refused) == "DeadlockError"
     heir.commit(turn, reply="done without")
     assert world.client.answer(asked) == "done without"
+
+
+def test_what_ends_with_the_part_it_was_asked_for_is_not_taken_over() -> None:  # seed 3100567
+    world = World()
+    pool = TestedPool(world, minimum=2, maximum=2, declares={"concurrency": 2})
+    asked = world.client.ask(pool.id, "work")
+    lost = pool.having("work")
+    (heir,) = [member for member in pool.members if member is not lost]
+    turn = lost.turn_of("work")
+    for part in ("part", "other part"):
+        lost.ask(turn, pool.id, part)
+    heir.ask(heir.turn_of("part"), pool.id, "deep")
+    before = pool.has(lost)
+
+    world.client.system("kill", actor=lost.id)
+    for part in ("part", "other part"):
+        stopped(heir, heir.turn_of(part))
+    heir.commit(turn, reply="done alone")
+
+    assert before == ["work", "deep"]
+    assert heir.methods() == ["part", "other part", "work"]
+    assert world.client.answer(asked) == "done alone"
+    assert world.pending() == 0
+    assert not pool.pool.jobs

@@ -58,6 +58,10 @@ def fill(world: EngineWorld) -> None:
     client.system("resource_add", name="turn-slots", amount=1)
     client.system("policy_set", kind="turns", name="priority")
     use_models(world, pool)
+    world.spawn("hanging")
+    world._run = world.commands.append  # type: ignore[method-assign]  # nobody comes to kill it
+    client.system("kill", actor="hanging")
+    del world._run
 
 
 def use_models(world: EngineWorld, pool: TestedPool) -> None:
