@@ -34,11 +34,17 @@ class PoolHandover:
     def __init__(self, state: KernelState) -> None:
         self.state = state
 
+    def has_begun(self, turn: int) -> bool:
+        """Say whether an attempt at the turn has made or asked for anything."""
+        state = self.state
+        if turn in state.spawned or turn in state.llm.made:
+            return True
+        return state.calls.num_of_turn(turn) > 0
+
     def hand_over(self, message: Message, before: int, after: int) -> None:
         """A message's receiver has changed: so does whose all that is which its turn has made."""
         state, turn = self.state, message.id
-        has_made = turn in state.spawned or turn in state.llm.made
-        if not has_made and not state.calls.num_of_turn(turn):
+        if not self.has_begun(turn):
             return
         old, new = state.actors[before], state.actors[after]
         for target in sorted(old.handles):

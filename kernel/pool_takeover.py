@@ -67,7 +67,13 @@ class PoolTakeover:
         record = self.state.actors[actor]
         if record.status is not Status.RUNNING:
             return []  # it may have begun some under an earlier kernel, and has not said so yet
-        return [message for message in record.mailbox.free() if _is_unseen(message)]
+        return [message for message in record.mailbox.free() if self._is_unseen(message)]
+
+    def _is_unseen(self, message: Message) -> bool:
+        if not message.pool or message.granted or message.attempts:
+            return False
+        # Under an earlier kernel a process that is gone by now may have begun it.
+        return not self.delivery.routing.handover.has_begun(message.id)
 
     def _pass_on(self, pool: Pool, message: Message, idle: Member) -> None:
         """Move a message that no process has seen."""
@@ -126,10 +132,6 @@ class PoolTakeover:
             return True
         message = self.state.messages.get(call.id)
         return call.request is None and (message is None or message.is_unpaid)
-
-
-def _is_unseen(message: Message) -> bool:
-    return bool(message.pool) and not message.granted and not message.attempts
 
 
 def _may_have(pool: Pool, message: Message, member: Member) -> bool:

@@ -307,3 +307,26 @@ def test_without_any_member_left_the_pool_keeps_what_a_turn_has_made_over_a_kern
     assert world.core.state.actors[child].parent == heir.id
     assert world.client.answer(asked) == "done"
     assert used(world, pool) == {"llm_calls": 1, "tokens": 17}
+
+
+def test_a_turn_that_has_asked_is_not_passed_on_as_if_nobody_had_begun_it() -> None:  # seed 4000281
+    world = World(turn_slots=1)
+    pool = TestedPool(world, minimum=1, maximum=2)
+    other = world.spawn("other")
+    for number in range(6):
+        world.client.tell(pool.id, f"work {number}")
+    (member,) = pool.members
+    world.introduce(member, other)
+    member.ask(member.turn_of("work 0"), other.id, "part")  # it gives its slot to the other
+
+    world.kill_kernel()
+    other.connect()  # it holds the only slot
+    world.client.connect()
+    world.exited(member.id, 1)
+    world.advance(2)  # its next process is up
+    world.client.system("pool_resize", pool=pool.name, minimum=2, maximum=2)
+    world.advance(1)
+
+    (_, idle) = pool.members
+    assert pool.has(idle)
+    assert "work 0" in pool.has(world.agent(member.id))
