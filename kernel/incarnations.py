@@ -120,7 +120,7 @@ class Incarnations:
             self.state.condemned[identity] = process
             self.state.output.changes.put("condemned", identity, process)
 
-    def execute(self) -> None:
+    def kill_condemned(self) -> None:
         """Kill, as a new kernel, what the one before it may not have come to kill."""
         for identity, process in self.state.condemned.items():
             self.state.output.commands.append(KillProcess(*identity, *process))

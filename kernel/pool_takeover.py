@@ -111,6 +111,8 @@ class PoolTakeover:
     def _clear_the_way(self, message: Message) -> None:
         """End what a turn had asked where it would wait behind that; it asks the others anew."""
         receiver = self.state.actors[message.receiver]
+        if receiver.pool is not None:
+            return  # nobody has it yet
         doing_for = self.delivery.routing.handover.doing_for
         if doing_for(message.id).count(receiver.id) < receiver.concurrency:
             return

@@ -211,7 +211,7 @@ class Recovery:
 
     def bring_up(self, incarnations: Incarnations, syscalls: Syscalls) -> None:
         """Adopt living processes, start what is wanted and has none, resume system calls."""
-        incarnations.execute()
+        incarnations.kill_condemned()
         for record in list(self.state.actors.values()):
             if record.has_process:
                 self._adopt(record)

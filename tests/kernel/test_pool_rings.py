@@ -6,7 +6,7 @@ from ext.wire import Envelope
 from ipc.plain import encode_plain
 from ipc.protocol import Flag, Kind
 from tests.kernel.pools import TestedPool, error_name, tell
-from tests.kernel.world import ScriptedAgent, World
+from tests.kernel.world import SECOND, ScriptedAgent, World
 
 
 def stream_from(member: ScriptedAgent, turn: int, receiver: int) -> int:
@@ -118,3 +118,20 @@ def test_what_ends_with_the_part_it_was_asked_for_is_not_taken_over() -> None:  
     assert world.client.answer(asked) == "done alone"
     assert world.pending() == 0
     assert not pool.pool.jobs
+
+
+def test_a_part_that_waits_at_the_pool_beside_the_turn_that_asked_for_it_is_kept() -> None:
+    world = World()
+    pool = TestedPool(world, minimum=2, maximum=2)
+    world.client.ask(pool.id, "work")
+    first = pool.having("work")
+    first.ask(first.turn_of("work"), pool.id, "part")
+    second = pool.having("part")
+    before = set(world.core.state.messages)
+    pool.pool.hold_until_ns = world.now_ns + 10 * SECOND  # no new members for a while
+
+    pool.pool.members[first.id].is_gone = True  # it takes no more
+    world.client.system("kill", actor=second.id)
+    world.client.system("kill", actor=first.id)
+
+    assert set(world.core.state.messages) == before
