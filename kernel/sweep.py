@@ -74,5 +74,5 @@ class Sweep:
             for identifier, turn in record.open.items():
                 if turn.is_parked:
                     parked[identifier] = None
-        self.sending.break_rings([turn for turn in parked if turn in self._parked])
+        self.sending.rings.break_rings([turn for turn in parked if turn in self._parked])
         self._parked = parked
