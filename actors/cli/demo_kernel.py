@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from actors.client import Client
 
 STOP_TIMEOUT_S = 20.0
+MARK = "OWN_LLMOS_KERNEL"  # names a kernel and all that it and its agents start
 
 
 class StalledError(Exception):
@@ -74,7 +76,7 @@ class Kernel:
     home: Home
     settings: Settings = field(default_factory=Settings)
     process: subprocess.Popen[bytes] | None = None
-    _left: list[psutil.Process] = field(default_factory=list)  # may outlive a kernel
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)  # in the environment of all of it
 
     def start(self) -> int:
         """Start it and wait until it listens; its output goes to the home's boot.log.
@@ -85,7 +87,13 @@ class Kernel:
         """
         with open_boot_log(self.home) as output:
             with signals_held():  # once it runs, ``stop`` must know of it
-                launched = launch_kernel(self.home, self.settings, output=output, own_session=True)
+                launched = launch_kernel(
+                    self.home,
+                    self.settings,
+                    output=output,
+                    own_session=True,
+                    environment={MARK: self.mark},
+                )
                 self.process = launched.process
             if not launched.wait():
                 raise KernelUnavailableError(home=str(self.home.state_dir))
@@ -94,7 +102,6 @@ class Kernel:
     def kill(self) -> int:
         """SIGKILL it; return its pid. Its agents live on."""
         assert self.process is not None
-        self._note_agents()
         self.process.kill()
         self.process.wait()
         return self.process.pid
@@ -109,7 +116,6 @@ class Kernel:
                 self._stop(self.process)
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        self._note_agents()
         try:
             process.terminate()
             if process.wait(STOP_TIMEOUT_S) == 0:
@@ -118,18 +124,22 @@ class Kernel:
             self.kill()
         self._end_agents()
 
-    def _note_agents(self) -> None:
-        """Remember the processes below it. Those it has adopted were noted before."""
-        assert self.process is not None
-        with suppress(psutil.NoSuchProcess):
-            self._left += psutil.Process(self.process.pid).children(recursive=True)
-
     def _end_agents(self) -> None:
-        """SIGKILL what kernels have left; without one, agents would wait for the next."""
-        for process in self._left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(self._left, STOP_TIMEOUT_S)
+        """SIGKILL what kernels have left; without one, agents would wait for the next.
+
+        Until there is none: what started an agent for the dead kernel may just be about to.
+        """
+        while found := [process for process in psutil.process_iter() if self._has(process)]:
+            for process in found:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(found, STOP_TIMEOUT_S)
+
+    def _has(self, process: psutil.Process) -> bool:
+        try:
+            return bool(process.environ().get(MARK) == self.mark)
+        except psutil.Error:  # it is gone, or another user's
+            return False
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -94,8 +95,12 @@ def launch_kernel(
     *,
     output: IO[bytes] | int | None = None,
     own_session: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Launched:
-    """Start a kernel, as ``start_kernel``; the caller waits for it."""
+    """Start a kernel, as ``start_kernel``; the caller waits for it.
+
+    environment: what it and all below it have in theirs, beside what is in ours.
+    """
     read_fd, write_fd = os.pipe()
     words = ["--home", str(home.state_dir), "--ready-fd", str(write_fd)]
     try:
@@ -106,6 +111,7 @@ def launch_kernel(
             stdout=output,
             stderr=output,
             start_new_session=own_session,
+            env={**os.environ, **(environment or {})},
         )
     except BaseException:
         os.close(read_fd)

@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from actors.cli.demo_kernel import MARK, Kernel
 from actors.cli.exits import Exit
 from actors.cli.interruption import Interrupted, interruptible, signals_held
+from ipc.home import home_at
 from tests.remote_engine.rig import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,6 +76,22 @@ def test_a_demo_that_is_told_to_end_leaves_nothing_behind(
 
     assert process.returncode == Exit.INTERRUPTED
     assert (who_has(tmp_path), list(tmp_path.iterdir())) == ([], [])
+
+
+def test_what_is_started_for_a_kernel_of_ones_own_as_it_dies_is_ended_with_the_rest(
+    tmp_path: Path,
+) -> None:
+    kernel = Kernel(home_at(tmp_path))
+    kernel.start()
+    late = subprocess.Popen(["sleep", "1000"], env=os.environ | {MARK: kernel.mark})
+
+    kernel.kill()
+    kernel.stop()
+
+    try:
+        assert not psutil.pid_exists(late.pid)
+    finally:
+        late.kill()
 
 
 @pytest.mark.slow
