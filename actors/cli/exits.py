@@ -11,6 +11,7 @@ from enum import IntEnum
 from ipc.errors import (
     AccessRuleError,
     ActorDeadError,
+    AskTimeoutError,
     AttemptsExhaustedError,
     BadHomeError,
     BadModelError,
@@ -110,6 +111,7 @@ _ADVICE: dict[int, str] = {
     NameTakenError.code: "give another name with --as, or `llmos kill` the one that has it",
     BadSpecError.code: "correct it; if `llmos ps` shows the agent as failed: `llmos restart` it",
     DeadlockError.code: "one of these agents must tell instead of ask",
+    AskTimeoutError.code: "`llmos ps` and `llmos model ls` tell who is at work; see --timeout",
     AccessRuleError.code: "[[access]] rules stand in the kernel's config.toml",
     GenerationError.code: "run the command again: it begins a new session",
     MailboxFullError.code: "the agent is slower than its senders: see `llmos top`, then try again",

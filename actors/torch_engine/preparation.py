@@ -72,7 +72,10 @@ class Preparer:
         if "ids" in given:
             return self._checked(given["ids"])
         if self._tokenizer is None:
-            raise BadPromptError(problem="the model has no tokenizer; give token ids")
+            raise BadPromptError(
+                problem="the model's folder has no tokenizer; give token ids, or put its "
+                "tokenizer.json there and load the model again"
+            )
         if "prompt" in given:
             return self._encoded(given["prompt"], follows=follows)
         return self._rendered(given)

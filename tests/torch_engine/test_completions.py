@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from actors.torch_engine.grammar import Grammars
 from actors.torch_engine.preparation import Preparer
 from ipc.errors import (
     BadGrammarError,
@@ -206,6 +207,14 @@ BAD += [
 def test_bad_input_is_a_typed_error(preparation: dict[str, Any], error: type[LLMOSError]) -> None:
     with pytest.raises(error):
         prepare(**preparation)
+
+
+def test_a_model_without_a_tokenizer_takes_token_ids_and_says_what_a_text_would_need() -> None:
+    preparer = Preparer(None, Grammars(None, VOCAB, ()), vocab_size=VOCAB, max_context=256)
+
+    assert preparer.prepare({"input": {"ids": int32(5, 6)}})["ids"] == int32(5, 6)
+    with pytest.raises(BadPromptError, match=r"put its tokenizer\.json there"):
+        preparer.prepare({"input": {"prompt": "a text"}})
 
 
 @pytest.mark.parametrize("count", [1, 7, 24])

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.cli.exits import MEANINGS, Exit, advice_for, exit_for, table
-from ipc.errors import BY_CODE, LLMOSError
+from ipc.errors import BY_CODE, AskTimeoutError, LLMOSError
 
 
 def example(cls: type[LLMOSError]) -> LLMOSError:
@@ -43,3 +43,7 @@ def test_an_error_of_an_unknown_code_still_has_an_exit_code() -> None:
 
     assert exit_for(Newer(reason="x")) is Exit.TIMEOUT
     assert advice_for(Newer(reason="x")) is None
+
+
+def test_who_got_no_answer_in_time_is_told_where_to_look() -> None:
+    assert "llmos model ls" in (advice_for(AskTimeoutError(receiver="kernel")) or "")
