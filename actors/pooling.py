@@ -1,7 +1,7 @@
 """What it takes to ask the kernel for a pool: the members' spec, and how they are to be used.
 
 The options are those of ``spawn`` but ``restart``, and those of ``PoolOptions``. Checked are the
-class and its arguments; the rest the kernel checks (kernel/pool_calls.py).
+class and its arguments; the rest the kernel checks (kernel/pools/pool_calls.py).
 """
 
 from __future__ import annotations

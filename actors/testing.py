@@ -48,8 +48,8 @@ from ipc.errors import BadSpecError, LLMOSError, UsageError
 from ipc.protocol import SpawnSpec
 from kernel.config import KernelConfig
 from kernel.core import Core
+from kernel.journal.in_memory import MemoryJournal
 from kernel.llm.fleet import PROGRAMS
-from kernel.memory_journal import MemoryJournal
 from kernel.output import (
     Command,
     ContinueProcess,

@@ -20,8 +20,8 @@ from bench.report import Measurement, alternate
 from bench.world import Stage
 from ext.wire import Envelope
 from ipc.protocol import Kind
-from kernel.journal import SqliteJournal
-from kernel.journal_rows import inline_blob
+from kernel.journal.journal import SqliteJournal
+from kernel.journal.rows import inline_blob
 from kernel.records import WriteSet
 
 NAMES = ("journal_commits_per_s",)

@@ -21,7 +21,7 @@ from time import process_time
 from bench.report import Measurement, print_json, print_table
 from ext.wire import Envelope
 from ipc.protocol import Kind
-from kernel.journal import SqliteJournal
+from kernel.journal.journal import SqliteJournal
 from kernel.records import WriteSet
 
 

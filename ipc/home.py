@@ -1,6 +1,6 @@
 """Where a kernel keeps its things, as paths; the same computation for kernel and clients.
 
-What it is not: it touches no file (kernel/home.py makes, checks and locks the directories).
+What it is not: it touches no file (kernel/host/home.py makes, checks and locks the directories).
 
 A home is a kernel's identity on a machine. By name (several run side by side), after XDG:
 

@@ -1,4 +1,4 @@
-"""Whether a kernel runs in a home, for clients; the holding is kernel/home.py.
+"""Whether a kernel runs in a home, for clients; the holding is kernel/host/home.py.
 
 A running kernel holds an exclusive ``flock`` on the pid file, which says its pid.
 """

@@ -44,7 +44,8 @@ handles they hold. Errors are those of ipc/errors.
                                                              engine leaves when it is idle
     shutdown          client                                 {} ; then all agents stop in order
 
-A pool is an actor without a process, whose members handle what is sent to it (kernel/pool.py).
+A pool is an actor without a process, whose members handle what is sent to it
+(kernel/pools/pool.py).
 
     pool_create       both    spec [, minimum, maximum,      {"actor", "name"} when as many as the
                               balance, skills, high, low,    minimum have said hello; spec: of the

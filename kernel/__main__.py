@@ -40,22 +40,22 @@ from ipc.start import agent_marker
 from kernel.config import KernelConfig, load_config
 from kernel.core import Core
 from kernel.daemon import Daemon, TendedJournal, free_bytes_of, rss_bytes
-from kernel.edge import Edge
-from kernel.home import hold_home
-from kernel.journal import SqliteJournal
-from kernel.launcher import Launcher
-from kernel.logs import IS_SAID, configure_logs
-from kernel.memory_journal import MemoryJournal
+from kernel.host.edge import Edge
+from kernel.host.home import hold_home
+from kernel.host.launcher import Launcher
+from kernel.host.logs import IS_SAID, configure_logs
+from kernel.host.signals import Signals
+from kernel.host.trace_file import TraceFile
+from kernel.host.watcher import Watcher
+from kernel.host.zygote_link import ZygoteLink
+from kernel.journal.in_memory import MemoryJournal
+from kernel.journal.journal import SqliteJournal
 from kernel.resources.agent_groups import open_groups
 from kernel.resources.enforcement import Enforcement
 from kernel.resources.gpus import Gpus, load_nvml
 from kernel.resources.monitor import Monitor
 from kernel.resources.node_sampler import NodeSampler
 from kernel.resources.process_sampler import ProcessSampler
-from kernel.signals import Signals
-from kernel.trace_file import TraceFile
-from kernel.watcher import Watcher
-from kernel.zygote_link import ZygoteLink
 
 # Envelopes come and go by reference count; the collector is only for rare cycles.
 _GC_THRESHOLDS = (50_000, 20, 100)

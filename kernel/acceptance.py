@@ -29,7 +29,7 @@ from kernel.inheritance import Inheritance
 from kernel.letters import Letters
 from kernel.mailbox import Message, Reservation
 from kernel.peers import Session
-from kernel.pool_routing import PoolRouting
+from kernel.pools.routing import PoolRouting
 from kernel.program import root_trace
 from kernel.room import Room
 from kernel.state import KernelState, Peer

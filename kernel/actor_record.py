@@ -18,7 +18,7 @@ from ipc.protocol import Declares, SpawnSpec
 from kernel.budget.accounts import Account
 from kernel.budget.lines import Waiter
 from kernel.mailbox import Mailbox, Message
-from kernel.pool import Pool
+from kernel.pools.pool import Pool
 
 
 class Status(Enum):

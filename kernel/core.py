@@ -24,13 +24,13 @@ from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
 from kernel.config import KernelConfig
 from kernel.dead_letters import DeadLetterQueue
+from kernel.journal.row_shapes import check_rows
 from kernel.output import Output
 from kernel.parts import Parts
 from kernel.peers import Session
 from kernel.records import Snapshot
 from kernel.registry import NameTable
 from kernel.resources.samples import Samples
-from kernel.row_shapes import check_rows
 from kernel.settings import Settings
 from kernel.slots import SlotLine
 from kernel.state import KernelState, Peer
@@ -61,7 +61,7 @@ class Core:
         log_path: where an agent's output goes, by id and name. facts: what only the driver
         knows, for ``status``: version, durability, journal_bytes, rss_bytes.
         Raises:
-            BadRecordError: a row does not fit (kernel/row_shapes.py). Nothing was changed.
+            BadRecordError: a row does not fit (kernel/journal/row_shapes.py). Nothing was changed.
             UnknownPolicyError: there is no policy of the name that the configuration gives.
         """
         check_rows(snapshot)

@@ -6,7 +6,7 @@ returns is committed, then sent and run.
 Invariants:
   I1  the output rule: no frame and no command leaves before ``commit`` has returned. If it
       raises, the loop ends with that error and nothing of the turn has left. When to commit,
-      and what may leave before, is kernel/group_commit.py's matter.
+      and what may leave before, is kernel/host/group_commit.py's matter.
   I2  a loop turn is bounded: ``Edge.drain`` takes so many messages, then they are committed.
   I3  nothing in it waits but ``Edge.wait``.
 
@@ -24,9 +24,11 @@ import structlog
 
 from ipc.clock import Clock
 from kernel.driver import CoreInputs
-from kernel.edge import Edge
-from kernel.group_commit import GroupCommit
-from kernel.launcher import Exited, Inspected, Launcher, Started
+from kernel.host.edge import Edge
+from kernel.host.group_commit import GroupCommit
+from kernel.host.launcher import Exited, Inspected, Launcher, Started
+from kernel.host.trace_file import TraceFile
+from kernel.host.watcher import Watcher
 from kernel.output import (
     Command,
     ContinueProcess,
@@ -46,8 +48,6 @@ from kernel.output import (
 )
 from kernel.records import Journal
 from kernel.resources.monitor import Monitor
-from kernel.trace_file import TraceFile
-from kernel.watcher import Watcher
 
 TICK_NS = 1_000_000_000
 _TEND_STEPS = 64  # of the journal's upkeep, a tick, while nothing arrives

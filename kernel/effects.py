@@ -4,7 +4,7 @@ Effects: tells, publishes, the reply, state, timers, links, monitors, subscripti
 ``check`` raises and changes nothing; ``apply`` does not fail.
 
 Cost: O(effects); a publish costs one message a subscriber; the payload is one object,
-which the journal stores once (kernel/journal_contents.py).
+which the journal stores once (kernel/journal/contents.py).
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ from kernel.llm.service import LlmService
 from kernel.marks import Marks
 from kernel.policy.policy_names import POLICIES, check_name
 from kernel.policy_calls import PolicyCalls
-from kernel.pool_calls import PoolCalls
-from kernel.pool_keeper import PoolKeeper
-from kernel.pool_takeover import PoolTakeover
+from kernel.pools.keeper import PoolKeeper
+from kernel.pools.pool_calls import PoolCalls
+from kernel.pools.takeover import PoolTakeover
 from kernel.records import Snapshot
 from kernel.recovery import Recovery
 from kernel.reports import Reports

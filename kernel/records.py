@@ -1,6 +1,6 @@
 """The journal's contract: tables, keys, and the write set of one kernel loop turn.
 
-What it is not: SQLite (kernel/journal.py). The core only ever fills a ``WriteSet``; whoever
+What it is not: SQLite (kernel/journal/journal.py). The core only ever fills a ``WriteSet``; whoever
 drives it commits the set atomically, and only then lets the frames out that depend on it.
 
 A write set holds, per table, the last thing said of each key: a row, or None for "gone".
@@ -19,7 +19,7 @@ A row that was put and deleted within one set, and was never in the journal, lea
     handle        (actor id, target)   ()
     dead_letter   number               (Envelope, blob)
     keyed         digest               (expires wall ns, Envelope | None)
-    pool          pool's actor id      (blob)         kernel/pool.py
+    pool          pool's actor id      (blob)         kernel/pools/pool.py
     routed        message id           (pool id, blob)  a pool's message that a member has
     setting       name                 (value)        kernel/settings.py
     resource      name                 (blob)         kernel/resources/resource_calls.py
@@ -190,7 +190,7 @@ class WriteSet:
 
 
 class Journal(Protocol):
-    """Where write sets go: a local file (kernel/journal.py), or memory in tests."""
+    """Where write sets go: a local file (kernel/journal/journal.py), or memory in tests."""
 
     def commit(self, changes: WriteSet) -> None:
         """Make the whole set durable, or raise JournalWriteError and change nothing."""

@@ -26,7 +26,7 @@ from kernel.incarnations import Incarnations
 from kernel.mailbox import Message
 from kernel.output import WatchProcess
 from kernel.peers import Session
-from kernel.pool import Pool
+from kernel.pools.pool import Pool
 from kernel.records import Snapshot
 from kernel.state import DurableTimer, Keyed, unsigned
 from kernel.syscalls import Syscalls

@@ -12,7 +12,7 @@ from kernel.budget.upkeep import BudgetUpkeep
 from kernel.incarnations import Incarnations
 from kernel.lifecycle import Lifecycle
 from kernel.llm.service import LlmService
-from kernel.pool_keeper import PoolKeeper
+from kernel.pools.keeper import PoolKeeper
 from kernel.termination import Termination
 from kernel.turn_order import TurnOrder
 

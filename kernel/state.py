@@ -29,7 +29,7 @@ from kernel.llm.todo import LlmTodo
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
 from kernel.peers import Peers, Session
-from kernel.pool import Pool
+from kernel.pools.pool import Pool
 from kernel.registry import NameTable, SpawnTree
 from kernel.resources.board import Board
 from kernel.resources.inventory import Inventory

@@ -20,7 +20,7 @@ from kernel.delivery import Delivery
 from kernel.effects import Effects
 from kernel.incarnations import Incarnations
 from kernel.mailbox import Message, Reservation
-from kernel.pool_takeover import PoolTakeover
+from kernel.pools.takeover import PoolTakeover
 from kernel.supervision import Supervision
 from kernel.timers import Due
 from kernel.turns import Turns

@@ -1,7 +1,7 @@
 """What is recorded of one LLM request: when, how long, whose, what it shares; never what it says.
 
-Plain data that goes from the core, as a command, to kernel/trace_file.py, which writes it; what
-came of that goes back as a TraceReport.
+Plain data that goes from the core, as a command, to kernel/host/trace_file.py, which writes it;
+what came of that goes back as a TraceReport.
 """
 
 from __future__ import annotations

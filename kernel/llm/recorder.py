@@ -8,7 +8,7 @@ Promises:
   R1  a request is recorded once, when it has ended, with how it has ended, if it came after the
       beginning and has taken capacity: an engine has begun it, or an endpoint has completed it.
   R2  the kernel never waits: rows leave as commands, the file is the driver's matter
-      (kernel/trace_file.py), and what it could not write is counted.
+      (kernel/host/trace_file.py), and what it could not write is counted.
   R3  a recording ends with its kernel; the file is whole up to the last batch written.
 Cost: a None check a request while nothing is recorded; else about 1 us for GROUP_TOKENS of prompt.
 """

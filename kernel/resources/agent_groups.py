@@ -14,7 +14,7 @@ Invariants:
       and, if that needs it, the place of this kernel and of those that started it there.
   I2  a group is removed when it is empty; one that is not yet is tried again (``tidy``).
   I3  nothing here that may wait is called by the kernel's loop: an agent makes its own group
-      (``recipe``), and dead agents' groups are a thread's work (kernel/launcher.py).
+      (``recipe``), and dead agents' groups are a thread's work (kernel/host/launcher.py).
   I4  the groups of the kernel before this one are found by the processes that are still in them.
 
 Cost: entering a group makes the agent wait for a grace period of the operating system, about 10 ms

@@ -11,7 +11,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import Status
 from kernel.output import StartProcess
-from kernel.pool import Pool
+from kernel.pools.pool import Pool
 from tests.kernel.world import ScriptedAgent, World, body
 
 

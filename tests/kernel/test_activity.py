@@ -1,4 +1,4 @@
-"""kernel/activity.py against real processes."""
+"""kernel/host/activity.py against real processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ipc.proc import start_time
-from kernel.activity import Activity, read_activity
+from kernel.host.activity import Activity, read_activity
 
 pytestmark = pytest.mark.slow
 

@@ -14,11 +14,12 @@ from ext.wire import Envelope
 from ipc.clock import SystemClock
 from ipc.envelope import decode, encode
 from ipc.errors import JournalWriteError
-from kernel.activity import Activity
 from kernel.daemon import Daemon
-from kernel.edge import Edge
-from kernel.launcher import Exited, Inspected, Started
-from kernel.memory_journal import MemoryJournal
+from kernel.host.activity import Activity
+from kernel.host.edge import Edge
+from kernel.host.launcher import Exited, Inspected, Started
+from kernel.host.watcher import Watcher
+from kernel.journal.in_memory import MemoryJournal
 from kernel.output import (
     Command,
     ContinueProcess,
@@ -32,7 +33,6 @@ from kernel.output import (
     WatchProcess,
 )
 from kernel.resources.samples import Samples
-from kernel.watcher import Watcher
 from tests.kernel.resources.looks import samples
 
 

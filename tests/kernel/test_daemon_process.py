@@ -21,8 +21,8 @@ from ipc.home import Home, home_at
 from ipc.kernel_exit import KernelExit
 from ipc.protocol import PROTOCOL_VERSION, SESSION_BIT, Kind
 from ipc.start import own_python
-from kernel.signals import Signals
-from kernel.watcher import Watcher
+from kernel.host.signals import Signals
+from kernel.host.watcher import Watcher
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""kernel/edge.py over a real ipc:// socket."""
+"""kernel/host/edge.py over a real ipc:// socket."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import zmq
 from ext.wire import Envelope
 from ext.zmq_port import Part
 from ipc.envelope import decode, encode
-from kernel.edge import Edge
+from kernel.host.edge import Edge
 
 
 def envelope(number: int = 1, payload: bytes = b"hello", **fields: Any) -> Envelope:
@@ -116,7 +116,7 @@ def test_a_peer_that_is_gone_is_counted_not_waited_for(stage: Stage) -> None:
 def test_a_peer_that_does_not_read_never_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.edge.HIGH_WATER_MARK", 4)
+    monkeypatch.setattr("kernel.host.edge.HIGH_WATER_MARK", 4)
     stage = Stage(f"ipc://{tmp_path}/s")
     peer = stage.peer()
     peer.send(envelope())
@@ -146,7 +146,7 @@ def test_large_attachments_pass_through_without_a_copy(stage: Stage) -> None:
 
 
 def test_a_drain_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel.edge.DRAIN_ENVELOPES", 3)
+    monkeypatch.setattr("kernel.host.edge.DRAIN_ENVELOPES", 3)
     peer = stage.peer()
     for number in range(10):
         peer.send(envelope(number))

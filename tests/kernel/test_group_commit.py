@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ipc.errors import JournalWriteError
-from kernel.group_commit import ACK_HOLD_NS, HOLD_NS, MAX_SETS, GroupCommit
-from kernel.memory_journal import MemoryJournal
+from kernel.host.group_commit import ACK_HOLD_NS, HOLD_NS, MAX_SETS, GroupCommit
+from kernel.journal.in_memory import MemoryJournal
 from kernel.output import Output, Shutdown
 from kernel.records import WriteSet
 

@@ -1,4 +1,4 @@
-"""ipc/home.py (paths), kernel/home.py (directories and lock), ipc/running.py."""
+"""ipc/home.py (paths), kernel/host/home.py (directories and lock), ipc/running.py."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from ipc.errors import BadHomeError, HomeInUseError, UsageError
 from ipc.home import MAX_SOCKET_PATH, home_at, named_home
 from ipc.running import running_pid
 from ipc.start import PACKAGE_ROOT
-from kernel.home import hold_home
+from kernel.host.home import hold_home
 
 
 def test_a_named_home_is_in_the_xdg_state_directory() -> None:
@@ -99,7 +99,7 @@ def test_a_second_kernel_in_the_same_home_is_refused_by_pid(tmp_path: Path) -> N
 def test_the_lock_of_a_killed_kernel_and_its_socket_are_cleared(tmp_path: Path) -> None:
     home = home_at(tmp_path / "h")
     code = (
-        "from ipc.home import *; from kernel.home import *; import signal, sys, socket\n"
+        "from ipc.home import *; from kernel.host.home import *; import signal, sys, socket\n"
         "home = home_at(sys.argv[1]); hold_home(home)\n"
         "socket.socket(socket.AF_UNIX).bind(str(home.socket)); print('held', flush=True)\n"
         "signal.pause()"

@@ -1,4 +1,4 @@
-"""kernel/journal.py on a real file, but for SIGKILL (test_journal_crash.py)."""
+"""kernel/journal/journal.py on a real file, but for SIGKILL (test_journal_crash.py)."""
 
 import os
 import sqlite3
@@ -15,9 +15,9 @@ from ipc.errors import (
     JournalVersionError,
     JournalWriteError,
 )
-from kernel.journal import SqliteJournal
-from kernel.journal_file import FORMAT
-from kernel.memory_journal import MemoryJournal
+from kernel.journal.file import FORMAT
+from kernel.journal.in_memory import MemoryJournal
+from kernel.journal.journal import SqliteJournal
 from kernel.records import WriteSet
 
 
@@ -248,8 +248,8 @@ def test_the_file_shrinks_when_what_it_held_is_done(tmp_path: Path, journal: Sql
 def test_the_wal_begins_anew_under_a_writer_that_never_pauses(
     tmp_path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.journal._WAL_HARD_BYTES", 1 << 20)
-    monkeypatch.setattr("kernel.journal._LOOK_ROWS", 64)
+    monkeypatch.setattr("kernel.journal.journal._WAL_HARD_BYTES", 1 << 20)
+    monkeypatch.setattr("kernel.journal.journal._LOOK_ROWS", 64)
     written = 0
 
     for number in range(1, 2001):

@@ -1,4 +1,4 @@
-"""kernel/journal_contents.py through the journal: what several rows hold is stored once."""
+"""kernel/journal/contents.py through the journal: what several rows hold is stored once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-import kernel.journal_contents
+import kernel.journal.contents
 from ext.wire import Envelope
 from ipc.errors import BadRecordError
 from ipc.plain import encode_plain
 from ipc.protocol import Kind
-from kernel.journal import SqliteJournal
-from kernel.journal_contents import SHARE_BYTES
-from kernel.journal_rows import SPILL_BYTES, content_number
-from kernel.memory_journal import MemoryJournal
+from kernel.journal.contents import SHARE_BYTES
+from kernel.journal.in_memory import MemoryJournal
+from kernel.journal.journal import SqliteJournal
+from kernel.journal.rows import SPILL_BYTES, content_number
 from kernel.records import TABLES, WriteSet
 from tests.kernel.world import World, body
 from tests.simulator.kernel_host import KernelHost
@@ -320,7 +320,7 @@ def test_a_publish_is_stored_once_and_reaches_everybody_after_a_crash(tmp_path: 
 def test_histories_with_faults_keep_their_promises_on_shared_contents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel.journal_contents, "SHARE_BYTES", 1)
+    monkeypatch.setattr(kernel.journal.contents, "SHARE_BYTES", 1)
     journals: list[OnDisk] = []
     most = 0
 

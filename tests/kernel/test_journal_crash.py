@@ -11,7 +11,7 @@ import pytest
 
 from ext.wire import Envelope
 from ipc.start import PACKAGE_ROOT
-from kernel.journal import SqliteJournal
+from kernel.journal.journal import SqliteJournal
 from kernel.records import WriteSet
 
 ROWS = 5  # of each set

@@ -1,4 +1,4 @@
-"""kernel/launcher.py and actors/zygote.py with real processes; agents run a line of Python."""
+"""kernel/host/launcher.py and actors/zygote.py with real processes; agents run a line of Python."""
 
 import os
 import select
@@ -14,13 +14,13 @@ from ipc.clock import SystemClock
 from ipc.home import home_at
 from ipc.proc import read_stat, start_time
 from ipc.start import agent_marker
-from kernel.home import hold_home
-from kernel.launcher import Exited, Launcher, Started, describe
+from kernel.host.home import hold_home
+from kernel.host.launcher import Exited, Launcher, Started, describe
+from kernel.host.watcher import Watcher
+from kernel.host.zygote_link import ZygoteLink
 from kernel.output import KillProcess, StartProcess, WatchProcess
 from kernel.resources.agent_groups import open_groups
 from kernel.resources.enforcement import Enforcement
-from kernel.watcher import Watcher
-from kernel.zygote_link import ZygoteLink
 
 FOREVER = "import signal; signal.pause()"
 

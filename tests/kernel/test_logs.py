@@ -1,4 +1,4 @@
-"""kernel/logs.py: what goes to the file, and what to the terminal."""
+"""kernel/host/logs.py: what goes to the file, and what to the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 import structlog
 
-from kernel.logs import IS_SAID, LogWriter
+from kernel.host.logs import IS_SAID, LogWriter
 
 
 @pytest.mark.parametrize(("is_said", "num_shown"), [(False, 1), (True, 0)])

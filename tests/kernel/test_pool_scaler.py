@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipc.errors import BadPolicyError
-from kernel.pool_scaler import PoolScaler, Scaling
+from kernel.pools.scaler import PoolScaler, Scaling
 
 S = 1_000_000_000
 LIMITS = Scaling(2, 8, high=2.0, low=0.5, grow_after_ns=S, shrink_after_ns=10 * S, cool_down_ns=S)

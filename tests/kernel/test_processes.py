@@ -1,4 +1,4 @@
-"""kernel/processes.py and ipc/proc.py with real processes of the machine's."""
+"""kernel/host/processes.py and ipc/proc.py with real processes of the machine's."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipc.proc import child_pids, read_stat, start_time
-from kernel.processes import (
+from kernel.host.processes import (
     Death,
     boot_ticks,
     kill_tree,

@@ -18,8 +18,8 @@ from ipc.plain import encode_plain
 from ipc.protocol import Flag, Kind
 from kernel.config import KernelConfig
 from kernel.core import Core
+from kernel.journal.row_shapes import SHAPES
 from kernel.records import TABLES, Snapshot
-from kernel.row_shapes import SHAPES
 from tests.kernel.llm.engine_world import EngineWorld
 from tests.kernel.pools import TestedPool, boom, hinted, tell
 from tests.kernel.world import SECOND, ScriptedAgent

@@ -11,7 +11,7 @@ from time import sleep
 
 import pytest
 
-from kernel.trace_file import TraceFile
+from kernel.host.trace_file import TraceFile
 from kernel.traffic import Traffic
 
 
@@ -70,10 +70,10 @@ def test_an_existing_file_is_left_as_it_is_and_that_is_told(tmp_path: Path) -> N
 def test_what_the_disk_is_too_slow_for_is_counted_and_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.trace_file.MAX_WAITING", 10)
+    monkeypatch.setattr("kernel.host.trace_file.MAX_WAITING", 10)
     path, file = tmp_path / "slow", TraceFile()
     os.mkfifo(path)  # to open it takes until somebody reads
-    monkeypatch.setattr("kernel.trace_file.MODE", "wb")
+    monkeypatch.setattr("kernel.host.trace_file.MODE", "wb")
     file.start(str(path))
 
     for number in range(25):

@@ -18,7 +18,7 @@ from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import PROTOCOL_VERSION, Flag, Kind
 from kernel.config import KernelConfig
 from kernel.core import Core
-from kernel.memory_journal import MemoryJournal
+from kernel.journal.in_memory import MemoryJournal
 from kernel.output import (
     ContinueProcess,
     InspectProcess,

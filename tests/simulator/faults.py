@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kernel.core import Core
 from kernel.policy.policy_names import POLICIES
-from kernel.pool import Member
+from kernel.pools.pool import Member
 from tests.simulator.plan import S
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
 from kernel.mailbox import Message, Reservation
-from kernel.pool import Pool
+from kernel.pools.pool import Pool
 from kernel.resources.shares import is_weighted
 from kernel.state import KernelState
 from kernel.timers import Due
@@ -108,7 +108,7 @@ def _check_mailbox(state: KernelState, record: ActorRecord, places: dict[int, st
 
 
 def _check_pool(state: KernelState, record: ActorRecord, pool: Pool) -> None:
-    """P1 and P2 of kernel/pool.py."""
+    """P1 and P2 of kernel/pools/pool.py."""
     routed = {m.id: m.receiver for m in state.messages.values() if m.pool == record.id}
     with_members = {number: actor for number, actor in routed.items() if actor != record.id}
     if {number: job.member.id for number, job in pool.jobs.items()} != with_members:

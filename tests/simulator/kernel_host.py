@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ipc.envelope import decode
 from kernel.core import Core
-from kernel.group_commit import GroupCommit
-from kernel.memory_journal import MemoryJournal
+from kernel.host.group_commit import GroupCommit
+from kernel.journal.in_memory import MemoryJournal
 from kernel.output import (
     InspectProcess,
     KillProcess,

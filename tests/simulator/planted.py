@@ -15,7 +15,7 @@ from kernel.actor_record import ActorRecord, Status, Turn
 from kernel.core import Core
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
-from kernel.pool import Member, Pool
+from kernel.pools.pool import Member, Pool
 from kernel.state import KernelState
 from tests.simulator.kernel_host import KernelHost, Killed
 from tests.simulator.simulation import Parts

@@ -14,9 +14,9 @@ from bench.lab.trace import read_trace
 from ext.wire import Envelope
 from ipc.errors import UnknownSessionError, from_wire
 from ipc.protocol import Kind
+from kernel.host.trace_file import TraceFile
 from kernel.llm.recorder import GROUP_TOKENS, Recording, groups_of
 from kernel.output import RecordTraffic, StartRecording, StopRecording
-from kernel.trace_file import TraceFile
 from kernel.traffic import TraceReport, Traffic
 from tests.chaos.pretend_engine import FACTS, tokens_of
 from tests.kernel.llm.engine_world import EngineWorld

@@ -5,8 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from kernel.journal.in_memory import MemoryJournal
 from kernel.llm.token_log import TokenLog
-from kernel.memory_journal import MemoryJournal
 from kernel.records import WriteSet
 
 

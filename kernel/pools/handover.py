@@ -15,7 +15,7 @@ session that is open, and nothing that was done is done, or paid, twice.
 While no member can take the message the pool itself holds its place. All of it is journaled in the
 loop turn that moves the message.
 
-What it is not: which message goes where (kernel/pool_routing.py, kernel/pool_takeover.py).
+What it is not: which message goes where (kernel/pools/routing.py, kernel/pools/takeover.py).
 Cost: O(what the turn has made), and O(handles); nothing for a turn that has asked nothing.
 """
 

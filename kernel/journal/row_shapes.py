@@ -9,8 +9,8 @@ is wrong. Fields that are not known here are left alone: a newer version may hav
     between   what one row says of another: names are unique, trees have no rings, tokens have
     rows      their request
 
-What it is not: bytes that are no envelope or no database (kernel/journal_rows.py,
-kernel/journal_file.py). A row that names an actor which is gone is no damage: recovery drops it.
+What it is not: bytes that are no envelope or no database (kernel/journal/rows.py,
+kernel/journal/file.py). A row that names an actor which is gone is no damage: recovery drops it.
 Cost: about 0.5 us a row, 20 us one of an actor; once, at start. Pure.
 """
 
@@ -29,7 +29,7 @@ from ipc.llm import EMBEDDED_MODEL, ModelSpec, Sampling
 from ipc.protocol import Declares, SpawnSpec
 from kernel.actor_record import Plan, Status
 from kernel.policy.balance_names import check_balancer
-from kernel.pool_scaler import Scaling
+from kernel.pools.scaler import Scaling
 from kernel.records import TABLES, Rows, Snapshot, Table
 
 _STRICT = ConfigDict(strict=True)
@@ -82,7 +82,7 @@ class ActorRow(TypedDict):
 
 
 class PoolRow(TypedDict):
-    """kernel/pool.py."""
+    """kernel/pools/pool.py."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 

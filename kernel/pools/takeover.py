@@ -4,7 +4,7 @@ A member of a pool is gone for good: what it had of the pool's messages goes to 
 
 In the order of acceptance, each to its own place in its new mailbox, and counted. A turn that was
 under way there has left nothing behind; another member begins it again, and all that it had made
-and asked goes with it (kernel/pool_handover.py): nothing is asked or paid twice. Only what waits
+and asked goes with it (kernel/pools/handover.py): nothing is asked or paid twice. Only what waits
 for the old member's budget, and so has not begun, is forgotten, and asked anew; and, where nobody
 else is left to take the turn, what the new member itself was doing for it.
 
@@ -22,7 +22,7 @@ from kernel.actor_record import ActorRecord, Status
 from kernel.calls import Call
 from kernel.delivery import Delivery
 from kernel.mailbox import Message
-from kernel.pool import Hints, Member, Pool
+from kernel.pools.pool import Hints, Member, Pool
 from kernel.timers import Due
 
 

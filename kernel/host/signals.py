@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-from kernel.watcher import Watcher
+from kernel.host.watcher import Watcher
 
 
 class Signals:

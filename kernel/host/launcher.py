@@ -8,7 +8,7 @@ Invariants:
   I2  agents live on when the zygote dies. The next start brings up a new zygote; an agent
       whose start was not answered by then counts as not started (it will be fenced).
   I3  a dead agent's leftovers are killed too: by its control group where it has one
-      (kernel/resources/agent_groups.py), and by what they look like (kernel/processes.py).
+      (kernel/resources/agent_groups.py), and by what they look like (kernel/host/processes.py).
 
 Events come out of ``take_events``; the loop gives them to the core. Nothing here blocks,
 but ``start`` when the zygote is brought up (about 1 ms; it imports the SDK meanwhile).
@@ -27,7 +27,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from kernel.activity import Activity, read_activity
+from kernel.host.activity import Activity, read_activity
+from kernel.host.processes import (
+    Death,
+    boot_ticks,
+    kill_tree,
+    limit_cpu,
+    open_process,
+    signal_tree,
+    sweep,
+)
+from kernel.host.watcher import Watcher
+from kernel.host.zygote_link import ZygoteLink
 from kernel.output import (
     ContinueProcess,
     InspectProcess,
@@ -38,19 +49,8 @@ from kernel.output import (
     WatchProcess,
     WeighProcess,
 )
-from kernel.processes import (
-    Death,
-    boot_ticks,
-    kill_tree,
-    limit_cpu,
-    open_process,
-    signal_tree,
-    sweep,
-)
 from kernel.resources.enforcement import Enforcement
 from kernel.resources.process_sampler import Root
-from kernel.watcher import Watcher
-from kernel.zygote_link import ZygoteLink
 
 STATUS_WAIT_NS = 1_000_000_000  # from a pidfd's event to the zygote's report of the status
 

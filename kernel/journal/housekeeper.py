@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections import deque
 
-from kernel.payload_files import PayloadFiles
+from kernel.journal.payload_files import PayloadFiles
 
 
 class Housekeeper:

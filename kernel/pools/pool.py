@@ -2,7 +2,7 @@
 
 A pool is an actor without a process: it has an id, a name, a mailbox and a place in the tree, and
 its members are its children. A message that is sent to it is one of a member's from the moment it
-has room; which member's is decided once (kernel/pool_routing.py) and journaled.
+has room; which member's is decided once (kernel/pools/routing.py) and journaled.
 
 Invariants:
   P1  ``jobs`` has exactly the messages of the pool that are with a member and have not ended.
@@ -23,7 +23,7 @@ import msgpack
 from kernel.policy.balance import Demand, Replica
 from kernel.policy.balance_filters import Groups
 from kernel.policy.balance_names import new_balancer
-from kernel.pool_scaler import PoolScaler, Scaling
+from kernel.pools.scaler import PoolScaler, Scaling
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from ext.wire import Envelope
-from kernel.journal_rows import inline_blob, read_envelope
+from kernel.journal.rows import inline_blob, read_envelope
 from kernel.records import TABLES, Rows, Snapshot, WriteSet
 
 

@@ -2,7 +2,7 @@
 
 A pool is looked at when one of its members has come, gone or changed its state, and every quarter
 of a second while it has work or more members than its minimum. How many there should be is
-kernel/pool_scaler.py's; this file acts.
+kernel/pools/scaler.py's; this file acts.
 
 Promises:
   K1  only a member without anything to do is let go: it gets no more messages first (it drains).
@@ -21,9 +21,9 @@ from ipc.protocol import SpawnSpec
 from kernel.actor_record import ActorRecord, Status
 from kernel.calls import Call
 from kernel.lifecycle import Lifecycle
-from kernel.pool import Member, Pool, Settings
-from kernel.pool_routing import LOOK_NS
-from kernel.pool_takeover import PoolTakeover
+from kernel.pools.pool import Member, Pool, Settings
+from kernel.pools.routing import LOOK_NS
+from kernel.pools.takeover import PoolTakeover
 from kernel.timers import Due
 
 HOLD_NS = 1_000_000_000

@@ -1,4 +1,4 @@
-"""Files for payloads too large for a journal row; who names them is kernel/journal.py.
+"""Files for payloads too large for a journal row; who names them is kernel/journal/journal.py.
 
 Invariants:
   I1  a file is complete (at durability ``power``: on the disk) before ``write`` returns.

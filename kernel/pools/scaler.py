@@ -9,7 +9,7 @@ Bounds:
   S1  the answer is within minimum and maximum, whatever the load.
   S2  hysteresis: ``low`` < ``high``, so a member that has just been given up is not missed at once.
   S3  under constant load it settles: at most log2(maximum) growths or ``maximum`` shrinkings.
-What it is not: who is to go, and how (kernel/pool_keeper.py). Pure: time comes in. Cost: O(1).
+What it is not: who is to go, and how (kernel/pools/keeper.py). Pure: time comes in. Cost: O(1).
 Source: the rules of Kubernetes' HorizontalPodAutoscaler, with a stabilisation window each way.
 """
 

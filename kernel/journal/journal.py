@@ -1,8 +1,8 @@
 """The journal: one SQLite file in WAL mode that holds everything not yet done.
 
-What it is not: the layout of a row (kernel/journal_rows.py), contents kept apart from their
-rows, in files or shared (kernel/journal_contents.py), opening and refusing files
-(kernel/journal_file.py), the thread that checkpoints (kernel/housekeeper.py).
+What it is not: the layout of a row (kernel/journal/rows.py), contents kept apart from their
+rows, in files or shared (kernel/journal/contents.py), opening and refusing files
+(kernel/journal/file.py), the thread that checkpoints (kernel/journal/housekeeper.py).
 
 Invariants (tests/kernel/test_journal_crash.py kills a committing process over and over):
   I1  a write set is in the file whole or not at all; what ``commit`` returned for is there
@@ -26,11 +26,11 @@ from typing import Any, Literal, NoReturn
 
 from ext.wire import Envelope
 from ipc.errors import JournalCorruptError, JournalWriteError
-from kernel.housekeeper import Housekeeper
-from kernel.journal_contents import DELETE_SQL, PUT_SQL, Contents
-from kernel.journal_file import CODECS, connect, explain, mark_clean, open_file
-from kernel.journal_rows import TableCodec, is_in_file
-from kernel.payload_files import PayloadFiles
+from kernel.journal.contents import DELETE_SQL, PUT_SQL, Contents
+from kernel.journal.file import CODECS, connect, explain, mark_clean, open_file
+from kernel.journal.housekeeper import Housekeeper
+from kernel.journal.payload_files import PayloadFiles
+from kernel.journal.rows import TableCodec, is_in_file
 from kernel.records import Snapshot, WriteSet
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -210,7 +210,7 @@ class SqliteJournal:
             return codec.read(cursor, self._decode)
 
     def _decode(self, table: str, key: Hashable, blob: bytes) -> Envelope | None:
-        """Return a row's envelope; None if a power loss took its file (kernel/journal_file.py)."""
+        """Return a row's envelope; None if a power loss took its file (kernel/journal/file.py)."""
         try:
             return self._contents.decode(table, key, blob)
         except (FileNotFoundError, ValueError) as error:

@@ -1,7 +1,7 @@
 """The kernel's end of the zygote: starts the process, speaks its protocol.
 
 What it is not: the protocol's description (actors/zygote.py), or what an answer means
-(kernel/launcher.py). A zygote that died is started again by the next ``start``.
+(kernel/host/launcher.py). A zygote that died is started again by the next ``start``.
 
 The zygote gets one end of a socketpair, no other descriptor, and a session of its own, so
 that Ctrl-C at the kernel's terminal does not reach it.
@@ -19,8 +19,8 @@ from typing import Any
 from ipc.home import Home
 from ipc.pipe import MessagePipe
 from ipc.start import GroupRecipe, StartRequest, own_python
+from kernel.host.watcher import Watcher
 from kernel.output import StartProcess
-from kernel.watcher import Watcher
 
 
 class ZygoteLink:

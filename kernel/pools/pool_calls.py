@@ -21,9 +21,9 @@ from ipc.syscalls import PoolDetail, PoolInfo, PoolMember
 from kernel.actor_record import ActorRecord, Status
 from kernel.calls import Call
 from kernel.claims import read_spec
-from kernel.pool import Member, Pool, Settings
-from kernel.pool_keeper import PoolKeeper
-from kernel.pool_scaler import SECOND_NS, Scaling
+from kernel.pools.keeper import PoolKeeper
+from kernel.pools.pool import Member, Pool, Settings
+from kernel.pools.scaler import SECOND_NS, Scaling
 from kernel.sending import Sending
 from kernel.state import Peer
 from kernel.termination import Termination

@@ -4,7 +4,7 @@
     user_version     FORMAT; a higher one is refused, a lower one gets the tables it lacks
     tables           those of kernel.records.TABLES; ``meta`` holds format, generation, epoch
     journal_file     name TEXT -> value TEXT: boot_id, is_clean, durability of the last opening
-    payload          id INTEGER -> content BLOB, shared by rows (kernel/journal_contents.py)
+    payload          id INTEGER -> content BLOB, shared by rows (kernel/journal/contents.py)
 
 A ``generation`` is a history that peers can resume. It ends when committed sets may be
 missing: the file was open at durability ``process`` when another boot of the machine ran.
@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ipc.errors import JournalCorruptError, JournalVersionError, JournalWriteError
-from kernel.journal_rows import TableCodec
+from kernel.journal.rows import TableCodec
 from kernel.records import TABLES
 
 FORMAT = 2  # 2: tables of models and LLM requests

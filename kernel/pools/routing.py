@@ -25,8 +25,8 @@ from ipc.errors import LLMOSError
 from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord, Status
 from kernel.mailbox import Message
-from kernel.pool import ANYWHERE, Hints, Member, Pool
-from kernel.pool_handover import PoolHandover
+from kernel.pools.handover import PoolHandover
+from kernel.pools.pool import ANYWHERE, Hints, Member, Pool
 from kernel.state import KernelState
 from kernel.timers import Due
 

@@ -7,7 +7,7 @@ message it was.
     it is kept in      when
     its row            it has less than SHARE_BYTES, or no other row of the commit shares it
     table ``payload``  id -> payload | u64 lengths | attachments; several rows share it
-    a file             it has more than SPILL_BYTES (kernel/payload_files.py)
+    a file             it has more than SPILL_BYTES (kernel/journal/payload_files.py)
 
 Invariants:
   C1  a content is stored before the first record that names it, or with it, and goes with the
@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ext.wire import HEADER_SIZE, Envelope, pack
-from kernel.journal_rows import (
+from kernel.journal.payload_files import PayloadFiles
+from kernel.journal.rows import (
     content_number,
     content_parts,
     inline_blob,
@@ -34,7 +35,6 @@ from kernel.journal_rows import (
     read_envelope,
     reference_blob,
 )
-from kernel.payload_files import PayloadFiles
 from kernel.records import TABLES, WriteSet
 
 SHARE_BYTES = 2048  # a page of the journal: less than that is as cheap in the row

@@ -1,0 +1,1 @@
+"""Pools of agents: one name, members that come and go, and whose turn a message is."""
