@@ -214,6 +214,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what ``llmos status`` shows and only this process knows."""
     return {
+        "pid": os.getpid(),
         "version": _version(),
         "durability": config.durability,
         "enforcement": enforcement.describe(),

@@ -59,7 +59,7 @@ class Core:
         """Recover from ``snapshot`` (kernel.records.Journal.load).
 
         log_path: where an agent's output goes, by id and name. facts: what only the driver
-        knows, for ``status``: version, durability, journal_bytes, rss_bytes.
+        knows, for ``status``: pid, version, durability, journal_bytes, rss_bytes.
         Raises:
             BadRecordError: a row does not fit (kernel/journal/row_shapes.py). Nothing was changed.
             UnknownPolicyError: there is no policy of the name that the configuration gives.

@@ -30,6 +30,52 @@ NO_NOUNS = {"utils", "util", "helpers", "helper", "common", "misc"}
 MAX_LINES = 600  # a longer file tells its reason in its head, with the words "Long because"
 
 
+# What of the kernel may touch the world; all else is the core, and deterministic.
+TOUCHES_THE_WORLD = (
+    "__main__.py",
+    "config.py",  # reads a file and the environment
+    "daemon.py",
+    "host/",
+    "journal/contents.py",
+    "journal/file.py",
+    "journal/housekeeper.py",
+    "journal/journal.py",
+    "journal/payload_files.py",
+    "resources/agent_groups.py",
+    "resources/enforcement.py",
+    "resources/gpus.py",
+    "resources/monitor.py",
+    "resources/node_sampler.py",
+    "resources/process_sampler.py",
+    "resources/process_table.py",
+)
+THE_WORLD = {
+    "asyncio",
+    "ctypes",
+    "datetime",
+    "fcntl",
+    "os",
+    "psutil",
+    "pynvml",
+    "queue",
+    "resource",
+    "secrets",
+    "select",
+    "selectors",
+    "shutil",
+    "signal",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "uuid",
+    "zmq",
+}
+
+
 def sources(*folders: str) -> list[Path]:
     """Return our source files, Python and Cython."""
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.p*")]
@@ -150,6 +196,42 @@ def test_no_import_goes_in_a_circle(folder: str) -> None:
     except CycleError as problem:
         pytest.fail(" -> ".join(reversed(problem.args[1])))
     assert set(order) >= graph.keys()
+
+
+def test_the_kernels_core_has_time_randomness_and_io_from_outside() -> None:
+    core = [
+        path
+        for path in sources("kernel")
+        if not str(path.relative_to(ROOT / "kernel")).startswith(TOUCHES_THE_WORLD)
+    ]
+    broken = [
+        f"{path.relative_to(ROOT)}: {it}" for path in core for it in reaches_out(path.read_text())
+    ]
+
+    assert broken == []
+    assert len(core) > 100
+    assert reaches_out("import os.path, ipc\nfrom time import time") == ["os.path", "time"]
+    assert reaches_out("import random\nrandom.Random(7)\nrandom.random()") == ["random.random"]
+
+
+def reaches_out(text: str) -> list[str]:
+    """Return what a file imports of the world, and its uses of the generator that all share."""
+    used = [name for node in ast.walk(ast.parse(text)) for name in used_by(node)]
+    return [name for name in used if name.split(".")[0] in THE_WORLD | {"random"}]
+
+
+def used_by(node: ast.AST) -> list[str]:
+    """Return the modules that a statement imports, and names of `random` but its class."""
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names if alias.name != "random"]
+        case ast.ImportFrom(module="random"):
+            return [f"random.{alias.name}" for alias in node.names if alias.name != "Random"]
+        case ast.ImportFrom():
+            return [node.module or ""]
+        case ast.Attribute(value=ast.Name(id="random")) if node.attr != "Random":
+            return [f"random.{node.attr}"]
+    return []
 
 
 def test_no_file_is_named_after_nothing() -> None:
