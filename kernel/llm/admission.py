@@ -51,7 +51,8 @@ class Admission:
         """Let lower ones give way to those that wait with a smaller key and would not fit.
 
         Among those only whom the policy lets be preempted for it: never to admit an equal. Nobody
-        gives way to one that has to wait for the tokens of a later step anyway.
+        gives way to one that has to wait for the tokens of a later step anyway, be it that the
+        prompts of smaller keys that run take all of this one.
         """
         shared = self._shared
         head = shared.line.head()
@@ -65,6 +66,11 @@ class Admission:
         decoding = len(shared.batch.decodes())
         room = self._room() - decoding  # each takes a block at most
         tokens = draft.budget - decoding
+        if shared.batch.prefilling:
+            ahead = self._tokens_ahead(head)
+            if ahead and ahead >= tokens:
+                return
+            tokens -= ahead
         for task in self._urgent(head):
             if self._is_under_way(task) or (tokens <= 0 and task is not head):
                 return
@@ -97,6 +103,11 @@ class Admission:
             slots += len(chosen) - 1
             room += gained - needed
             tokens -= task.request.num_tokens - cached
+
+    def _tokens_ahead(self, task: Task) -> int:
+        """Return how many tokens go to prompts that run before one that waits gets any."""
+        running = self._shared.batch.prefilling.values()
+        return sum(each.known - each.planned for each in running if each.key <= task.key)
 
     def _urgent(self, head: Task) -> Iterator[Task]:
         """Yield those to make way for: mostly the first takes all tokens there are."""

@@ -75,6 +75,27 @@ def test_nobody_gives_way_to_who_must_wait_for_the_tokens_of_a_later_step() -> N
     world.check_results()
 
 
+def test_nobody_gives_way_while_a_running_prompt_takes_all_tokens_of_the_step_first() -> None:
+    world = World(max_running=4, max_step_tokens=16, num_blocks=200)
+    for seed in range(3):
+        world.add(prompt(4, seed), max_tokens=60, priority=6)
+    world.step()
+    world.add(prompt(60, 80), max_tokens=4, priority=1)
+    world.step()
+    waiting = world.add(prompt(8, 90), max_tokens=4, priority=2)
+
+    world.step()
+    while_it_runs = world.scheduler.statistics().preemptions
+    for _ in range(6):
+        world.step()
+    after = world.scheduler.statistics().preemptions
+    world.run()
+
+    assert (while_it_runs, after) == (0, 1)
+    assert waiting.num_emitted == 4
+    world.check_results()
+
+
 def test_nobody_is_preempted_to_let_an_equal_in() -> None:
     world = World(max_running=2)
     requests = [world.add(prompt(10, seed), max_tokens=10, priority=4) for seed in range(5)]
