@@ -102,13 +102,13 @@ class LabEngine:
         self.context[self.rows] += steps
         self.left[self.rows] -= steps
 
-    def time_ns(self, steps: int) -> int:
-        """Return how long that would take."""
+    def time_ns(self, steps: int, start: int = 0, chunk: int = 0) -> int:
+        """Return how long that would take, with a chunk of a prompt besides, from `start` on."""
         model, rows = self.model, len(self.rows)
-        read = steps * int(self.context[self.rows].sum()) + rows * steps * (steps + 1) / 2
-        return round(
-            1e3 * (steps * (model.step_us + model.row_us * rows) + model.context_us * read)
-        )
+        read = steps * (int(self.context[self.rows].sum()) + start)
+        read += (rows + chunk) * steps * (steps + 1) // 2
+        step_us = model.step_us + model.row_us * rows + model.prefill_us * chunk
+        return round(1e3 * (steps * step_us + model.context_us * read))
 
 
 def ints(data: bytes | None) -> NDArray[np.int32]:

@@ -1,7 +1,8 @@
 """Takes steps in which nothing changes in one go, through the scheduler's own parts.
 
 Nothing changes while all that run decode, nobody ends, nobody comes, and no blocks run short: then
-every plan is the one before. Such a stretch is appended, planned and marked in the allocator at
+every plan is the one before. Nor does it while one prompt goes on besides, and takes all tokens that
+are left: then nobody can come in. Such a stretch is appended, planned and marked in the allocator at
 once; times come from the cost model's closed form. The rows of tokens take their turns as in single
 steps, so the policy is told of the same tokens at the same times.
 
@@ -15,14 +16,32 @@ This file alone reaches into the scheduler, since live steps are never taken man
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from bench.lab.engine import LabEngine
+from kernel.llm.batch import Decodes
 from kernel.llm.scheduler import Scheduler
+from kernel.llm.task import Task
 
 FIXED = frozenset({"fcfs", "sjf", "priority", "deadline"})  # keys that stay while a request runs
 MAX_STRETCH = 4_096
 MAX_ASKED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Steps that are alike, `most` at most.
+
+    prompt: who goes on from token `start`, a chunk each step; None: nobody.
+    """
+
+    decodes: Decodes
+    most: int
+    prompt: Task | None = None
+    chunk: int = 0
+    start: int = 0
 
 
 class FastForward:
@@ -32,7 +51,7 @@ class FastForward:
         self._scheduler = scheduler
         self._shared = scheduler._shared
         self._engine = engine
-        self._is_fixed = policy in FIXED
+        self._asked = MAX_STRETCH if policy in FIXED else MAX_ASKED
 
     def take(self, now_ns: int, until_ns: int | None, *, is_plain: bool) -> tuple[int, int]:
         """Take as many steps as are alike; returns how many, and the time they took.
@@ -40,36 +59,68 @@ class FastForward:
         until_ns: when the next call comes; a step that has begun before then is finished.
         is_plain: the step before was of decodes alone: whoever waits could not come in.
         """
-        steps = self._alike(now_ns, is_plain)
-        if until_ns is not None and steps:
-            steps = self._begun_before(until_ns - now_ns, steps)
-        if steps:
-            steps = self._with_blocks(steps)
-        if not steps:
+        stretch = self._alike(now_ns, is_plain)
+        if stretch is None:
             return 0, 0
-        self._apply(steps, now_ns)
-        time_ns = self._engine.time_ns(steps)
+        steps = stretch.most
+        if until_ns is not None:
+            steps = self._begun_before(until_ns - now_ns, stretch)
+        steps = self._with_blocks(stretch, steps)
+        if steps <= 0:
+            return 0, 0
+        self._apply(stretch, steps, now_ns)
+        time_ns = self._time_ns(stretch, steps)
         self._engine.skip(steps)
         self._shared.batch.rows.last_ns[self._engine.rows] = now_ns + time_ns
         return steps, time_ns
 
-    def _alike(self, now_ns: int, is_plain: bool) -> int:
-        """Return how many steps there are before somebody ends, 0 if the next is another one."""
+    def _alike(self, now_ns: int, is_plain: bool) -> Stretch | None:
+        """Return the steps that are alike; None: there are none."""
         shared, rows = self._shared, self._engine.rows
-        batch = shared.batch
-        is_still = not (batch.prefilling or shared.parked or shared.dropped or shared.by_quota)
+        batch, planner = shared.batch, self._scheduler._planner
+        if shared.parked or shared.dropped or shared.by_quota or planner.lacks_something:
+            return None
         decodes = batch.decodes()
-        if not is_still or not len(rows) or len(decodes) != batch.num_taken:
-            return 0
-        if len(rows) != len(decodes) or (rows != decodes.slots).any():
-            return 0  # the engine has not been told of all yet
-        most = MAX_STRETCH
-        if len(shared.line):
+        if len(decodes) + len(batch.prefilling) != batch.num_taken:
+            return None  # some wait for their allowance, or for their last token
+        if decodes.slots is not rows and not np.array_equal(rows, decodes.slots):
+            return None  # the engine has not been told of all yet
+        if batch.prefilling:
+            return self._with_prompt(decodes, now_ns)
+        return self._of_decodes(decodes, now_ns, is_plain)
+
+    def _of_decodes(self, decodes: Decodes, now_ns: int, is_plain: bool) -> Stretch | None:
+        """Nobody ends, and whoever waits cannot come in."""
+        most = self._before_an_end()
+        if len(self._shared.line):
             if not is_plain or self._gives_way(now_ns):
-                return 0
-            most = MAX_STRETCH if self._is_fixed else MAX_ASKED
-        left = np.minimum(batch.rows.unplanned[rows], self._engine.left[rows])
-        return min(int(left.min()) - 1, most)
+                return None
+            most = min(most, self._asked)
+        return Stretch(decodes, most) if most > 0 and len(decodes) else None
+
+    def _with_prompt(self, decodes: Decodes, now_ns: int) -> Stretch | None:
+        """One prompt takes all tokens that decodes leave: whoever waits gets none."""
+        shared = self._shared
+        chunk = shared.limits.max_step_tokens - len(decodes)
+        if chunk <= 0:
+            return None
+        self._scheduler._rekey(now_ns)
+        prompt = min(shared.batch.prefilling.values(), key=lambda task: task.rank)
+        most = min(self._before_an_end(), (prompt.known - prompt.planned - 1) // chunk)
+        if len(shared.line):
+            head = shared.line.head()
+            if head is None or head.key < prompt.key:
+                return None
+            most = min(most, self._asked)
+        return Stretch(decodes, most, prompt, chunk, prompt.planned) if most > 0 else None
+
+    def _before_an_end(self) -> int:
+        """Return how many steps there are before somebody ends who decodes."""
+        rows, unplanned = self._engine.rows, self._shared.batch.rows.unplanned
+        if not len(rows):
+            return MAX_STRETCH
+        left = int(np.minimum(unplanned[rows], self._engine.left[rows]).min())
+        return min(left - 1, MAX_STRETCH)
 
     def _gives_way(self, now_ns: int) -> bool:
         """Say whether somebody who runs may have to make room for the first in line."""
@@ -77,56 +128,77 @@ class FastForward:
         head, margin = self._shared.line.head(), self._shared.policy.margin
         return head is not None and bool(head.key + margin < self._shared.batch.rows.highest_key())
 
-    def _begun_before(self, time_ns: int, steps: int) -> int:
+    def _begun_before(self, time_ns: int, stretch: Stretch) -> int:
         """Return how many of the steps begin before that time has passed."""
-        low, high = 0, steps  # of `low` steps the last one begins in time
+        low, high = 0, stretch.most  # of `low` steps the last one begins in time
         while low < high:
             middle = (low + high + 1) // 2
-            if self._engine.time_ns(middle - 1) < time_ns:
+            if self._time_ns(stretch, middle - 1) < time_ns:
                 low = middle
             else:
                 high = middle - 1
         return low
 
-    def _with_blocks(self, steps: int) -> int:
+    def _time_ns(self, stretch: Stretch, steps: int) -> int:
+        return self._engine.time_ns(steps, stretch.start, stretch.chunk)
+
+    def _with_blocks(self, stretch: Stretch, steps: int) -> int:
         """Return how many of the steps have the blocks they need without anybody giving way."""
         shared = self._shared
         size = shared.limits.block_size
-        computed, _ = shared.cache.lookup_many(shared.batch.decodes().handles)
+        computed, _ = shared.cache.lookup_many(stretch.decodes.handles)
         held = -(-computed // size)
         available = shared.cache.available()
-        while steps and int((-(-(computed + steps) // size) - held).sum()) > available:
+        while steps > 0:
+            needed = int((-(-(computed + steps) // size) - held).sum())
+            if stretch.prompt is not None:
+                end = stretch.start + steps * stretch.chunk
+                needed += shared.limits.blocks_for(end) - stretch.prompt.num_blocks
+            if needed <= available:
+                break
             steps //= 2
         return steps
 
-    def _apply(self, steps: int, now_ns: int) -> None:
+    def _apply(self, stretch: Stretch, steps: int, now_ns: int) -> None:
         shared = self._shared
         batch, cache = shared.batch, shared.cache
-        decodes = batch.decodes()
-        handles, slots = decodes.handles, decodes.slots
+        handles, slots = stretch.decodes.handles, stretch.decodes.slots
         if shared.eviction is not None:
-            size = shared.limits.block_size
-            shared.eviction.make_ready(now_ns, len(handles) * (steps // size + 1))
-        tokens = np.zeros(steps, np.int32)
+            tokens = len(handles) * steps + stretch.chunk * steps
+            blocks = tokens // shared.limits.block_size + len(handles) + 1
+            shared.eviction.make_ready(now_ns, blocks)
+        new_tokens = np.zeros(steps, np.int32)
         for handle in handles.tolist():
-            cache.append(handle, tokens)
+            cache.append(handle, new_tokens)
         counts = np.full(len(handles), steps, np.int32)
         cache.plan_many(handles, counts)
         cache.mark_computed_many(handles, counts)
-        self._take_turns(slots, steps, now_ns)
+        self._take_turns(stretch, steps, now_ns)
+        if stretch.prompt is not None:
+            self._compute(stretch.prompt, steps * stretch.chunk)
         batch.rows.unplanned[slots] -= steps
         batch.rows.unsampled[slots] -= steps
         shared.last_number += steps
         shared.complete(shared.last_number)
         shared.generated += steps * len(handles)
 
-    def _take_turns(self, slots: np.ndarray, steps: int, now_ns: int) -> None:
+    def _compute(self, prompt: Task, tokens: int) -> None:
+        cache = self._shared.cache
+        cache.plan(prompt.handle, tokens)
+        cache.mark_computed(prompt.handle, tokens)
+        prompt.num_blocks = cache.state(prompt.handle).num_blocks
+
+    def _take_turns(self, stretch: Stretch, steps: int, now_ns: int) -> None:
         """Give each request its tokens, which are 0 as the rows are, and tell the policy."""
         shared = self._shared
-        batch = shared.batch
+        batch, slots, prompt = shared.batch, stretch.decodes.slots, stretch.prompt
         for step in range(1, steps + 1):
+            if prompt is not None:
+                prompt.planned += stretch.chunk
+            if not len(slots):
+                continue  # as in single steps: rows take turns when a token comes
             for task in batch.tasks_in_turn():
-                shared.now_ns = now_ns + self._engine.time_ns(step)
+                shared.now_ns = now_ns + self._time_ns(stretch, step)
                 shared.tell_service(task)
                 task.request.empty_row()
             batch.rows.counts[slots] += 1

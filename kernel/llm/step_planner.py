@@ -31,6 +31,11 @@ class StepPlanner:
         self._lacks_blocks: Task | None = None
         self._lacks_quota: Task | None = None
 
+    @property
+    def lacks_something(self) -> bool:
+        """Say whether a prompt found no blocks in the last step, and is to be helped in the next."""
+        return self._lacks_blocks is not None or self._lacks_quota is not None
+
     def plan(self, number: int) -> Draft:
         """Return the next step, which may be empty."""
         shared = self._shared

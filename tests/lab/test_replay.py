@@ -88,6 +88,18 @@ def test_a_call_alone_takes_the_time_the_model_says() -> None:
     assert outcome.completion_ns == pytest.approx(outcome.alone_ns, rel=1e-3)
 
 
+def test_stretches_of_a_long_prompt_are_taken_in_one_go() -> None:
+    first = Call(0, 0, prompt_tokens=10, output_tokens=30, program=1, owner=1)
+    long = Call(1, 1, prompt_tokens=1_500, output_tokens=5, program=2, owner=2)
+
+    exact = Replay(Recorded([first, long]), SMALL, "round_robin", is_exact=True).run()
+    fast = Replay(Recorded([first, long]), SMALL, "round_robin").run()
+
+    assert fast.exact + fast.skipped == exact.exact
+    assert fast.exact <= 8
+    assert fast.outcomes == exact.outcomes
+
+
 def test_equal_prefixes_are_found_and_others_are_not() -> None:
     prefix = ((7, 320),)
     shared = [Call(n, n * 10**10, 400, 5, n + 1, 1, prefix=prefix) for n in range(3)]
