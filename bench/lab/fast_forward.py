@@ -1,10 +1,10 @@
 """Takes steps in which nothing changes in one go, through the scheduler's own parts.
 
 Nothing changes while all that run decode, nobody ends, nobody comes, and no blocks run short: then
-every plan is the one before. Nor does it while one prompt goes on besides, and takes all tokens that
-are left: then nobody can come in. Such a stretch is appended, planned and marked in the allocator at
-once; times come from the cost model's closed form. The rows of tokens take their turns as in single
-steps, so the policy is told of the same tokens at the same times.
+every plan is the one before. Nor does it while one prompt goes on besides, and takes all tokens
+that are left: then nobody can come in. Such a stretch is appended, planned and marked in the
+allocator at once; times come from the cost model's closed form. The rows of tokens take their turns
+as in single steps, so the policy is told of the same tokens at the same times.
 
 What may differ from exact steps: a policy whose keys move by themselves is asked for its changes
 only at the end of a stretch, so where somebody waits a stretch is at most MAX_ASKED steps long.
@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.lab.engine import LabEngine
 from kernel.llm.batch import Decodes
@@ -52,6 +53,8 @@ class FastForward:
         self._shared = scheduler._shared
         self._engine = engine
         self._asked = MAX_STRETCH if policy in FIXED else MAX_ASKED
+        self._told: Decodes | None = None  # equal to these rows of the engine
+        self._rows = engine.rows
 
     def take(self, now_ns: int, until_ns: int | None, *, is_plain: bool) -> tuple[int, int]:
         """Take as many steps as are alike; returns how many, and the time they took.
@@ -83,15 +86,17 @@ class FastForward:
         decodes = batch.decodes()
         if len(decodes) + len(batch.prefilling) != batch.num_taken:
             return None  # some wait for their allowance, or for their last token
-        if decodes.slots is not rows and not np.array_equal(rows, decodes.slots):
-            return None  # the engine has not been told of all yet
+        if decodes is not self._told or rows is not self._rows:
+            if not np.array_equal(rows, decodes.slots):
+                return None  # the engine has not been told of all yet
+            self._told, self._rows = decodes, rows
         if batch.prefilling:
             return self._with_prompt(decodes, now_ns)
         return self._of_decodes(decodes, now_ns, is_plain)
 
     def _of_decodes(self, decodes: Decodes, now_ns: int, is_plain: bool) -> Stretch | None:
         """Nobody ends, and whoever waits cannot come in."""
-        most = self._before_an_end()
+        most = self._before_an_end(decodes)
         if len(self._shared.line):
             if not is_plain or self._gives_way(now_ns):
                 return None
@@ -106,7 +111,7 @@ class FastForward:
             return None
         self._scheduler._rekey(now_ns)
         prompt = min(shared.batch.prefilling.values(), key=lambda task: task.rank)
-        most = min(self._before_an_end(), (prompt.known - prompt.planned - 1) // chunk)
+        most = min(self._before_an_end(decodes), (prompt.known - prompt.planned - 1) // chunk)
         if len(shared.line):
             head = shared.line.head()
             if head is None or head.key < prompt.key:
@@ -114,13 +119,12 @@ class FastForward:
             most = min(most, self._asked)
         return Stretch(decodes, most, prompt, chunk, prompt.planned) if most > 0 else None
 
-    def _before_an_end(self) -> int:
+    def _before_an_end(self, decodes: Decodes) -> int:
         """Return how many steps there are before somebody ends who decodes."""
-        rows, unplanned = self._engine.rows, self._shared.batch.rows.unplanned
-        if not len(rows):
+        if not len(decodes):
             return MAX_STRETCH
-        left = int(np.minimum(unplanned[rows], self._engine.left[rows]).min())
-        return min(left - 1, MAX_STRETCH)
+        planned = int(self._shared.batch.rows.unplanned[decodes.slots].min())
+        return min(planned - 1, self._engine.steps_to_end - 1, MAX_STRETCH)
 
     def _gives_way(self, now_ns: int) -> bool:
         """Say whether somebody who runs may have to make room for the first in line."""
@@ -131,6 +135,8 @@ class FastForward:
     def _begun_before(self, time_ns: int, stretch: Stretch) -> int:
         """Return how many of the steps begin before that time has passed."""
         low, high = 0, stretch.most  # of `low` steps the last one begins in time
+        if self._time_ns(stretch, high - 1) < time_ns:
+            return high
         while low < high:
             middle = (low + high + 1) // 2
             if self._time_ns(stretch, middle - 1) < time_ns:
@@ -144,20 +150,25 @@ class FastForward:
 
     def _with_blocks(self, stretch: Stretch, steps: int) -> int:
         """Return how many of the steps have the blocks they need without anybody giving way."""
-        shared = self._shared
-        size = shared.limits.block_size
-        computed, _ = shared.cache.lookup_many(stretch.decodes.handles)
+        shared, decodes = self._shared, stretch.decodes
+        available, size = shared.cache.available(), shared.limits.block_size
+        if self._blocks(stretch, steps) + len(decodes) * (steps // size + 1) <= available:
+            return steps  # even if each needs as many as it can need
+        computed, _ = shared.cache.lookup_many(decodes.handles)
         held = -(-computed // size)
-        available = shared.cache.available()
         while steps > 0:
-            needed = int((-(-(computed + steps) // size) - held).sum())
-            if stretch.prompt is not None:
-                end = stretch.start + steps * stretch.chunk
-                needed += shared.limits.blocks_for(end) - stretch.prompt.num_blocks
-            if needed <= available:
+            growth = int((-(-(computed + steps) // size) - held).sum())
+            if self._blocks(stretch, steps) + growth <= available:
                 break
             steps //= 2
         return steps
+
+    def _blocks(self, stretch: Stretch, steps: int) -> int:
+        """Return how many blocks the prompt takes in so many steps."""
+        if stretch.prompt is None:
+            return 0
+        end = stretch.start + steps * stretch.chunk
+        return self._shared.limits.blocks_for(end) - stretch.prompt.num_blocks
 
     def _apply(self, stretch: Stretch, steps: int, now_ns: int) -> None:
         shared = self._shared
@@ -167,10 +178,8 @@ class FastForward:
             tokens = len(handles) * steps + stretch.chunk * steps
             blocks = tokens // shared.limits.block_size + len(handles) + 1
             shared.eviction.make_ready(now_ns, blocks)
-        new_tokens = np.zeros(steps, np.int32)
-        for handle in handles.tolist():
-            cache.append(handle, new_tokens)
-        counts = np.full(len(handles), steps, np.int32)
+        self._append(handles, steps)
+        counts = stretch.decodes.ones * np.int32(steps)
         cache.plan_many(handles, counts)
         cache.mark_computed_many(handles, counts)
         self._take_turns(stretch, steps, now_ns)
@@ -182,23 +191,43 @@ class FastForward:
         shared.complete(shared.last_number)
         shared.generated += steps * len(handles)
 
+    def _append(self, handles: NDArray[np.int64], steps: int) -> None:
+        cache = self._shared.cache
+        if steps < len(handles):
+            tokens = np.zeros(len(handles), np.int32)
+            for _ in range(steps):
+                cache.append_many(handles, tokens)
+            return
+        tokens = np.zeros(steps, np.int32)
+        for handle in handles.tolist():
+            cache.append(handle, tokens)
+
     def _compute(self, prompt: Task, tokens: int) -> None:
         cache = self._shared.cache
         cache.plan(prompt.handle, tokens)
         cache.mark_computed(prompt.handle, tokens)
-        prompt.num_blocks = cache.state(prompt.handle).num_blocks
+        prompt.num_blocks = self._shared.limits.blocks_for(prompt.planned)
 
     def _take_turns(self, stretch: Stretch, steps: int, now_ns: int) -> None:
         """Give each request its tokens, which are 0 as the rows are, and tell the policy."""
-        shared = self._shared
-        batch, slots, prompt = shared.batch, stretch.decodes.slots, stretch.prompt
-        for step in range(1, steps + 1):
-            if prompt is not None:
-                prompt.planned += stretch.chunk
-            if not len(slots):
-                continue  # as in single steps: rows take turns when a token comes
-            for task in batch.tasks_in_turn():
-                shared.now_ns = now_ns + self._time_ns(stretch, step)
+        shared, slots = self._shared, stretch.decodes.slots
+        batch = shared.batch
+        given = 0  # steps whose tokens are in the rows
+        for step in range(1, steps + 1 if len(slots) else 1):  # turns come with tokens only
+            if not (tasks := batch.tasks_in_turn()):
+                continue
+            batch.rows.counts[slots] += step - 1 - given
+            given = step - 1
+            shared.now_ns = now_ns + self._time_ns(stretch, step)
+            self._set_planned(stretch, step)
+            for task in tasks:
                 shared.tell_service(task)
-                task.request.empty_row()
-            batch.rows.counts[slots] += 1
+                if batch.rows.is_due(task.slot):
+                    task.request.empty_row()
+        batch.rows.counts[slots] += steps - given
+        self._set_planned(stretch, steps)
+
+    @staticmethod
+    def _set_planned(stretch: Stretch, steps: int) -> None:
+        if stretch.prompt is not None:
+            stretch.prompt.planned = stretch.start + steps * stretch.chunk

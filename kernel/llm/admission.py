@@ -72,11 +72,13 @@ class Admission:
                 return
             tokens -= ahead
         for task in self._urgent(head):
-            if self._is_under_way(task) or (tokens <= 0 and task is not head):
+            if self._is_under_way(task):
                 return
             cached, computing = self._look_up(task)
-            if computing:
+            if computing and tokens > 0:
                 continue
+            if computing:
+                return
             needed = self._needed(task, cached)
             if room < needed and decoding:
                 room += decoding - self._growth()
@@ -103,6 +105,8 @@ class Admission:
             slots += len(chosen) - 1
             room += gained - needed
             tokens -= task.request.num_tokens - cached
+            if tokens <= 0:
+                return
 
     def _tokens_ahead(self, task: Task) -> int:
         """Return how many tokens go to prompts that run before one that waits gets any."""
@@ -112,7 +116,7 @@ class Admission:
     def _urgent(self, head: Task) -> Iterator[Task]:
         """Yield those to make way for: mostly the first takes all tokens there are."""
         yield head
-        yield from self._shared.line.first(MAX_URGENT)[1:]
+        yield from (each for each in self._shared.line.first(MAX_URGENT) if each is not head)
 
     def admit(self, task: Task, draft: Draft) -> Verdict:
         """Give the first in line a slot and its first stretch, if there is room."""

@@ -33,7 +33,7 @@ class StepPlanner:
 
     @property
     def lacks_something(self) -> bool:
-        """Say whether a prompt found no blocks in the last step, and is to be helped in the next."""
+        """Say whether a prompt found no blocks in the last step; the next one helps it."""
         return self._lacks_blocks is not None or self._lacks_quota is not None
 
     def plan(self, number: int) -> Draft:
