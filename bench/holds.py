@@ -1,13 +1,14 @@
 """Contexts held while tools are out: what is computed again, and how long programs take.
 
 Question: what do holds gain whose length is learned from how long each tool takes
-(kernel/policy/hold_time.py)? Replayed in the lab on `gpu-8b` with a small pool and no host tier,
-first come first served: agent programs of 2 to 12 calls whose context grows by each answer and each
-tool's result, and which come by themselves (Poisson) at so many a second.
+(kernel/policy/hold_time.py), and what if they are copied to host memory when that is up
+(kernel/llm/demotion.py)? Replayed in the lab on `gpu-8b` with a small pool, first come first
+served: agent programs of 2 to 12 calls whose context grows by each answer and each tool's result,
+and which come by themselves (Poisson) at so many a second.
 Run: python -m bench.holds [--json] [--quick]
 
   cached_P_L        share of prompt tokens found cached at load L; floor: without holds. P: learned,
-                    or a fixed time for every tool
+                    a fixed time for every tool, or learned with so many host blocks
   program_s_P_L     mean time of a program without its tools; floor: without holds
   busy_P_L          the engine's time for the same work; floor: without holds
   us_hold           microseconds of processor time a completion that ends with a tool call
@@ -34,6 +35,7 @@ LOADS = (1.0, 2.0)  # programs a second
 NUM_BLOCKS = 5_000  # of 16 tokens
 MOST_S = 120.0
 FIXED_S = (2.0, 30.0)
+HOST_BLOCKS = (32_000, 1_000)
 SHARED_TOKENS = 512  # of the same instructions in every prompt
 TOOLS: dict[str, Callable[[random.Random], float]] = {  # seconds
     "read": lambda numbers: numbers.expovariate(1 / 0.3),
@@ -107,15 +109,20 @@ class Fixed(HoldTimes):
         return self._time_s
 
 
-def replayed(number: int, per_s: float, times: HoldTimes | None) -> tuple[History, ToolPrograms]:
+def replayed(
+    number: int, per_s: float, times: HoldTimes | None, host_blocks: int = 0
+) -> tuple[History, ToolPrograms]:
     programs = ToolPrograms(number, per_s)
-    model = replace(engine_model("gpu-8b"), num_blocks=NUM_BLOCKS, num_host_blocks=0)
+    preset = engine_model("gpu-8b")
+    model = replace(preset, num_blocks=NUM_BLOCKS, num_host_blocks=host_blocks)
     hold_s = MOST_S if times is not None else 0.0
     return Replay(programs, model, "fcfs", hold_s=hold_s, hold_times=times).run(), programs
 
 
-def figures(number: int, per_s: float, times: HoldTimes | None) -> dict[str, tuple[float, str]]:
-    history, programs = replayed(number, per_s, times)
+def figures(
+    number: int, per_s: float, times: HoldTimes | None, host_blocks: int = 0
+) -> dict[str, tuple[float, str]]:
+    history, programs = replayed(number, per_s, times, host_blocks)
     cached = sum(each.cached_tokens for each in history.outcomes)
     prompts = sum(each.call.prompt_tokens for each in history.outcomes)
     tools_s = sum(programs.gaps_ns.values()) / 1e9 / number
@@ -130,9 +137,13 @@ def measured(number: int, loads: Sequence[float]) -> list[Measurement]:
     found = []
     for per_s in loads:
         floors = figures(number, per_s, None)
-        kinds = {"learned": HoldTimes(), **{f"{time:g}s": Fixed(time) for time in FIXED_S}}
-        for kind, times in kinds.items():
-            for name, (value, unit) in figures(number, per_s, times).items():
+        kinds: dict[str, tuple[HoldTimes, int]] = {
+            "learned": (HoldTimes(), 0),
+            **{f"{time:g}s": (Fixed(time), 0) for time in FIXED_S},
+            **{f"host{blocks}": (HoldTimes(), blocks) for blocks in HOST_BLOCKS},
+        }
+        for kind, (times, blocks) in kinds.items():
+            for name, (value, unit) in figures(number, per_s, times, blocks).items():
                 label = f"{name}_{kind}_{per_s:g}"
                 found.append(Measurement(label, value, unit, floors[name][0] or None))
     return found

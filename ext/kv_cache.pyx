@@ -32,7 +32,9 @@ from ext.kv_core cimport (
 )
 from ext.kv_hash cimport Digest, expand_key, root_digest
 from ext.kv_holdings cimport release_holding, complete_step
-from ext.kv_move cimport check_fork, fork_child, move_blocks
+from ext.kv_move cimport (
+    check_fork, count_demoted, demote_pin, fork_child, move_blocks, promote_prefix,
+)
 from ext.kv_owners cimport (
     Account as CAccount, Owner, account_unmet, add_shares, ledger_new_slot,
 )
@@ -604,7 +606,7 @@ cdef class KVCache:
             close_request(&self.core, rows[j].slot)
         return STATUS_OK
 
-    # Fork, swap, pin, reset
+    # Fork, swap, demote, pin, reset
 
     def fork(self, int64_t request, int64_t num_children, *, int64_t step, owner=None):
         """Children with the request's tokens and computed blocks, copying in plan `step`."""
@@ -634,6 +636,40 @@ cdef class KVCache:
     def swap_in(self, int64_t request, *, int64_t step):
         """Move a request's blocks to the device; returns (host, device) copies for plan `step`."""
         return swap(self, request, DEVICE, step)
+
+    def demote(self, int64_t pin, *, step):
+        """Release a pin and keep its content on the host; returns (device, host) copies for `step`.
+
+        Both stay cached, found again as long as nobody needs the room: on the device by any plan,
+        on the host by `promote`. A refused call keeps the pin.
+        """
+        cdef int32_t slot = find_pin(&self.core, pin)
+        cdef int64_t num_copies = 0
+        cdef int32_t[:, ::1] pairs
+        if slot == NONE:
+            raise UnknownPinError("pin", pin)
+        copies = np.empty((self.core.holdings[slot].num_blocks + 1, 2), np.int32)
+        pairs = copies
+        check(self, demote_pin(&self.core, slot, pin, step, &pairs[0, 0], &num_copies))
+        return copies[:num_copies]
+
+    def demoted(self, int64_t request):
+        """Blocks of a request without blocks that `promote` would bring from the host."""
+        return count_demoted(&self.core, request_slot(self, request))
+
+    def promote(self, int64_t request, *, step):
+        """Give a request its cached prefix and what follows it on the host, computed both.
+
+        Returns (host, device) copies for plan `step`. Where nothing follows on the host, or the
+        request holds blocks, nothing is done.
+        """
+        cdef int32_t slot = request_slot(self, request)
+        cdef int64_t num_copies = 0
+        cdef int32_t[:, ::1] pairs
+        copies = np.empty((count_demoted(&self.core, slot) + 1, 2), np.int32)
+        pairs = copies
+        check(self, promote_prefix(&self.core, slot, step, &pairs[0, 0], &num_copies))
+        return copies[:num_copies]
 
     def pin(self, int64_t request, *, until_ns=None):
         """Keep a request's full computed blocks, past its end too, until unpinned or that time."""
@@ -716,7 +752,8 @@ cdef class KVCache:
         }
         return Statistics(
             count.lookup_tokens, count.hit_tokens, count.hit_blocks, count.miss_blocks,
-            count.fork_copies, count.swap_out_copies, count.swap_in_copies, count.preemptions,
+            count.fork_copies, count.swap_out_copies, count.swap_in_copies, count.demote_copies,
+            count.promote_copies, count.preemptions,
             self.core.num_open, self.core.counts[PIN], self.core.counts[RETIRED],
             self.core.prefix.num_nodes, occupancy(self, DEVICE), occupancy(self, HOST), owners,
         )

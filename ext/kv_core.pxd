@@ -91,6 +91,7 @@ cdef struct Holding:             # blocks referenced by no request
 cdef struct Counters:
     int64_t lookup_tokens, hit_tokens, hit_blocks, miss_blocks
     int64_t fork_copies, swap_out_copies, swap_in_copies, preemptions
+    int64_t demote_copies, promote_copies
     int64_t evictions[NUM_TIERS]
 
 cdef struct Core:

@@ -1,4 +1,5 @@
-"""Operations that return copies for the engine: copy-on-write fork and swap. Inline and `nogil`.
+"""Operations that return copies for the engine: copy-on-write fork, swap, and the second tier of the
+prefix cache (a pinned prefix is demoted to it, a new request's is promoted). Inline and `nogil`.
 
 Copies run inside a plan, in the order copies out, copies in, copy-on-write, forward. A block that a
 copy of plan `step` reads or writes must not get other content before that step has reported:
@@ -11,17 +12,17 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
 from ext.kv_core cimport (
-    BAD_COUNT, BAD_STEP, NO_MEMORY, STATUS_OK, WRONG_TIER,
-    Core, Request, chain_of, publish, refuse, refuse_count, request_handle, table_of,
+    BAD_COUNT, BAD_STEP, NO_MEMORY, RETIRED, STATUS_OK, WRONG_TIER,
+    Core, Holding, Request, chain_of, publish, refuse, refuse_count, request_handle, table_of,
     tail_of,
 )
-from ext.kv_holdings cimport retire_blocks
-from ext.kv_owners cimport account_add, hold, is_holder, ledger_reserve
-from ext.kv_plan cimport check_room
+from ext.kv_holdings cimport new_holding, release_holding, retire_blocks
+from ext.kv_owners cimport Account, account_add, hold, is_holder, ledger_reserve
+from ext.kv_plan cimport attach_prefix, check_room, detach_prefix
 from ext.kv_pool cimport (
     DEVICE, HOST, NONE, Block, kv_full_blocks, pool_available, pool_uncache,
 )
-from ext.kv_requests cimport refuse_requests, set_tip, take_request_slot
+from ext.kv_requests cimport refuse_requests, reusable_blocks, set_tip, take_request_slot
 from ext.kv_take cimport take_block
 
 cdef struct Need:                # what a request lacks before blocks can be taken for it
@@ -205,3 +206,187 @@ cdef inline int move_blocks(
     else:
         core.counters.swap_in_copies += num_copies[0]
     return STATUS_OK
+
+
+cdef inline int32_t host_copy(const Core* core, int32_t number) noexcept nogil:
+    """The host block with the content of a published block, or NONE."""
+    return core.prefix.nodes[core.blocks[number].node].block[HOST]
+
+
+cdef inline int demote_pin(
+    Core* core, int32_t pin, int64_t handle, int64_t step, int32_t* copies, int64_t* num_copies
+) noexcept nogil:
+    """Release a pin whose blocks get host copies, by copies in plan `step`; or refuse, unchanged.
+
+    The host blocks are held until that step has reported, and cached from then on. Those that are
+    there already need no copy, and count as used now.
+    """
+    cdef Holding* holding = &core.holdings[pin]
+    cdef int32_t owner = holding.owner
+    cdef int32_t count = holding.num_blocks
+    cdef int32_t i, number, node, made
+    cdef int32_t* blocks
+    cdef Need need
+    cdef int status
+    if step <= core.completed_step:
+        return refuse_count(core, BAD_STEP, handle, step, core.completed_step)
+    if holding.tier != DEVICE:
+        return refuse(core, WRONG_TIER, handle)
+    need.fresh = need.joined = need.uncached = 0
+    for i in range(count):
+        number = host_copy(core, holding.blocks[i])
+        if number == NONE:
+            need.fresh += 1
+        else:
+            need.uncached += core.blocks[number].num_holders == 0
+            need.joined += not is_holder(&core.ledger, &core.blocks[number], number, owner)
+    if not ledger_reserve(&core.ledger, need.joined):
+        return refuse(core, NO_MEMORY, handle)
+    status = check_room(
+        core, handle, owner, HOST, need.fresh, need.joined, need.uncached,
+        core.ledger.owners[owner].tiers[HOST].referenced, pool_available(&core.pools[HOST]),
+    )
+    if status:
+        return status
+    made = new_holding(core, RETIRED, count)
+    if made == NONE:
+        return refuse(core, NO_MEMORY, handle)
+    holding = &core.holdings[pin]            # the array may have moved
+    core.holdings[made].until = step
+    core.holdings[made].owner = owner
+    core.holdings[made].tier = HOST
+    blocks = core.holdings[made].blocks
+    for i in range(count):                   # joins first: taking a block may evict
+        blocks[i] = host_copy(core, holding.blocks[i])
+        if blocks[i] != NONE:
+            join_block(core, blocks[i], owner, HOST)
+    num_copies[0] = 0
+    for i in range(count):
+        if blocks[i] != NONE:
+            continue
+        node = core.blocks[holding.blocks[i]].node
+        account_add(&core.ledger, owner, HOST, 1)
+        number = take_block(core, owner, HOST)
+        blocks[i] = core.pools[HOST].base + number
+        publish(core, blocks[i], HOST, node)
+        copies[2 * num_copies[0]] = holding.blocks[i] - core.pools[DEVICE].base
+        copies[2 * num_copies[0] + 1] = number
+        num_copies[0] += 1
+    release_holding(core, pin)
+    core.counters.demote_copies += num_copies[0]
+    return STATUS_OK
+
+
+cdef inline int32_t count_demoted(const Core* core, int32_t slot) noexcept nogil:
+    """Blocks that follow a request's cached prefix on the host; 0 if it holds blocks."""
+    cdef int32_t* chain = chain_of(core, slot)
+    cdef int32_t end = reusable_blocks(core, slot)
+    cdef int32_t i = 0
+    cdef int32_t first
+    if core.requests[slot].num_blocks:
+        return 0
+    while i < end and core.prefix.nodes[chain[i]].block[DEVICE] != NONE:
+        i += 1
+    first = i
+    while i < end and is_on_host_alone(core, chain[i]):
+        i += 1
+    return i - first
+
+
+cdef inline bint is_on_host_alone(const Core* core, int32_t node) noexcept nogil:
+    cdef int32_t* block = core.prefix.nodes[node].block
+    return block[DEVICE] == NONE and block[HOST] != NONE
+
+
+cdef inline int check_promotion(
+    Core* core, int32_t slot, int32_t first, int32_t end, int64_t referenced, int64_t available
+) noexcept nogil:
+    """Whether blocks [first, end) may be taken on the device and held on the host meanwhile.
+
+    referenced, available: of the device, before the blocks in front of them were attached.
+    """
+    cdef int32_t owner = core.requests[slot].owner
+    cdef Account* account = &core.ledger.owners[owner].tiers[DEVICE]
+    cdef int32_t i, number
+    cdef Need need
+    cdef int status = check_room(
+        core, request_handle(core, slot), owner, DEVICE, end - first,
+        account.referenced - referenced, available - pool_available(&core.pools[DEVICE]),
+        referenced, available,
+    )
+    if status:
+        return status
+    need.fresh = need.joined = need.uncached = 0
+    for i in range(first, end):
+        number = core.prefix.nodes[chain_of(core, slot)[i]].block[HOST]
+        need.uncached += core.blocks[number].num_holders == 0
+        need.joined += not is_holder(&core.ledger, &core.blocks[number], number, owner)
+    return check_need(core, slot, owner, HOST, &need)
+
+
+cdef inline int promote_prefix(
+    Core* core, int32_t slot, int64_t step, int32_t* copies, int64_t* num_copies
+) noexcept nogil:
+    """Give a request without blocks its cached prefix and what follows it on the host, or refuse.
+
+    Copies run in plan `step`. With nothing on the host nothing is done.
+    """
+    cdef Request* request = &core.requests[slot]
+    cdef Account* account = &core.ledger.owners[request.owner].tiers[DEVICE]
+    cdef int64_t referenced = account.referenced
+    cdef int64_t available = pool_available(&core.pools[DEVICE])
+    cdef int32_t count = count_demoted(core, slot)
+    cdef int32_t end = reusable_blocks(core, slot)
+    cdef int32_t first, kept
+    cdef int status = check_step(core, slot, step)
+    num_copies[0] = 0
+    if status or count == 0:
+        return status
+    if not ledger_reserve(&core.ledger, end):
+        return refuse(core, NO_MEMORY, request_handle(core, slot))
+    first = attach_prefix(core, slot, end)
+    status = check_promotion(core, slot, first, first + count, referenced, available)
+    kept = NONE
+    if status == STATUS_OK:
+        kept = new_holding(core, RETIRED, count)
+        if kept == NONE:
+            status = refuse(core, NO_MEMORY, request_handle(core, slot))
+    if status:
+        detach_prefix(core, slot, first)
+        return status
+    core.holdings[kept].until = step
+    core.holdings[kept].owner = request.owner
+    core.holdings[kept].tier = HOST
+    bring_in(core, slot, first, count, core.holdings[kept].blocks, copies)
+    num_copies[0] = count
+    request.num_blocks = request.published = request.announced = first + count
+    request.planned = request.computed = (first + count) * core.block_size
+    request.busy_step = step
+    core.counters.promote_copies += count
+    core.counters.lookup_tokens += request.num_tokens
+    core.counters.hit_tokens += request.computed
+    core.counters.hit_blocks += first + count
+    core.counters.miss_blocks += end - first - count
+    return STATUS_OK
+
+
+cdef inline void bring_in(
+    Core* core, int32_t slot, int32_t first, int32_t count, int32_t* sources, int32_t* copies
+) noexcept nogil:
+    """Take device blocks for a request's blocks from `first` on, and hold their host blocks.
+
+    sources: gets the host blocks, which must stay as they are until the copies were made.
+    """
+    cdef int32_t owner = core.requests[slot].owner
+    cdef int32_t* chain = chain_of(core, slot) + first
+    cdef int32_t* table = table_of(core, slot) + first
+    cdef int32_t i
+    for i in range(count):
+        sources[i] = core.prefix.nodes[chain[i]].block[HOST]
+        join_block(core, sources[i], owner, HOST)
+    account_add(&core.ledger, owner, DEVICE, count)
+    for i in range(count):
+        table[i] = take_block(core, owner, DEVICE)
+        publish(core, core.pools[DEVICE].base + table[i], DEVICE, chain[i])
+        copies[2 * i] = sources[i] - core.pools[HOST].base
+        copies[2 * i + 1] = table[i]

@@ -102,6 +102,8 @@ class Statistics:
     fork_copies: int
     swap_out_copies: int
     swap_in_copies: int
+    demote_copies: int  # blocks of pins, to the host
+    promote_copies: int  # and back, for requests that begin
     preemptions: int
     num_requests: int
     num_pins: int

@@ -153,7 +153,7 @@ class ModelSpec(TypedDict, total=False):
     threads: int  # CPU threads of each; 0: its own choice
     block_size: int  # tokens of a KV block, default 16
     kv_bytes: int  # memory for KV blocks of each engine; 0: from what is free
-    host_kv_bytes: int  # second tier, for swapped requests; default 0
+    host_kv_bytes: int  # second tier, for swapped requests and idle contexts; default 0
     max_running: int  # requests decoded at once, default 256
     max_step_tokens: int  # token budget of a step, default 512 on CPU
     max_context: int  # tokens; default: the model's
@@ -208,6 +208,8 @@ class EngineStatus(TypedDict):
     cached_tokens: int
     steps: int
     preemptions: int
+    demoted_blocks: int  # of idle contexts, copied to host memory
+    promoted_blocks: int  # and back, for requests that go on with them
     step_ns: int  # of the last step
 
 

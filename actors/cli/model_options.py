@@ -84,7 +84,7 @@ OPTIONS = (
     SpecOption("threads", int, "CPU threads of each.", "N", 1),
     SpecOption("kv_bytes", int, "Memory for KV blocks; default: what is free.", "MIB", 1,
                flag="kv_mib", read=mebibytes),
-    SpecOption("host_kv_bytes", int, "Host memory for swapped requests.", "MIB", 1,
+    SpecOption("host_kv_bytes", int, "Host memory for requests and contexts out of turn.", "MIB", 1,
                flag="host_kv_mib", read=mebibytes),
     SpecOption("block_size", int, "Tokens of a KV block.", "N", 1),
     SpecOption("max_running", int, "Requests that are computed at once.", "N", 1),

@@ -31,6 +31,10 @@ ENGINE_COLUMNS = (
     Column("BLOCKS", lambda row: f"{row['blocks_used']}/{row['blocks']}", right=True),
     Column("STEP", lambda row: f"{row['step_ns'] / 1e6:.1f} ms", right=True),
     Column("PREEMPTED", lambda row: row["preemptions"], right=True),
+    # Blocks of idle contexts: back from host memory, of those copied there.
+    Column(
+        "FROM HOST", lambda row: f"{row['promoted_blocks']}/{row['demoted_blocks']}", right=True
+    ),
 )
 OWNER_COLUMNS = (
     Column("ID", lambda row: short(row["actor"]), right=True),

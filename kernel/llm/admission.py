@@ -8,6 +8,9 @@ Room is kept for growth: what admitted prompts will still take, half a block for
 request, and a hundredth of the pool; and, where lengths are expected (kernel/llm/growth.py), all
 that those who run are expected to take. Alone, a request may take everything; pins yield to it.
 
+Where the tokens of a request go on in host memory (kernel/llm/demotion.py), its blocks there are
+copied back as it gets its slot; they need the room that computing them would.
+
 Cost: a few microseconds for each request looked at; at most 32 are put aside in one plan.
 """
 
@@ -123,7 +126,8 @@ class Admission:
         shared = self._shared
         if self._is_under_way(task):
             return Verdict.BLOCKED
-        if self._is_plain(task):
+        is_demoted = self._is_demoted(task)
+        if self._is_plain(task) and not is_demoted:
             begun = shared.cache.begin(task.handle, draft.budget, self._kept())
             if begun is not None:
                 self._enter(task, draft, *begun)
@@ -141,7 +145,7 @@ class Admission:
         if not self._fits(needed) or not self._will_fit(task, cached, needed):
             return Verdict.BLOCKED
         try:
-            start, count = self._take_blocks(task, draft)
+            start, count = self._take_blocks(task, draft, is_demoted=is_demoted)
         except QuotaExceededError:
             return self._at_quota(task)
         except OutOfBlocksError:
@@ -155,6 +159,12 @@ class Admission:
         shared = self._shared
         is_free = task.account.quota is None and shared.growth is None
         return is_free and not task.is_on_host and shared.batch.num_taken > 0
+
+    def _is_demoted(self, task: Task) -> bool:
+        """Say whether what is cached of a task goes on in host memory."""
+        shared = self._shared
+        may_be = shared.demotion.is_in_use and not task.is_on_host
+        return may_be and shared.cache.demoted(task.handle) > 0
 
     def unpark(self) -> None:
         """Let those that waited for a step, or for a quota with room now, stand in line again."""
@@ -269,13 +279,18 @@ class Admission:
             return False
         return shared.pins.yield_one()
 
-    def _take_blocks(self, task: Task, draft: Draft) -> tuple[int, int]:
+    def _take_blocks(self, task: Task, draft: Draft, *, is_demoted: bool) -> tuple[int, int]:
         """Take the blocks of the first stretch; returns its start and its tokens."""
         cache = self._shared.cache
-        if not task.is_on_host:
+        if task.is_on_host:
+            draft.copy_in(cache.swap_in(task.handle, step=draft.number))
+            task.is_on_host = False
+        elif is_demoted:
+            pairs = cache.promote(task.handle, step=draft.number)
+            self._shared.demotion.found(len(pairs))
+            draft.copy_in(pairs)
+        else:
             return cache.plan(task.handle, draft.budget)
-        draft.copy_in(cache.swap_in(task.handle, step=draft.number))
-        task.is_on_host = False
         try:
             return cache.plan(task.handle, draft.budget)
         except BlocksError:

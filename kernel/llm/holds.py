@@ -1,8 +1,9 @@
 """Contexts held while their program's tools are out: blocks kept for a time, within a share.
 
 A hold is the kernel's own guess, nobody's wish (those are kernel/llm/pins.py): it counts to no
-owner's quota, it is never refused work for, and it is never missed. Blocks that are let go stay
-cached until they are needed.
+owner's quota, it is never refused work for, and it is never missed. One that gives way, or whose
+time is up, is kept on the host where that pays (kernel/llm/demotion.py); blocks that are let go
+stay cached until they are needed.
 
 Invariants:
   H1  holds have at most SHARE of the pool, and each its own end; who ends first goes first.
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from ext.kv_cache import KVCache
 from ext.kv_errors import KVExhaustedError, RequestTooLongError
-from kernel.llm.pins import pin_prefix
+from kernel.llm.demotion import Demotion
+from kernel.llm.pinning import pin_prefix
 
 SHARE = 0.5  # of the pool
 NEVER = 1 << 62
@@ -38,10 +40,11 @@ class Hold:
 class Holds:
     """See the module head."""
 
-    __slots__ = ("_by_who", "_cache", "_first_end_ns", "_handle", "_max_blocks")
+    __slots__ = ("_by_who", "_cache", "_demotion", "_first_end_ns", "_handle", "_max_blocks")
 
-    def __init__(self, cache: KVCache, num_blocks: int) -> None:
+    def __init__(self, cache: KVCache, num_blocks: int, demotion: Demotion) -> None:
         self._cache = cache
+        self._demotion = demotion
         self._max_blocks = int(SHARE * num_blocks)
         self._handle: int | None = None  # an owner of their own
         self._by_who: dict[str, Hold] = {}
@@ -101,7 +104,7 @@ class Holds:
         if now_ns < self._first_end_ns:
             return
         for who in [who for who, hold in self._by_who.items() if hold.until_ns <= now_ns]:
-            self.release(who)
+            self._demotion.let_go(self._by_who.pop(who).pin)
         self._first_end_ns = self._first_end()
 
     def _first_end(self) -> int:
@@ -111,5 +114,6 @@ class Holds:
         """End the hold that ends first; False: there is none."""
         if not self._by_who:
             return False
-        self.release(min(self._by_who, key=lambda who: self._by_who[who].until_ns))
+        who = min(self._by_who, key=lambda who: self._by_who[who].until_ns)
+        self._demotion.let_go(self._by_who.pop(who).pin)
         return True

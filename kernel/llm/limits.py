@@ -1,4 +1,4 @@
-"""What one engine can hold, as it says itself when it is ready, checked once.
+"""What one engine can hold, and what costs it less, as it says itself when it is ready.
 
 Cost: nothing after construction.
 """
@@ -37,6 +37,19 @@ class EngineLimits:
         The last token of a completion is never computed, so it needs no place in a block.
         """
         return min(self.max_context, self.num_blocks * self.block_size + 1)
+
+
+def is_swap_cheaper(
+    limits: EngineLimits, *, computed_tokens: int, blocks: int, chance: float = 1.0
+) -> bool:
+    """Say whether copying blocks out and in again takes less time than computing them again.
+
+    chance: how likely it is that they are needed again; they are copied out in any case.
+    """
+    if not (limits.num_host_blocks and limits.swap_ns_per_block and limits.recompute_ns_per_token):
+        return False
+    swap_ns = (1 + chance) * blocks * limits.swap_ns_per_block
+    return swap_ns < chance * computed_tokens * limits.recompute_ns_per_token
 
 
 NEEDED = (

@@ -20,16 +20,19 @@ from ext.kv_errors import (
     UnknownPinError,
 )
 from ipc.errors import LimitError, PromptTooLongError
+from kernel.llm.demotion import Demotion
 from kernel.llm.owners import OwnerAccount
+from kernel.llm.pinning import pin_prefix
 
 
 class PinBook:
     """The pins of one KV cache, by handle. ended: those that have ended by themselves."""
 
-    __slots__ = ("_cache", "_tokens", "_until_ns", "ended")
+    __slots__ = ("_cache", "_demotion", "_tokens", "_until_ns", "ended")
 
-    def __init__(self, cache: KVCache) -> None:
+    def __init__(self, cache: KVCache, demotion: Demotion) -> None:
         self._cache = cache
+        self._demotion = demotion
         self._until_ns: dict[int, int] = {}
         self._tokens: dict[int, int] = {}
         self.ended: list[int] = []
@@ -69,8 +72,8 @@ class PinBook:
 
     def remove(self, pin: int) -> None:
         """Release a pin; one that has ended by itself is not there any more, which is fine."""
-        if self._until_ns.pop(pin, None) is not None:
-            del self._tokens[pin]
+        if pin in self._until_ns:
+            self._forget(pin)
             self._release(pin)
 
     def expire(self, now_ns: int) -> int:
@@ -81,11 +84,18 @@ class PinBook:
         return len(ended)
 
     def yield_one(self) -> bool:
-        """Release the pin that ends first; False: there is none."""
+        """Release the pin that ends first; False: there is none. Its session will go on."""
         if not self._until_ns:
             return False
-        self._end(min(self._until_ns, key=lambda pin: self._until_ns[pin]))
+        pin = min(self._until_ns, key=lambda pin: self._until_ns[pin])
+        self._forget(pin)
+        self.ended.append(pin)
+        with suppress(UnknownPinError):
+            self._demotion.let_go(pin)
         return True
+
+    def _forget(self, pin: int) -> None:
+        del self._until_ns[pin], self._tokens[pin]
 
     def _end(self, pin: int) -> None:
         self.remove(pin)
@@ -94,25 +104,3 @@ class PinBook:
     def _release(self, pin: int) -> None:
         with suppress(UnknownPinError):  # its owner was removed, and the pin with it
             self._cache.unpin(pin)
-
-
-def pin_prefix(
-    cache: KVCache, owner: int, ids: NDArray[np.int32], extra_key: int, until_ns: int | None
-) -> tuple[int, int]:
-    """Pin what is cached of these tokens for an owner of the cache.
-
-    Returns: the pin, and how many tokens it holds.
-    Raises:
-        KVExhaustedError: no room for the owner, or for one more request. Nothing was pinned.
-        RequestTooLongError: more tokens than a request may have.
-    """
-    # A lookup leaves the last token to be computed; one more lets the last block be found.
-    tokens = np.append(ids, np.int32(0)).astype(np.int32)
-    request = cache.open(owner, tokens, extra_key=extra_key)
-    try:
-        num_tokens = cache.lookup(request).cached_tokens
-        if num_tokens:
-            cache.plan(request, 1)
-        return cache.pin(request, until_ns=until_ns), num_tokens
-    finally:
-        cache.free(request)

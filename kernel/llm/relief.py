@@ -20,17 +20,9 @@ import numpy as np
 
 from ext.kv_errors import BlocksError
 from kernel.llm.draft import Draft
-from kernel.llm.limits import EngineLimits
+from kernel.llm.limits import is_swap_cheaper
 from kernel.llm.shared import Shared
 from kernel.llm.task import Task
-
-
-def is_swap_cheaper(limits: EngineLimits, *, computed_tokens: int, blocks: int) -> bool:
-    """Say whether copying blocks out and in again takes less time than computing them again."""
-    if not (limits.num_host_blocks and limits.swap_ns_per_block and limits.recompute_ns_per_token):
-        return False
-    swap_ns = 2 * blocks * limits.swap_ns_per_block
-    return swap_ns < computed_tokens * limits.recompute_ns_per_token
 
 
 class Relief:

@@ -193,6 +193,8 @@ class Scheduler:
         draft = self._planner.plan(number)
         if draft.is_empty:
             return None
+        for pairs in shared.demotion.take_copies():
+            draft.copy_out(pairs)
         plan = draft.to_plan(shared.dropped, self._changes(draft.decodes), reset=number == 1)
         shared.dropped = []
         shared.last_number = number
@@ -276,6 +278,21 @@ class Scheduler:
         holds = self._shared.holds
         return holds.add(who, request.owner, request.ids, request.extra_key, until_ns)
 
+    def demote(self, request: Request, chance: float) -> None:
+        """Keep a copy of a request that has ended on the host, where that pays.
+
+        chance: how likely it is that it is needed again.
+        """
+        self._shared.demotion.keep(request.ids, request.extra_key, chance)
+
+    @property
+    def refill_s(self) -> float:
+        """Return what it takes to bring back all that the pool holds, if it is let go; 0: unknown.
+
+        It is computed again, or copied back where it is found on the host.
+        """
+        return self._shared.demotion.refill_s
+
     def extend_hold(self, who: str, until_ns: int) -> None:
         """Let a hold last until then, if there still is one."""
         self._shared.holds.extend(who, until_ns)
@@ -299,7 +316,8 @@ class Scheduler:
     def statistics(self) -> SchedulerStatistics:
         """Return counters and occupancy."""
         shared = self._shared
-        device = shared.cache.statistics().device
+        cache = shared.cache.statistics()
+        device = cache.device
         return SchedulerStatistics(
             waiting=self.num_waiting,
             running=shared.batch.num_taken,
@@ -311,6 +329,8 @@ class Scheduler:
             cached_tokens=shared.cached_tokens,
             steps=shared.reported,
             preemptions=shared.preemptions,
+            demoted=cache.demote_copies,
+            promoted=cache.promote_copies,
         )
 
     def owner_statistics(self) -> dict[int, OwnerStatistics]:

@@ -17,6 +17,7 @@ from collections import deque
 from ext.kv_cache import KVCache
 from ipc.llm import FinishReason
 from kernel.llm.batch import Batch
+from kernel.llm.demotion import Demotion
 from kernel.llm.flight import Flight
 from kernel.llm.growth import Growth
 from kernel.llm.holds import Holds
@@ -57,8 +58,9 @@ class Shared:
         self.cache = cache
         self.policy = policy
         self.owners = OwnerBook(cache)
-        self.pins = PinBook(cache)
-        self.holds = Holds(cache, limits.num_blocks)
+        self.demotion = Demotion(limits, cache, lambda: self.last_number + 1)
+        self.pins = PinBook(cache, self.demotion)
+        self.holds = Holds(cache, limits.num_blocks, self.demotion)
         self.batch = Batch(limits.max_running)
         self.growth = Growth(limits, self.batch) if expects_growth else None
         self.siblings = Siblings()

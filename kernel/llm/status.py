@@ -35,6 +35,8 @@ def _engine(generation: Generation, engine: Engine) -> EngineStatus:
         cached_tokens=0,
         steps=engine.steps,
         preemptions=0,
+        demoted_blocks=0,
+        promoted_blocks=0,
         step_ns=engine.step_ns,
     )
     if engine.scheduler is not None:
@@ -48,6 +50,8 @@ def _engine(generation: Generation, engine: Engine) -> EngineStatus:
         status["prompt_tokens"] = found.prompt
         status["cached_tokens"] = found.cached_tokens
         status["preemptions"] = found.preemptions
+        status["demoted_blocks"] = found.demoted
+        status["promoted_blocks"] = found.promoted
     else:
         status["running"] = len(engine.jobs)
         queue = generation.remote.queues.get(engine.model)

@@ -52,3 +52,5 @@ class SchedulerStatistics:
     cached_tokens: int  # of these, found in the cache
     steps: int  # reported
     preemptions: int
+    demoted: int  # blocks of idle contexts, copied to the host
+    promoted: int  # and back, for requests that go on with them

@@ -51,12 +51,14 @@ class ToolHolds:
         if not (names and self._most_s and scheduler is not None):
             return
         self.times.leave(who, names, request.call_site, now_ns / 1e9)
-        hold_s = self.times.hold_s(names, request.call_site, refill_s(scheduler))
+        hold_s = self.times.hold_s(names, request.call_site, scheduler.refill_s or REFILL_S)
         until_ns = now_ns + int(min(hold_s, self._most_s) * 1e9)
         if until_ns > now_ns and scheduler.hold(who, request, until_ns):
             self._where[who] = engine
             if len(self._where) > MAX_HELD:
                 self._where.popitem(last=False)
+        else:
+            scheduler.demote(request, self.times.chance(names, request.call_site))
 
     def come(self, who: str, now_ns: int) -> None:
         """A program asks for a completion: what it left is held until that has ended."""
@@ -72,10 +74,3 @@ class ToolHolds:
         scheduler = self._scheduler_of(self._where.pop(who, 0))
         if scheduler is not None:
             scheduler.release_hold(who)
-
-
-def refill_s(scheduler: Scheduler) -> float:
-    """Return the time in which an engine computes as many tokens as its pool holds."""
-    limits = scheduler.limits
-    tokens = limits.num_blocks * limits.block_size
-    return tokens * limits.recompute_ns_per_token / 1e9 or REFILL_S

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TIMES = 64  # kept of a key
@@ -85,18 +86,28 @@ class HoldTimes:
 
         refill_s: the time in which the engine computes as many tokens as its whole pool holds.
         """
+        times = self._known(tools, call_site)
+        return best_time(times, refill_s) if times else min(DEFAULT_S, refill_s)
+
+    def chance(self, tools: str, call_site: str) -> float:
+        """Return how likely it is that a program comes back from these tools; 1 if unknown."""
+        times = self._known(tools, call_site)
+        return sum(not math.isinf(time_s) for time_s in times) / len(times) if times else 1.0
+
+    def _known(self, tools: str, call_site: str) -> Sequence[float]:
+        """Return the times that count for these tools, if there are enough."""
         for key in (("tools", tools), ("site", call_site), ALL):
             times = self._times.get(key, ())
             if len(times) >= ENOUGH:
-                return best_time(times, refill_s)
-        return min(DEFAULT_S, refill_s)
+                return times
+        return ()
 
     def num_times(self) -> dict[Key, int]:
         """Return how many times are known, by key."""
         return {key: len(times) for key, times in self._times.items()}
 
 
-def best_time(times: deque[float] | tuple[float, ...], refill_s: float) -> float:
+def best_time(times: Sequence[float], refill_s: float) -> float:
     """Return the time of those seen that gains most; 0 if none gains anything.
 
     times: seconds until a program was back, infinite where it never was.

@@ -267,6 +267,43 @@ def test_a_pin_keeps_a_prefix_past_its_request_until_its_time() -> None:
     assert cache.account(owner) == Account(0, 0, 0, 2, None, 0)
 
 
+def test_a_demoted_prefix_is_brought_back_for_a_request_that_begins_with_it() -> None:
+    cache = new_cache(num_device_blocks=4)
+    owner = cache.add_owner()
+    request = computed(cache, owner, prompt(13))
+    pin = cache.pin(request)
+    cache.free(request)
+    out = cache.demote(pin, step=1)
+    cache.complete(1)
+    cache.free(computed(cache, owner, prompt(16, 1)))
+
+    again = cache.open(owner, prompt(13))
+    found = cache.demoted(again)
+    back = cache.promote(again, step=2)
+
+    assert (found, out.tolist(), back[:, 0].tolist()) == (3, [[0, 0], [1, 1], [2, 2]], [0, 1, 2])
+    assert back[:, 1].tolist() == cache.block_table(again).tolist()
+    assert tuple(cache.plan(again, 9)) == (12, 1)
+    cache.check_integrity()
+
+
+def test_host_blocks_of_a_promotion_are_held_until_its_copies_were_made() -> None:
+    cache = new_cache(num_host_blocks=2)
+    owner = cache.add_owner()
+    request = computed(cache, owner, prompt(8))
+    pin = cache.pin(request)
+    cache.free(request)
+    cache.demote(pin, step=1)
+    while_copied_out = cache.available(Tier.HOST)
+    cache.complete(1)
+    cache.reset(Tier.DEVICE)
+    cached = cache.available(Tier.HOST)
+
+    cache.promote(cache.open(owner, ids(*prompt(8).tolist(), 1)), step=2)
+
+    assert (while_copied_out, cached, cache.available(Tier.HOST)) == (0, 2, 0)
+
+
 def test_quota_counts_shared_blocks_whole_and_once_per_owner() -> None:
     cache = new_cache()
     rich, poor = cache.add_owner(), cache.add_owner(quota=3)

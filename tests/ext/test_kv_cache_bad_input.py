@@ -62,6 +62,8 @@ REQUEST_CALLS: dict[str, Callable[[KVCache, int], Any]] = {
     "swap_out": lambda cache, r: cache.swap_out(r, step=9),
     "swap_in": lambda cache, r: cache.swap_in(r, step=9),
     "pin": lambda cache, r: cache.pin(r),
+    "demoted": lambda cache, r: cache.demoted(r),
+    "promote": lambda cache, r: cache.promote(r, step=9),
 }
 
 
@@ -143,6 +145,25 @@ REFUSED_CALLS: dict[str, tuple[type[Exception], Callable[[Scene], Any]]] = {
         ),
     ),
     "unpin a request": (errors.UnknownPinError, lambda s: s.cache.unpin(s.running)),
+    "demote a request": (
+        errors.UnknownPinError,
+        lambda s: s.cache.demote(s.running, step=9),
+    ),
+    "demote in a step that has reported": (
+        errors.StepError,
+        lambda s: s.cache.demote(s.pin, step=3),
+    ),
+    "demote beyond the host quota": (
+        errors.QuotaExceededError,
+        lambda s: (
+            s.cache.set_limits(s.owner, quota=3, tier=1),
+            s.cache.demote(s.pin, step=9),
+        ),
+    ),
+    "promote in a step that has reported": (
+        errors.StepError,
+        lambda s: s.cache.promote(s.waiting, step=3),
+    ),
     "floor above quota": (
         errors.QuotaContradictionError,
         lambda s: s.cache.set_limits(s.owner, quota=3, floor=4),

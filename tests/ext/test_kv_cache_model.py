@@ -330,6 +330,31 @@ class KVCacheMachine(RuleBasedStateMachine):
             self.pins[made[1]] = made[0]
 
     @precondition(lambda self: self.pins)
+    @rule(pick=PICK, ahead=STEP)
+    def demote(self, pick: int, ahead: int) -> None:
+        model = list(self.pins)[pick % len(self.pins)]
+        step = int(self.model.completed) + ahead
+        made = self.both(
+            lambda: self.real.demote(self.pins[model], step=step),
+            lambda: self.model.demote(model, step),
+        )
+        if made:
+            assert [tuple(pair) for pair in made[0]] == made[1]
+        self.forget_pins()
+
+    @has_requests
+    @rule(pick=PICK, ahead=STEP)
+    def promote(self, pick: int, ahead: int) -> None:
+        real, model = self.request(pick)
+        assert self.real.demoted(real) == self.model.demoted(model)
+        step = int(self.model.completed) + ahead
+        made = self.both(
+            lambda: self.real.promote(real, step=step), lambda: self.model.promote(model, step)
+        )
+        if made:
+            assert [tuple(pair) for pair in made[0]] == made[1]
+
+    @precondition(lambda self: self.pins)
     @rule(pick=PICK)
     def unpin(self, pick: int) -> None:
         model = list(self.pins)[pick % len(self.pins)]
@@ -450,6 +475,8 @@ def weighted_steps(random: Random) -> dict[str, tuple[int, dict[str, Any]]]:
         "swap": (6, {"pick": pick, "tier": tier, "ahead": ahead}),
         "pin": (4, {"pick": pick, "ttl": random.randrange(6)}),
         "unpin": (1, {"pick": pick}),
+        "demote": (4, {"pick": pick, "ahead": ahead}),
+        "promote": (6, {"pick": pick, "ahead": ahead}),
         "expire_pins": (2, {"elapsed": random.randrange(4)}),
         "new_owner": (1, {"quota": random.randrange(15), "floor": random.randrange(4)}),
         "remove_owner": (1, {"pick": pick}),
@@ -472,9 +499,10 @@ def weighted_steps(random: Random) -> dict[str, tuple[int, dict[str, Any]]]:
 
 def is_possible(machine: KVCacheMachine, name: str) -> bool:
     """What the rules' preconditions say."""
-    if name in ("unpin", "remove_owner", "new_owner"):
+    if name in ("unpin", "demote", "remove_owner", "new_owner"):
         return {
             "unpin": bool(machine.pins),
+            "demote": bool(machine.pins),
             "remove_owner": len(machine.owners) > 1,
             "new_owner": len(machine.owners) < 4,
         }[name]

@@ -4,7 +4,7 @@ Content is compared as what it is, the extra key with all tokens up to a block's
 is a recount; a refused call restores a copy of everything. Block numbers are compared too: free
 blocks are taken last in, first out, and the lowest number first in a new cache.
 
-One class and longer than a file of ours should be, because an oracle is read from top to bottom.
+Long because it is one class, and an oracle is read from top to bottom.
 """
 
 from __future__ import annotations
@@ -363,7 +363,7 @@ class ReferenceKVCache:
         self.preempt(handle, last_step)
         del self.requests[handle]
 
-    # Fork, swap, pin, reset
+    # Fork, swap, pin, demote, reset
 
     def fork(self, handle: int, children: int, step: int, owner: int) -> tuple[list[int], list]:
         return self.all_or_nothing(  # type: ignore
@@ -471,6 +471,100 @@ class ReferenceKVCache:
         pin = self.issue()
         self.pins[pin] = Holding(request.owner, request.tier, blocks, until)
         return pin
+
+    def demote(self, pin: int, step: int) -> list[tuple[int, int]]:
+        return self.all_or_nothing(lambda: self.demote_now(pin, step))  # type: ignore
+
+    def demote_now(self, pin: int, step: int) -> list[tuple[int, int]]:
+        refuse_if(step <= self.completed, "StepError")
+        holding = self.pins[pin]
+        refuse_if(holding.tier != DEVICE, "WrongTierError")
+        contents = [self.content[DEVICE, block] for block in holding.blocks]
+        existing = [self.published(HOST, content) for content in contents]
+        known = [block for block in existing if block is not None]
+        self.check_room(
+            holding.owner,
+            HOST,
+            len(existing) - len(known),
+            sum(holding.owner not in self.holders(HOST, block) for block in known),
+            sum(block in self.cached[HOST] for block in known),
+            self.referenced(holding.owner, HOST),
+            self.available(HOST),
+        )
+        for block in known:
+            self.join(HOST, block)
+        kept = Holding(holding.owner, HOST, list(known), step)
+        self.retired.append(kept)
+        copies, blocks = [], []
+        for source, content, block in zip(holding.blocks, contents, existing, strict=True):
+            if block is None:
+                blocks.append(self.take(HOST))
+                self.content[HOST, blocks[-1]] = content
+                copies.append((source, blocks[-1]))
+            else:
+                blocks.append(block)
+        kept.blocks = blocks
+        self.unpin(pin)
+        return copies
+
+    def demoted(self, handle: int) -> int:
+        request = self.requests[handle]
+        if request.blocks:
+            return 0
+        first = self.lookup(handle)[0] // self.size
+        last = first
+        while last < self.reusable(request):
+            content = self.content_of(request, last)
+            if self.published(DEVICE, content) is not None or self.published(HOST, content) is None:
+                break
+            last += 1
+        return last - first
+
+    def promote(self, handle: int, step: int) -> list[tuple[int, int]]:
+        return self.all_or_nothing(  # type: ignore
+            lambda: self.promote_now(self.requests[handle], self.demoted(handle), step)
+        )
+
+    def promote_now(self, request: Request, count: int, step: int) -> list[tuple[int, int]]:
+        refuse_if(step <= self.completed, "StepError")
+        if not count:
+            return []
+        owner, referenced = request.owner, self.referenced(request.owner, DEVICE)
+        available = self.available(DEVICE)
+        self.attach(request)
+        joined = self.referenced(owner, DEVICE) - referenced
+        self.check_room(
+            owner,
+            DEVICE,
+            count,
+            joined,
+            available - self.available(DEVICE),
+            referenced,
+            available,
+        )
+        first = len(request.blocks)
+        contents = [self.content_of(request, first + i) for i in range(count)]
+        sources = [self.published(HOST, content) for content in contents]
+        self.check_room(
+            owner,
+            HOST,
+            0,
+            sum(owner not in self.holders(HOST, block) for block in sources),
+            sum(block in self.cached[HOST] for block in sources),
+            self.referenced(owner, HOST),
+            self.available(HOST),
+        )
+        for block in sources:
+            self.join(HOST, block)
+        self.retired.append(Holding(owner, HOST, list(sources), step))
+        copies = []
+        for source, content in zip(sources, contents, strict=True):
+            request.blocks.append(self.take(DEVICE))
+            self.content[DEVICE, request.blocks[-1]] = content
+            copies.append((source, request.blocks[-1]))
+        request.planned = request.computed = len(request.blocks) * self.size
+        request.busy_step = step
+        return copies
 
     def release_pins(self, is_due: Callable[[Holding], bool]) -> int:
         due = [key for key, pin in self.pins.items() if is_due(pin)]

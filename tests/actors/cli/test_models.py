@@ -50,6 +50,8 @@ def engine(number: int = 21, **fields: Any) -> dict[str, Any]:
         "cached_tokens": 100,
         "steps": 9,
         "preemptions": 1,
+        "demoted_blocks": 30,
+        "promoted_blocks": 10,
         "step_ns": 2_500_000,
         **fields,
     }

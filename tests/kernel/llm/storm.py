@@ -10,6 +10,7 @@ from typing import Any
 
 from ipc.errors import LimitError, LlmQueueFullError, PromptTooLongError
 from kernel.llm.policies import fcfs, priority
+from kernel.llm.request import Request
 from tests.kernel.llm.world import World
 from tests.reference.llm_engine import Nature
 
@@ -44,9 +45,10 @@ class Storm:
 
     def run(self, num_events: int) -> World:
         events = [self.add, self.step, self.cancel, self.reprioritise, self.pin, self.unpin]
+        events += [self.hold, self.demote]
         rare = [self.replace_engine, self.set_quota, self.remove_owner]
         for _ in range(num_events):
-            event = self.rng.choices(events, [6, 30, 1, 1, 1, 1])[0]
+            event = self.rng.choices(events, [6, 30, 1, 1, 1, 1, 1, 1])[0]
             event()
             if self.rng.random() < 0.01:
                 self.rng.choice(rare)()
@@ -60,6 +62,9 @@ class Storm:
         self.world.run(max_steps=20_000)
         for pin in self.pins:
             self.world.scheduler.unpin(pin)
+        for number in range(3):
+            self.world.scheduler.release_hold(f"p{number}")
+        self.world.run()
         self.world.check_results()
 
     def add(self) -> None:
@@ -116,6 +121,20 @@ class Storm:
         except (LimitError, PromptTooLongError):
             return
         self.pins.append(pin)
+
+    def ended(self) -> Request | None:
+        ended = [self.world.requests[one] for one in self.world.ends]
+        return self.rng.choice(ended) if ended else None
+
+    def hold(self) -> None:
+        """Of three programs, which hold again and again, for some steps."""
+        if (request := self.ended()) is not None:
+            until = self.world.now_ns + self.rng.randrange(60)
+            self.world.scheduler.hold(f"p{self.rng.randrange(3)}", request, until)
+
+    def demote(self) -> None:
+        if (request := self.ended()) is not None:
+            self.world.scheduler.demote(request, self.rng.random())
 
     def unpin(self) -> None:
         self.world.scheduler.expire(self.world.tick())

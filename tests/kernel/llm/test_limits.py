@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from ipc.errors import BadFrameError
-from kernel.llm.limits import limits_of
-from kernel.llm.relief import is_swap_cheaper
+from kernel.llm.limits import is_swap_cheaper, limits_of
 from tests.kernel.llm.world import FACTS
 
 

@@ -13,13 +13,17 @@ SECOND = 1_000_000_000
 PROMPT = "forty characters of a prompt, all alike."
 
 
-def world_with_engine(**config: float) -> EngineWorld:
-    world = EngineWorld(**config)
+def world_with_engine(llm_hold_s: float = 120.0, **facts: float) -> EngineWorld:
+    world = EngineWorld(llm_hold_s=llm_hold_s)
     world.add_model()
     world.generate(world.client, "first", 1)
-    world.engine().ready()
-    world.engine().run()
+    start(world, facts)
     return world
+
+
+def start(world: EngineWorld, facts: dict[str, float]) -> None:
+    world.engine().ready(**facts)
+    world.engine().run()
 
 
 def scheduler_of(world: EngineWorld) -> Scheduler:
@@ -89,6 +93,66 @@ def test_a_hold_ends_with_its_session() -> None:
     world.client.system("llm_close", session=session)
 
     assert (while_open, held(world)) == (10, 0)
+
+
+HOST = {"num_host_blocks": 256, "swap_ns_per_block": 1.0, "num_blocks": 32}
+
+
+def engine_status(world: EngineWorld) -> dict[str, int]:
+    (status,) = world.client.system("llm_status")["engines"]
+    return status
+
+
+def crowd(world: EngineWorld) -> None:
+    """Enough of others to evict what is not held."""
+    for word in ("one ", "two ", "three "):
+        complete(world, word * 20, tool="")
+
+
+def test_a_context_whose_tool_takes_long_waits_on_the_host() -> None:
+    world = world_with_engine(**HOST)
+    complete(world, tool="slow")
+    world.advance(30.0)
+    crowd(world)
+
+    assert complete(world, PROMPT + " and its result", tool="") == 40
+
+    status = engine_status(world)
+    assert (status["demoted_blocks"], status["promoted_blocks"]) == (10, 10)
+    assert held(world) == 0
+
+
+@pytest.mark.parametrize("dies", ["engine", "kernel"])
+def test_what_is_on_the_host_is_nothing_to_a_new_engine_or_kernel(dies: str) -> None:
+    world = world_with_engine(**HOST)
+    complete(world, tool="slow")
+    world.advance(30.0)
+    crowd(world)
+    assert engine_status(world)["demoted_blocks"] == 10
+
+    agent = world.engine().agent
+    if dies == "engine":
+        agent.crash()
+    else:
+        world.kill_kernel()
+        world.client.connect()
+        agent.connect()
+    start(world, HOST)
+
+    assert complete(world, PROMPT + " and its result", tool="") == 0
+    assert engine_status(world)["promoted_blocks"] == 0
+
+
+def test_nothing_of_a_session_that_was_closed_is_copied_to_the_host() -> None:
+    world = world_with_engine(**HOST)
+    session = world.client.system("llm_session")["session"]
+    complete(world, session=session)
+
+    world.client.system("llm_close", session=session)
+    world.advance(30.0)
+    crowd(world)
+
+    assert engine_status(world)["demoted_blocks"] == 0
 
 
 @pytest.mark.parametrize("tool", ["search", ""])
