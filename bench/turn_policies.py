@@ -7,7 +7,8 @@ agent's next message standing in line, the choice, and the begin of the other.
                   and applied, a decision, the next message granted; floor: the same under fcfs,
                   whose line is a plain queue
   decision_P_us   of the decision alone: the same calls of kernel/turn_order.py, made on the core's
-                  own agents and messages without the rest of the loop turn
+                  own agents and messages without the rest of the loop turn; less what the same
+                  agents take to run in the same order when nobody decides
   longest_P_us    the longest of as many more; where a policy decides per epoch (a promotion, a
                   boost) it looks at all jobs then
 
@@ -156,8 +157,9 @@ class Crowd:
 class Alone:
     """The calls of a decision, without the loop turn around them.
 
-    The agents' turns and mailboxes are changed as the core would, by hand; what that takes is
-    measured without a line, and taken off.
+    The agents' turns and mailboxes are changed as the core would, by hand. What that takes is
+    measured as well, with the agents in the same order: one that has not run for long is in no
+    cache, whoever chose it.
     """
 
     def __init__(self, crowd: Crowd) -> None:
@@ -166,7 +168,6 @@ class Alone:
         self.running = deque(record for record in self.actors.values() if record.open)
         assert len(self.running) == SLOTS
         assert all(len(each.open) == 1 for each in self.running)
-        self.others = deque(record for record in self.actors.values() if not record.open)
         self.now_ns = crowd.now_ns
 
     def end_oldest(self) -> ActorRecord:
@@ -189,18 +190,22 @@ class Alone:
         chosen.slots = 1
         self.running.append(chosen)
 
-    def without_line(self, decisions: int) -> int:
-        """Let agents run in turn; return the processor time in nanoseconds."""
+    def without_line(self, running: list[ActorRecord], order: list[ActorRecord]) -> int:
+        """Let agents run in this order after those; return the processor time in nanoseconds."""
+        while self.running:
+            self.end_oldest()
+        for record in running:
+            self.begin(record)
         began = process_time_ns()
-        for _ in range(decisions):
+        for chosen in order:
             record = self.end_oldest()
-            self.others.append(record)
             record.mailbox.peek()
-            self.begin(self.others.popleft())
+            self.begin(chosen)
         return process_time_ns() - began
 
-    def with_line(self, order: TurnOrder, decisions: int) -> int:
-        """Let agents run in the order of a policy; return the processor time in nanoseconds."""
+    def with_line(self, order: TurnOrder, decisions: int) -> tuple[int, list[ActorRecord]]:
+        """Let agents run in the order of a policy; return processor time (ns) and that order."""
+        given = []
         began = process_time_ns()
         for _ in range(decisions):
             record = self.end_oldest()
@@ -211,14 +216,33 @@ class Alone:
             order.settle(self.now_ns)
             seat = order.take(self.now_ns)
             assert seat is not None
-            chosen = seat.record
+            chosen = self.actors[seat.owner]
             self.begin(chosen)
             order.account(chosen, self.now_ns)
-        return process_time_ns() - began
+            given.append(chosen)
+        return process_time_ns() - began, given
+
+    def decision_ns(self, order: TurnOrder, decisions: int) -> int:
+        """Return the processor time of so many decisions, less that of what follows from them.
+
+        The line is of no use then: it has not seen the agents run again.
+        """
+        running = list(self.running)
+        took_ns, given = self.with_line(order, decisions)
+        return took_ns - self.without_line(running, given)
 
     def longest_ns(self, order: TurnOrder, decisions: int) -> int:
         """Return the processor time of the longest of so many decisions."""
-        return max(self.with_line(order, 1) for _ in range(decisions))
+        return max(self.with_line(order, 1)[0] for _ in range(decisions))
+
+
+def line_of(crowd: Crowd, policy: str) -> TurnOrder:
+    """Return the line of a policy, in which all stand who do not run."""
+    crowd.use(FIRST_COME)
+    crowd.use(policy)
+    order = crowd.core.state.slots.order
+    assert order is not None
+    return order
 
 
 def measure(num_agents: int, decisions: int, rounds: int) -> list[Measurement]:
@@ -237,14 +261,9 @@ def measure(num_agents: int, decisions: int, rounds: int) -> list[Measurement]:
             assert crowd.core.state.slots.num_waiting > 0.99 * (num_agents - SLOTS)
             gc.collect()
     for name in [name for name in POLICIES if name != FIRST_COME] * rounds:
-        crowd.use(FIRST_COME)
-        floor_ns = Alone(crowd).without_line(decisions)
-        crowd.use(name)
-        order = crowd.core.state.slots.order
-        assert order is not None
-        run = Alone(crowd)
-        took_ns = run.with_line(order, decisions) - floor_ns
-        alone[name].append(took_ns / decisions / 1e3)
+        run, order = Alone(crowd), line_of(crowd, name)
+        alone[name].append(run.decision_ns(order, decisions) / decisions / 1e3)
+        run, order = Alone(crowd), line_of(crowd, name)
         longest[name].append(run.longest_ns(order, decisions) / 1e3)
         gc.collect()
     floor = median(turns[FIRST_COME])

@@ -6,6 +6,8 @@ from this project. One is made at each decision: as a Python class it takes five
 a second object for what the policy keeps of it is one more cache miss (bench/turn_policies.py).
 """
 
+from libc.stdint cimport int64_t
+
 
 cdef class Job:
     """Changed by nobody but who made it, between decisions; ``note`` by the policy, at any time.
@@ -23,11 +25,11 @@ cdef class Job:
         program="",
         owner="",
         priority=0,
-        arrival_ns=0,
+        int64_t arrival_ns=0,
         deadline_ns=None,
-        predicted_tokens=1.0,
+        double predicted_tokens=1.0,
         prompt_tokens=0,
-        weight=1.0,
+        double weight=1.0,
         parents=(),
     ):
         self.id = id

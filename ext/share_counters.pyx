@@ -41,8 +41,7 @@ cdef class ShareCounters:
 
     def on_arrival(self, Job job not None, now_ns):
         """Note a job; its key is asked next, and only then."""
-        cdef double weight = job.weight
-        if not weight > 0:
+        if not job.weight > 0:
             self.refuse(job)
         cdef Account account = self.busy.get(job.owner)
         if account is None:
@@ -69,7 +68,7 @@ cdef class ShareCounters:
     def on_service(self, Job job not None, tokens, now_ns):
         """Count what a job was given."""
         cdef Account account = job.note
-        account.counter += <double>tokens / <double>job.weight
+        account.counter += <double>tokens / job.weight
         if not account.is_changed:
             account.is_changed = True
             self.changed.append(account)

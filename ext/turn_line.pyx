@@ -6,10 +6,10 @@ Mechanism only: what a turn is and what its policy counts is said in kernel/turn
 the policy's, whose functions are called as kernel/policy/policy.py describes them. A function given
 as None does nothing, and is not called. Imports nothing from this project.
 
-An **agent** here is anything with these: ``seat``, where it stands to be granted a message, or
-None; ``seats``, those of its open turns; ``open``, its turns by number in the order of their
-grants, of which the first ``concurrency`` run; ``id`` and ``spec``. A turn has a ``message`` and
-``is_parked``; a message ``id``, ``due_ns`` and an ``envelope`` with ``trace`` and ``priority``.
+An **agent** here is anything with these: ``place``, which is the line's, None at first; ``open``,
+its turns by number in the order of their grants, the same dictionary for ever, of which the first
+``concurrency`` run; ``id`` and ``spec``. A turn has a ``message`` and ``is_parked``; a message
+``id``, ``due_ns`` and an ``envelope``.
 
 Invariants (``check_integrity``):
   O1  an agent stands in line at most once to be granted a message; a turn that goes on likewise.
@@ -20,67 +20,108 @@ Invariants (``check_integrity``):
   O4  a seat is in ``seats``, by the number of its job, from its arrival to its end; it has a handle
       if it is in the queue, once.
 
-Cost: what the policy's functions cost, a queue operation and one object a job. In Python this took
-twice as long (bench/turn_policies.py). Owner: one event loop.
+Cost: what the policy's functions cost, a queue operation and one object a job. What an agent's
+place keeps is not asked of it at each decision: a look at a field of a Python object costs as much
+as a queue operation (bench/turn_policies.py). Owner: one event loop.
 """
 
 from libc.stdint cimport int64_t, uint64_t
 
-from ext.dary_heap cimport LINE_BYTES, prefetch
+from ext.dary_heap cimport LINE_BYTES, ROOT, Heap, prefetch, rank_slot
 from ext.job cimport Job
 from ext.ready_queue cimport QUEUE_OK, FloatReadyQueue, QueueEntry, float_order
+from ext.slot_table cimport Slot
+from ext.turn_lengths cimport Mean, TurnLengths, handler_of
+from ext.wire cimport Envelope
 
 cdef enum:
-    SEAT_BYTES = 256             # about what a seat takes
+    FIRST_FIVE = ROOT + 5        # place after the first in line and the four of whom one is next
+
+
+cdef class Place:
+    """What the line keeps of an agent.
+
+    seat: where it stands to be granted a message, or None.  begun: the seats of its open turns, in
+    the order in which they began.
+    turns: its ``open``.  owner: its ``id``.  weight, agent_class: of its spec.
+    """
+
+    cdef readonly Seat seat
+    cdef readonly list begun
+    cdef readonly dict turns
+    cdef readonly object owner
+    cdef readonly str agent_class
+    cdef readonly double weight
 
 
 cdef class Seat(Job):
     """A job, and where it stands.
 
-    record: its agent.  alike: which turns its length is like; None: nobody asks.
+    place: its agent's.  alike: which turns its length is like; None: nobody asks.
     call: the finished call whose answer it waits to be given; 0: it waits to be granted.
     handle: of its place in the queue; 0: it does not wait for a slot.
     since_ns: when it took its slot; 0: it has none.  served: what it was given, in tokens.
+    has_begun: its turn is open: it is among those of its place.
     """
 
-    cdef readonly object record
-    cdef object alike
+    cdef readonly Place place
+    cdef Mean alike
     cdef readonly uint64_t call, handle
     cdef readonly int64_t since_ns
     cdef int64_t served
+    cdef bint has_begun
+
+
+cdef inline void fetch_named(Seat seat) noexcept:
+    """Bring what a seat names into the cache, or what of it is read when it is served."""
+    prefetch(<const void*>seat.place)
+    prefetch(<const void*>(<uint64_t><void*>seat.place + LINE_BYTES))
+    prefetch(<const void*>seat.note)
+    prefetch(<const void*>(<uint64_t><void*>seat.note + LINE_BYTES))
 
 
 cdef class TurnLine:
     """See the module head.
 
     key, on_arrival, on_service, on_done, rekey: the policy's.
-    guess: called with agent and message, gives which turns this one is like and how many tokens it
-        will be given.  learn: told the first and what it was given, when it has ended.
+    lengths: guesses how many tokens a turn will be given; None: the policy does not ask.
     token_ns: service is counted in tokens of this length, at least one a stretch.
     """
 
     cdef readonly dict seats
     cdef FloatReadyQueue _queue  # of seats, by their addresses; `seats` keeps them alive (O4)
     cdef dict _ended             # by number; their policy is about to be told
-    cdef object _on_arrival, _key, _on_service, _on_done, _rekey, _guess, _learn
+    cdef object _on_arrival, _key, _on_service, _on_done, _rekey
+    cdef TurnLengths _lengths
     cdef int64_t _token_ns
     cdef bint _tells_at_once
-    cdef Seat _taken             # the last one, until it begins or ends: it is asked for next
 
     def __cinit__(self, *_args, **_options):
         self.seats, self._ended, self._queue = {}, {}, FloatReadyQueue()
 
     def __init__(
-        self, *, key, on_arrival, on_service, on_done, rekey, guess, learn, int64_t token_ns,
+        self, *, key, on_arrival, on_service, on_done, rekey, TurnLengths lengths, int64_t token_ns,
         bint tells_at_once,
     ):
         self._key, self._on_arrival, self._on_service = key, on_arrival, on_service
-        self._on_done, self._rekey, self._guess, self._learn = on_done, rekey, guess, learn
+        self._on_done, self._rekey, self._lengths = on_done, rekey, lengths
         self._token_ns, self._tells_at_once = token_ns, tells_at_once
 
     def __len__(self):
         """Return how many wait for a slot."""
         return len(self._queue)
+
+    cdef Place place_of(self, record):
+        """Return an agent's place, which is new if it has none."""
+        cdef Place place = record.place
+        cdef dict spec
+        if place is None:
+            place, spec = Place.__new__(Place), record.spec
+            place.owner, place.turns, place.begun = record.id, record.open, []
+            place.weight = spec.get("weight", 1.0)
+            place.agent_class = spec.get("target") or spec.get("qualname", "")
+            record.place = place
+        return place
 
     # ---- the line ----
 
@@ -89,28 +130,32 @@ cdef class TurnLine:
 
         priority: of the message, or a more urgent one it has inherited.
         """
-        cdef Seat seat = record.seat
+        cdef Place place = self.place_of(record)
+        cdef Seat seat = place.seat
+        number = message.id
         if seat is not None:
-            if seat.id == message.id:
+            if seat.id == number:
                 if seat.priority != priority:
                     self.set_priority(seat, priority, now_ns)
                 return
             self.end(seat, now_ns)
-        seat = self.arrive(record, message, now_ns, priority, parents)
-        record.seat = seat
+        seat = place.seat = self.arrive(place, number, message, now_ns, priority, parents)
         self.stand(seat, now_ns)
 
     def leave(self, record, now_ns):
         """An agent wants no turn any more, or may not have one."""
-        cdef Seat seat = record.seat
-        if seat is not None:
-            self.end(seat, now_ns)
+        cdef Place place = record.place
+        if place is not None and place.seat is not None:
+            self.end(place.seat, now_ns)
 
     def line_up_answer(self, record, message, uint64_t call, now_ns, priority):
         """Let a parked turn stand in line to be given the answer of a call."""
-        cdef Seat seat = self.seats.get(message.id)
-        if seat is None or seat.record is not record:
-            seat = record.seats[message.id] = self.arrive(record, message, now_ns, priority, ())
+        cdef Place place = self.place_of(record)
+        number = message.id
+        cdef Seat seat = self.seats.get(number)
+        if seat is None or seat.place is not place:
+            seat = self.arrive(place, number, message, now_ns, priority, ())
+        self.begin(seat)
         seat.call = call
         if not seat.handle:
             self.stand(seat, now_ns)
@@ -135,18 +180,28 @@ cdef class TurnLine:
         seat = <Seat><void*>entry.item
         seat.handle = 0
         if not seat.call:
-            seat.record.seat = None
-        self._taken = seat
+            seat.place.seat = None
         self.fetch_next()
         return seat
 
     cdef void fetch_next(self) noexcept:
-        """Bring who is first in line into the cache: of ten thousand, a decision meets few twice."""
-        cdef QueueEntry entry
-        cdef uint64_t offset
-        if self._queue.c_peek(&entry) == QUEUE_OK:
-            for offset in range(0, SEAT_BYTES, LINE_BYTES):
-                prefetch(<const void*>(entry.item + offset))
+        """Bring who may be first in line soon into the cache: of ten thousand, few are there.
+
+        Of who is first what the seat names, the seats of those who may be next.
+        """
+        cdef Heap* line = &self._queue.heaps[0]
+        cdef Slot* slots = self._queue.table.slots
+        cdef uint64_t place, seat
+        # SAFETY: ranks below `end` are of slots that are held, whose items are seats (O4); a
+        # prefetch may name any address.
+        if line.end < FIRST_FIVE:
+            return
+        fetch_named(<Seat><void*>slots[rank_slot(line.rank[ROOT])].item)
+        for place in range(<uint64_t>ROOT + 1, <uint64_t>FIRST_FIVE):
+            seat = slots[rank_slot(line.rank[place])].item
+            prefetch(<const void*>seat)
+            prefetch(<const void*>(seat + LINE_BYTES))
+            prefetch(<const void*>(seat + 2 * LINE_BYTES))
 
     def drop(self, Seat seat not None, now_ns):
         """Who was taken cannot have the slot: forget the job, or let the turn stay parked."""
@@ -185,46 +240,51 @@ cdef class TurnLine:
     # ---- service ----
 
     def account(self, record, now_ns):
-        """Bring what the policy knows in line with the agent's turns: begun, waiting, ended."""
-        cdef dict turns = record.open, seats = record.seats
-        cdef Py_ssize_t running
-        if seats:
-            for number in list(seats):
-                if number not in turns:
-                    self.end(seats[number], now_ns)
-        if not turns:
-            return
-        running = record.concurrency
-        for number, turn in turns.items():
-            if running == 0:
-                break
-            running -= 1
-            self.follow(record, seats, number, turn, now_ns)
+        """Bring what the policy knows in line with the agent's turns: begun, waiting, ended.
 
-    cdef object follow(self, record, dict seats, number, turn, now_ns):
-        """Note whether a turn that may run has its slot."""
-        cdef Seat seat = seats.get(number)
-        if seat is None:
-            seat = seats[number] = self.begun(record, turn.message, now_ns)
+        Returns: how many of them run, each of which has a slot.
+        """
+        cdef Place place = self.place_of(record)
+        cdef Py_ssize_t may_run, running = 0
+        cdef Seat seat
+        if place.begun:
+            for seat in list(place.begun):
+                if seat.id not in place.turns:
+                    self.end(seat, now_ns)
+        if not place.turns:
+            return 0
+        may_run = record.concurrency
+        for number, turn in place.turns.items():
+            if may_run == 0:
+                break
+            may_run -= 1
+            running += self.follow(place, number, turn, now_ns)
+        return running
+
+    cdef bint follow(self, Place place, number, turn, now_ns) except -1:
+        """Note whether a turn that may run has its slot; say so."""
+        cdef Seat seat = self.seats.get(number)
+        if seat is None or seat.place is not place:          # it never stood in line
+            message = turn.message
+            seat = self.arrive(place, number, message, now_ns, message.envelope.priority, ())
+        self.begin(seat)
         if turn.is_parked:
             if seat.since_ns:
                 self.charge(seat, now_ns)
-        elif not seat.since_ns:
+            return False
+        if not seat.since_ns:
             seat.since_ns = now_ns
             self.unstand(seat)
             seat.call = 0
+        return True
 
-    cdef Seat begun(self, record, message, now_ns):
-        """Return the seat of a turn that was granted; one that never stood in line arrives here."""
-        cdef Seat seat = self._taken
-        self._taken = None
-        if seat is None or seat.record is not record or seat.id != message.id:
-            seat = self.seats.get(message.id)
-        if seat is None or seat.record is not record:
-            return self.arrive(record, message, now_ns, message.envelope.priority, ())
-        if seat.handle:                          # granted without having been taken from the line
-            record.seat = None
-        return seat
+    cdef object begin(self, Seat seat):
+        """A seat is that of an open turn from here on."""
+        if not seat.has_begun:
+            seat.has_begun = True
+            seat.place.begun.append(seat)
+            if seat.place.seat is seat:          # granted without having been taken from the line
+                seat.place.seat = None
 
     cdef object charge(self, Seat seat, now_ns):
         """Tell the policy what a job was given since it took its slot, which it has no more."""
@@ -236,19 +296,20 @@ cdef class TurnLine:
 
     # ---- jobs ----
 
-    cdef Seat arrive(self, record, message, now_ns, priority, parents):
+    cdef Seat arrive(self, Place place, number, message, now_ns, priority, parents):
         """Let the policy know of a new job; return its seat, which does not wait yet."""
         cdef Seat seat = Seat.__new__(Seat)
-        number, due_ns = message.id, message.due_ns
-        seat.record, seat.id, seat.owner, seat.priority = record, number, record.id, priority
-        seat.program = message.envelope.trace or number
-        seat.arrival_ns, seat.parents = now_ns, parents
-        seat.prompt_tokens, seat.predicted_tokens = 0, 1.0
-        seat.weight = (<dict?>record.spec).get("weight", 1.0)
+        cdef Envelope envelope = message.envelope
+        due_ns = message.due_ns
+        seat.place, seat.id, seat.owner, seat.priority = place, number, place.owner, priority
+        seat.program = envelope.trace or number
+        seat.arrival_ns, seat.parents, seat.prompt_tokens = now_ns, parents, 0
+        seat.predicted_tokens, seat.weight = 1.0, place.weight
         if due_ns:                               # one that is past is about to end by its timer
             seat.deadline_ns = due_ns if due_ns > now_ns else now_ns + 1
-        if self._guess is not None:
-            seat.alike, seat.predicted_tokens = self._guess(record, message)
+        if self._lengths is not None:
+            seat.alike = self._lengths.mean_of(place.agent_class, handler_of(envelope))
+            seat.predicted_tokens = self._lengths.guess(seat.alike)
         if number in self.seats:                 # it was another agent's of its pool
             self.end(self.seats[number], now_ns)
         if self._ended and number in self._ended:            # it begins anew
@@ -260,7 +321,8 @@ cdef class TurnLine:
 
     cdef object end(self, Seat seat, now_ns):
         """Forget a job: its turn has ended, or it wants no slot any more."""
-        number, record = seat.id, seat.record
+        cdef Place place = seat.place
+        number = seat.id
         if seat.since_ns:
             self.charge(seat, now_ns)
         self.unstand(seat)
@@ -269,15 +331,13 @@ cdef class TurnLine:
                 self._on_done(seat, now_ns)
             else:
                 self._ended[number] = seat
-        if self._learn is not None and seat.served:
-            self._learn(seat.alike, seat.served)
+        if self._lengths is not None and seat.served:
+            self._lengths.learn(seat.alike, seat.served)
         del self.seats[number]
-        if self._taken is seat:
-            self._taken = None
-        if record.seat is seat:
-            record.seat = None
-        else:
-            (<dict?>record.seats).pop(number, None)
+        if place.seat is seat:
+            place.seat = None
+        elif seat.has_begun:
+            place.begun.remove(seat)
 
     # ---- what stands ----
 
@@ -293,7 +353,7 @@ cdef class TurnLine:
         for number, seat in self.seats.items():
             assert seat.id == number, "O4"
             assert not seat.handle or waiting.pop(seat.handle) == <uint64_t><void*>seat, "O4"
-            is_first, is_open = seat.record.seat is seat, seat.record.seats.get(number) is seat
-            assert is_first != is_open, "O2"
+            is_first, is_open = seat.place.seat is seat, seat in seat.place.begun
+            assert is_first != is_open == seat.has_begun, "O2"
             assert not is_first or (seat.handle and not seat.call), "O1"
         assert not waiting, "O4"

@@ -40,3 +40,23 @@ cdef enum ParseStatus:
 
 # XXH64 of ``length`` bytes at ``data``, seed 0 (the published algorithm).
 cdef uint64_t xxh64(const uint8_t* data, size_t length) noexcept nogil
+
+# Fields as in ipc/envelope.py. Nothing but bytes is ever in _payload, and a tuple in _attachments.
+cdef class Envelope:
+    cdef public uint8_t kind
+    cdef public uint8_t priority
+    cdef public uint16_t flags
+    cdef public uint64_t sender
+    cdef public uint64_t receiver
+    cdef public uint64_t sequence
+    cdef public uint64_t acknowledged
+    cdef public uint64_t message
+    cdef public uint64_t turn
+    cdef public uint64_t correlation
+    cdef public uint64_t deadline
+    cdef public bytes trace
+    cdef public bytes digest
+    cdef public uint32_t index
+    cdef public uint32_t payload_checksum
+    cdef bytes _payload
+    cdef tuple _attachments

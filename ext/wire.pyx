@@ -120,24 +120,6 @@ cdef class Envelope:
     Giving it another payload sets it back to 0.
     """
 
-    cdef public uint8_t kind
-    cdef public uint8_t priority
-    cdef public uint16_t flags
-    cdef public uint64_t sender
-    cdef public uint64_t receiver
-    cdef public uint64_t sequence
-    cdef public uint64_t acknowledged
-    cdef public uint64_t message
-    cdef public uint64_t turn
-    cdef public uint64_t correlation
-    cdef public uint64_t deadline
-    cdef public bytes trace
-    cdef public bytes digest
-    cdef public uint32_t index
-    cdef public uint32_t payload_checksum
-    cdef bytes _payload
-    cdef tuple _attachments
-
     def __init__(
         self,
         uint8_t kind,

@@ -255,16 +255,16 @@ class Acceptance:
 
     def count_slots(self, record: ActorRecord) -> None:
         """Bring the slots that an actor holds in line with its turns (D3)."""
-        turns = record.open
-        if not turns or record.is_stopped:
-            held = 0
+        turns, order = record.open, self.state.slots.order
+        if order is not None:
+            held = order.account(record, self.state.now_ns)
         elif record.concurrency == 1:
-            held = 0 if next(iter(turns.values())).is_parked else 1
+            held = 0 if not turns or next(iter(turns.values())).is_parked else 1
         else:
             parked = sum(turn.is_parked for turn in turns.values())
             held = max(0, min(record.concurrency, len(turns)) - parked)
-        if (order := self.state.slots.order) is not None:
-            order.account(record, self.state.now_ns)
+        if record.is_stopped:
+            held = 0
         if held != record.slots:
             self.state.slots.change(held - record.slots, self.state.now_ns)
             record.slots = held

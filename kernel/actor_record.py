@@ -103,8 +103,7 @@ class ActorRecord:
     state_bytes: int = 0
     open: dict[int, Turn] = field(default_factory=dict)  # granted, in order
     slots: int = 0
-    seat: Any = None  # where it stands in the line of a turn policy (kernel/turn_order.py)
-    seats: dict[int, Any] = field(default_factory=dict)  # its open turns, as that knows them
+    place: Any = None  # what the line of a turn policy keeps of it (ext/turn_line.pyx)
     solo: set[int] = field(default_factory=set)  # redelivered one at a time
     lent: dict[int, list[int]] = field(default_factory=dict)  # receiver -> [messages, bytes]
     account: Account | None = None  # None: neither it nor any actor above it has a budget

@@ -58,16 +58,21 @@ class Delivery(Answering):
             has_slot = False
 
     def _pump_in_order(self, record: ActorRecord, order: TurnOrder) -> None:
-        """Let the actor stand in line with its next message, as the policy wants it."""
+        """Let the actor stand in line with its next message, as the policy wants it, or leave."""
+        if not self._line_up(record, order):
+            order.leave(record, self.state.now_ns)
+
+    def _line_up(self, record: ActorRecord, order: TurnOrder) -> bool:
+        """Let the actor stand in line with its next message; False: it may not have one."""
         while (message := self._next_message(record)) is not None:
             if record.slots < record.concurrency:
                 parents = self._parents(message) if order.is_by_path else ()
                 priority = self._urgency(record, message)
                 order.line_up(record, message, self.state.now_ns, priority, parents)
-                return
+                return True
             record.mailbox.next()  # behind one that has the slot
             self._grant(record, message)
-        order.leave(record, self.state.now_ns)
+        return False
 
     def _parents(self, message: Message) -> tuple[int, ...]:
         """Return the turns that came before the message: its sender's, and what that had asked."""
@@ -104,7 +109,7 @@ class Delivery(Answering):
         if seat.call:
             self.resume_next(seat.call)
             return
-        record = state.actors.get(seat.record.id)
+        record = state.actors.get(seat.owner)
         message = self._next_message(record) if record is not None else None
         if record is None or message is None or message.id != seat.id:
             order.drop(seat, state.now_ns)
@@ -113,7 +118,7 @@ class Delivery(Answering):
             return
         record.mailbox.next()
         self._grant(record, message)
-        self._pump_in_order(record, order)
+        self._line_up(record, order)
 
     def _may_hold(self, record: ActorRecord) -> int:
         """Return how many granted messages the actor may have."""

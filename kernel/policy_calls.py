@@ -131,7 +131,7 @@ class PolicyCalls:
         state = self.state
         calls, actors = state.slots.set_policy(name)
         for record in state.actors.values():
-            record.seat, record.seats = None, {}
+            record.place = None
         if state.slots.order is not None:
             for record in state.actors.values():
                 if record.open:

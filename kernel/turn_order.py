@@ -8,8 +8,9 @@ message (kernel/program.py). Its **service** is the time it holds a slot, in tok
 least one a stretch. Its quantum is the turn, or what is left of it when its wait is over: a turn is
 never interrupted, and each slot that comes free is decided on anew.
 
-What it is not: the line itself and its invariants (ext/turn_line.pyx), how many slots there are
-(kernel/slots.py), what may be granted (kernel/delivery.py).
+What it is not: the line itself and its invariants (ext/turn_line.pyx), how long a turn will be
+(ext/turn_lengths.pyx), how many slots there are (kernel/slots.py), what may be granted
+(kernel/delivery.py).
 
 Cost: O(log waiting) a decision in Cython, beside what the policy's own calls cost
 (bench/turn_policies.py). Owner: the core's loop.
@@ -20,11 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ext.turn_lengths import TurnLengths
 from ext.turn_line import TurnLine
-from kernel.actor_record import ActorRecord
-from kernel.mailbox import Message
 from kernel.policy.policy import Policy, Unchanging
-from kernel.policy.turn_lengths import Alike, TurnLengths
 from kernel.policy.turn_policies import TOKEN_NS, new_turn_policy
 
 BY_LENGTH = frozenset({"sjf", "srpt"})
@@ -37,23 +36,15 @@ class TurnOrder(TurnLine):
     def __init__(self, name: str) -> None:
         """Raises: UnknownPolicyError: lists the policies there are."""
         policy = new_turn_policy(name)
-        lengths = TurnLengths() if name in BY_LENGTH else None
         self.name = name
         self.is_by_path = name in BY_PATH
-
-        def guess(record: ActorRecord, message: Message) -> tuple[Alike, float]:
-            assert lengths is not None
-            alike = alike_of(record, message)
-            return alike, lengths.guess(alike)
-
         super().__init__(
             key=policy.key,
             on_arrival=_needed(policy, "on_arrival"),
             on_service=_needed(policy, "on_service"),
             on_done=_needed(policy, "on_done"),
             rekey=_needed(policy, "rekey"),
-            guess=guess if lengths is not None else None,
-            learn=lengths.learn if lengths is not None else None,
+            lengths=TurnLengths() if name in BY_LENGTH else None,
             token_ns=TOKEN_NS,
             tells_at_once=self.is_by_path,  # what it has told others comes after it
         )
@@ -62,33 +53,10 @@ class TurnOrder(TurnLine):
         """Return the calls and the actors that wait, each in the order of the line."""
         line = self.in_order()
         calls = [seat.call for seat in line if seat.call]
-        return calls, [seat.record.id for seat in line if not seat.call]
+        return calls, [seat.owner for seat in line if not seat.call]
 
 
 def _needed(policy: Policy, name: str) -> Callable[..., Any] | None:
     """Return a function of a policy; None if it is the one that does nothing."""
     is_idle = getattr(type(policy), name) is getattr(Unchanging, name)
     return None if is_idle else getattr(policy, name)
-
-
-def alike_of(record: ActorRecord, message: Message) -> Alike:
-    """Return which turns this one is like: those of its class and handler."""
-    return record.spec.get("target") or record.spec.get("qualname", ""), method_of(message)
-
-
-def method_of(message: Message) -> str:
-    """Return the handler a message names; "" if its body does not say."""
-    payload = message.envelope.payload
-    start = 0
-    if message.envelope.flags & 1 and len(payload) >= 2:  # HAS_REFS: the table comes first
-        start = 2 + 8 * int.from_bytes(payload[:2], "little")
-    head = payload[start : start + 258]
-    if len(head) < 2 or head[0] not in (0x93, 0x94):  # [method, args, kwargs], hints for a pool
-        return ""
-    if 0xA0 <= head[1] <= 0xBF:
-        name = head[2 : 2 + (head[1] & 0x1F)]
-    elif head[1] == 0xD9 and len(head) > 2:
-        name = head[3 : 3 + head[2]]
-    else:
-        return ""
-    return name.decode(errors="replace")

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ext.job import Job
-from ext.turn_line import Seat, TurnLine
+from ext.turn_line import TurnLine
+from ext.wire import Envelope
 
 TOKEN_NS = 10
 
@@ -24,8 +25,7 @@ class Agent:
     id: int
     spec: dict[str, Any] = field(default_factory=dict)
     concurrency: int = 1
-    seat: Seat | None = None
-    seats: dict[int, Seat] = field(default_factory=dict)
+    place: Any = None
     open: dict[int, Any] = field(default_factory=dict)
 
 
@@ -59,17 +59,14 @@ def line_of(policy: Any, *, tells_at_once: bool = False) -> TurnLine:
         on_service=policy.on_service,
         on_done=policy.on_done,
         rekey=policy.rekey,
-        guess=None,
-        learn=None,
+        lengths=None,
         token_ns=TOKEN_NS,
         tells_at_once=tells_at_once,
     )
 
 
 def message(number: int, priority: int = 4) -> Any:
-    return SimpleNamespace(
-        id=number, due_ns=0, envelope=SimpleNamespace(trace=b"", priority=priority)
-    )
+    return SimpleNamespace(id=number, due_ns=0, envelope=Envelope(1, priority=priority))
 
 
 def begin(agent: Agent, number: int) -> None:
@@ -115,11 +112,11 @@ def test_turns_are_taken_in_the_order_of_keys_and_each_job_is_told_once(
             assert (seat.id if seat else None) == (min(waiting)[2] if waiting else None)
             if seat is not None:
                 waiting.remove(min(waiting))
-                begin(seat.record, seat.id)
-                line.account(seat.record, number)
+                begin(agents[seat.owner], seat.id)
+                assert line.account(agents[seat.owner], number) == 1
         elif kind == "end":
             agent.open.clear()
-            line.account(agent, number)
+            assert line.account(agent, number) == 0
         line.check_integrity()
         assert len(line) == len(waiting)
     for agent in agents:

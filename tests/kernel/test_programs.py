@@ -103,7 +103,7 @@ def test_a_kernels_timer_message_stays_in_its_program() -> None:
 
 
 def parents_of(world: World, agent: ScriptedAgent) -> tuple[int, ...]:
-    return tuple(world.core.state.actors[agent.id].seat.parents)
+    return tuple(world.core.state.actors[agent.id].place.seat.parents)
 
 
 def test_a_turn_names_what_it_came_of_where_a_policy_goes_by_paths() -> None:

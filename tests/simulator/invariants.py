@@ -71,7 +71,7 @@ def _check_order(state: KernelState) -> None:
         raise Violation("the order of turns", str(problem)) from None
     for record in state.actors.values():
         begun = dict(itertools.islice(record.open.items(), record.concurrency))
-        known = record.seats
+        known = {seat.id: seat for seat in record.place.begun} if record.place else {}
         if not begun.keys() <= known.keys() <= record.open.keys():
             raise Violation("the order of turns", f"{record.name}: {list(known)}, not {begun}")
         running = {number for number, seat in known.items() if seat.since_ns}
