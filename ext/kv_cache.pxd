@@ -32,9 +32,14 @@ cdef class KVCache:
     cdef int append_batch(
         self, const int64_t* requests, const int32_t* tokens, int64_t count, PlanRow* rows
     ) noexcept nogil
-    # rows: gets all fields.
+    # rows: gets all fields.  max_tokens: NULL for one each.
     cdef int plan_batch(
         self, const int64_t* requests, const int32_t* max_tokens, int64_t count, PlanRow* rows
+    ) noexcept nogil
+    # One token appended to each, and so many marked computed; scratch is `self.rows`.
+    cdef int advance_batch(
+        self, const int64_t* requests, const int32_t* tokens, const int32_t* num_tokens,
+        int64_t count,
     ) noexcept nogil
     cdef int mark_batch(
         self, const int64_t* requests, const int32_t* num_tokens, int64_t count, PlanRow* rows

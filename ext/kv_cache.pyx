@@ -40,14 +40,15 @@ from ext.kv_owners cimport (
 )
 from ext.kv_pins cimport NEVER, expire, make_pin
 from ext.kv_plan cimport (
-    PlanRow, check_computed, check_rollback, find_batch, mark_row, plan_rows, refuse_at, roll_back,
+    PlanRow, check_advance, check_computed, check_rollback, find_batch, mark_row, plan_rows,
+    refuse_at, roll_back,
 )
 from ext.kv_pool cimport (
     DEVICE, HOST, NONE, NUM_TIERS, Pool, kv_blocks_for, kv_full_blocks, pool_available,
 )
 from ext.kv_prefix cimport prefix_digest, prefix_reserve
 from ext.kv_requests cimport (
-    append_tokens, close_request, copy_tokens, drop_blocks, look_up, refuse_requests,
+    append_token, append_tokens, close_request, copy_tokens, drop_blocks, look_up, refuse_requests,
     take_request_slot, truncate_tokens,
 )
 from ext.kv_reset cimport close_owner, core_free, core_setup, reset_tier
@@ -327,7 +328,7 @@ cdef class KVCache:
                 refuse_count(core, TOO_LONG, requests[j], core.max_tokens + 1, core.max_tokens)
                 return refuse_at(core, TOO_LONG, j)
         for j in range(count):
-            append_tokens(core, rows[j].slot, &tokens[j], 1)
+            append_token(core, rows[j].slot, tokens[j])
         return STATUS_OK
 
     def truncate(self, int64_t request, int64_t num_tokens):
@@ -453,10 +454,9 @@ cdef class KVCache:
         return tuple.__new__(PlannedBatch, planned)
 
     def plan_decodes(
-        self, const int64_t[::1] requests not None, const int32_t[::1] max_tokens not None,
-        const int64_t[::1] labels not None,
+        self, const int64_t[::1] requests not None, const int64_t[::1] labels not None
     ):
-        """`plan_many`, which returns only what an engine is told: the blocks taken, as int32 bytes.
+        """`plan_many` of a token each; returns what an engine is told: new blocks, as int32 bytes.
 
         Pairs of the request's label and its block, in the order of the call and of the tables.
         """
@@ -466,8 +466,8 @@ cdef class KVCache:
         cdef int32_t[:, ::1] out
         if count != labels.shape[0]:
             raise CountError("length of the labels", labels.shape[0], count)
-        if batch(self, count, max_tokens.shape[0]):
-            check(self, self.plan_batch(&requests[0], &max_tokens[0], count, self.rows))
+        if batch(self, count, count):
+            check(self, self.plan_batch(&requests[0], NULL, count, self.rows))
             for j in range(count):
                 num_new += self.rows[j].num_new
         if num_new == 0:
@@ -529,6 +529,37 @@ cdef class KVCache:
                 return refuse_at(&self.core, status, j)
         for j in range(count):
             mark_row(&self.core, rows[j].slot, num_tokens[j])
+        return STATUS_OK
+
+    def advance_many(
+        self, const int64_t[::1] requests not None, const int32_t[::1] tokens not None,
+        const int32_t[::1] num_tokens not None,
+    ):
+        """`append_many`, then `mark_computed_many`, all or none: a step has reported."""
+        cdef int64_t count = requests.shape[0]
+        if count != num_tokens.shape[0]:
+            raise CountError("length of the third array", num_tokens.shape[0], count)
+        if batch(self, count, tokens.shape[0]):
+            check(self, self.advance_batch(&requests[0], &tokens[0], &num_tokens[0], count))
+
+    cdef int advance_batch(
+        self, const int64_t* requests, const int32_t* tokens, const int32_t* num_tokens,
+        int64_t count,
+    ) noexcept nogil:
+        cdef Core* core = &self.core
+        cdef int64_t j
+        cdef int status = find_batch(core, requests, count, self.rows)
+        if status:
+            return status
+        if not prefix_reserve(&core.prefix, count):
+            return refuse(core, NO_MEMORY, 0)
+        for j in range(count):
+            status = check_advance(core, self.rows[j].slot, num_tokens[j])
+            if status:
+                return refuse_at(core, status, j)
+        for j in range(count):
+            append_token(core, self.rows[j].slot, tokens[j])
+            mark_row(core, self.rows[j].slot, num_tokens[j])
         return STATUS_OK
 
     def rollback(self, int64_t request, int32_t num_tokens, *, last_step=None):

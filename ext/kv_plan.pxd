@@ -118,13 +118,18 @@ cdef inline int reserve_row(
     """Take the cached prefix and promise the new blocks of one row, or refuse, undone."""
     cdef int32_t slot = row.slot
     cdef Request* request = &core.requests[slot]
-    cdef Account* account = &core.ledger.owners[request.owner].tiers[DEVICE]
-    cdef int64_t referenced = account.referenced
-    cdef int64_t available = pool_available(&core.pools[DEVICE]) - pending[0]
+    cdef Account* account
+    cdef int64_t referenced, available
     cdef int32_t end
     cdef int status
-    row.attached = 0
+    row.attached = row.num_new = 0
     row.start = request.planned
+    if max_tokens == 1 and row.start < request.num_blocks * core.block_size:
+        row.count = 1                                # mostly: a decode within its last block
+        return STATUS_OK
+    account = &core.ledger.owners[request.owner].tiers[DEVICE]
+    referenced = account.referenced
+    available = pool_available(&core.pools[DEVICE]) - pending[0]
     if request.num_blocks == 0:
         end = reusable_blocks(core, slot)
         if not ledger_reserve(&core.ledger, end):
@@ -166,6 +171,10 @@ cdef inline void commit_row(Core* core, const PlanRow* row, Foresight* sight) no
     cdef int32_t* table = table_of(core, row.slot)
     cdef int32_t* chain = chain_of(core, row.slot)
     cdef int32_t i
+    if row.num_new == 0 and row.attached == 0:
+        request.planned = row.start + row.count
+        announce(core, row.slot)
+        return
     if request.num_blocks == 0:
         request.computed = row.start
         request.published = request.announced = row.attached
@@ -226,20 +235,20 @@ cdef inline int check_plan(Core* core, int32_t slot, int32_t max_tokens) noexcep
 cdef inline int plan_rows(
     Core* core, PlanRow* rows, const int32_t* max_tokens, int64_t count
 ) noexcept nogil:
-    """Plan the requests in rows' slots, all of them or none."""
+    """Plan the requests in rows' slots, all of them or none. max_tokens: NULL: one for each."""
     cdef int64_t pending = 0
     cdef int64_t j
     cdef int status
     cdef Foresight sight
     for j in range(count):
-        status = check_plan(core, rows[j].slot, max_tokens[j])
+        status = check_plan(core, rows[j].slot, max_tokens[j] if max_tokens else 1)
         if status:
             return refuse_at(core, status, j)
         kv_prefetch(chain_of(core, rows[j].slot))
     for j in range(count):
         if j + 1 < count:
             expect_attach(core, rows[j + 1].slot)
-        status = reserve_row(core, &rows[j], max_tokens[j], &pending)
+        status = reserve_row(core, &rows[j], max_tokens[j] if max_tokens else 1, &pending)
         if status:
             undo_rows(core, rows, j)
             return refuse_at(core, status, j)
@@ -257,16 +266,27 @@ cdef inline int check_computed(Core* core, int32_t slot, int32_t count) noexcept
     return STATUS_OK
 
 
+cdef inline int check_advance(Core* core, int32_t slot, int32_t count) noexcept nogil:
+    """Whether a token may be appended, and `count` be marked computed then."""
+    cdef Request* request = &core.requests[slot]
+    cdef int32_t limit = min(request.planned, request.num_tokens + 1) - request.computed
+    if request.num_tokens >= core.max_tokens:
+        return refuse_count(
+            core, TOO_LONG, request_handle(core, slot), core.max_tokens + 1, core.max_tokens
+        )
+    if count <= 0 or count > limit:
+        return refuse_count(core, BAD_COUNT, request_handle(core, slot), count, limit)
+    return STATUS_OK
+
+
 cdef inline void mark_row(Core* core, int32_t slot, int32_t count) noexcept nogil:
     """The next `count` planned tokens were computed: publish the blocks that are full by now."""
     cdef Request* request = &core.requests[slot]
     cdef int32_t* chain = chain_of(core, slot)
     cdef int32_t* table = table_of(core, slot)
     cdef int32_t base = core.pools[request.tier].base
-    cdef int32_t end
     request.computed += count
-    end = kv_full_blocks(request.computed, core.block_size)
-    while request.published < end:
+    while (request.published + 1) * core.block_size <= request.computed:
         core.prefix.nodes[chain[request.published]].num_planners -= 1
         publish(core, base + table[request.published], request.tier, chain[request.published])
         request.published += 1

@@ -21,9 +21,9 @@ from ext.kv_prefix cimport Node, prefix_intern_chain, prefix_release, prefix_res
 cdef inline void announce(Core* core, int32_t slot) noexcept nogil:
     """Tell the nodes whose tokens are all known and planned that they are being computed."""
     cdef Request* request = &core.requests[slot]
-    cdef int32_t end = kv_full_blocks(min(request.planned, request.num_tokens), core.block_size)
+    cdef int32_t ready = min(request.planned, request.num_tokens)
     cdef int32_t* chain = chain_of(core, slot)
-    while request.announced < end:
+    while (request.announced + 1) * core.block_size <= ready:    # mostly not: it takes no division
         core.prefix.nodes[chain[request.announced]].num_planners += 1
         request.announced += 1
 
@@ -77,6 +77,18 @@ cdef inline int append_tokens(
     memcpy(tail, tokens, <size_t>left * sizeof(int32_t))
     set_tip(core, old_tip, tip)
     announce(core, slot)
+    return STATUS_OK
+
+
+cdef inline int append_token(Core* core, int32_t slot, int32_t token) noexcept nogil:
+    """`append_tokens` of one token, which seldom fills a block."""
+    cdef Request* request = &core.requests[slot]
+    cdef int32_t size = core.block_size
+    cdef int32_t in_tail = request.num_tokens - kv_full_blocks(request.num_tokens, size) * size
+    if in_tail + 1 >= size or request.num_tokens >= core.max_tokens:
+        return append_tokens(core, slot, &token, 1)
+    tail_of(core, slot)[in_tail] = token
+    request.num_tokens += 1
     return STATUS_OK
 
 

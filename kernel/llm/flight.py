@@ -79,7 +79,10 @@ class Flight:
             self._stretches = slots
             slots = [task.slot for task in draft.sampled]
             whole = rows.with_prompts(decodes, slots, [1] * len(slots))
-        self.slots, self.handles, self.ids, self.streams, _ = whole
+            self.handles = whole[1]
+        else:
+            self.handles = self.mark_handles
+        self.slots, _, self.ids, self.streams, _ = whole
         self._rows = dict(zip(slots, range(self.num_decodes, len(self.slots)), strict=True))
 
     @property

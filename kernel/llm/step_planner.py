@@ -67,7 +67,7 @@ class StepPlanner:
         paused: set[int] = set()
         while len(decodes := shared.batch.decodes(paused)):
             try:
-                blocks = shared.cache.plan_decodes(decodes.handles, decodes.ones, decodes.slots)
+                blocks = shared.cache.plan_decodes(decodes.handles, decodes.slots)
             except QuotaExceededError as error:
                 refused = self._at(decodes, error.index)
                 if not self._relief.from_owner(refused, draft):

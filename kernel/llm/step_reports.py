@@ -47,8 +47,11 @@ class StepReports:
         ids, streams = flight.ids, flight.streams
         if (kept := checked.kept) is not None:
             tokens, handles, ids, streams = tokens[kept], handles[kept], ids[kept], streams[kept]
-        shared.cache.append_many(handles, tokens)
-        self._mark(flight, checked)
+        if kept is None and flight.mark_handles is handles:
+            shared.cache.advance_many(handles, tokens, flight.mark_counts)
+        else:
+            shared.cache.append_many(handles, tokens)
+            self._mark(flight, checked)
         shared.complete(flight.number)
         self._store(flight, checked)
         shared.generated += len(tokens)

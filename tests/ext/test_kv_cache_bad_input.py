@@ -49,6 +49,7 @@ REQUEST_CALLS: dict[str, Callable[[KVCache, int], Any]] = {
     "rollback": lambda cache, r: cache.rollback(r, 1),
     "append": lambda cache, r: cache.append(r, ids(1)),
     "append_many": lambda cache, r: cache.append_many(handles(r), ids(1)),
+    "advance_many": lambda cache, r: cache.advance_many(handles(r), ids(1), ids(1)),
     "truncate": lambda cache, r: cache.truncate(r, 1),
     "tokens": lambda cache, r: cache.tokens(r),
     "state": lambda cache, r: cache.state(r),
@@ -217,6 +218,9 @@ def test_a_refused_call_changes_nothing(
 BATCH_CALLS: dict[str, Callable[[KVCache, Any], Any]] = {
     "plan_many": lambda cache, batch: cache.plan_many(batch, np.ones(len(batch), np.int32)),
     "append_many": lambda cache, batch: cache.append_many(batch, np.ones(len(batch), np.int32)),
+    "advance_many": lambda cache, batch: cache.advance_many(
+        batch, np.ones(len(batch), np.int32), np.ones(len(batch), np.int32)
+    ),
     "lookup_many": lambda cache, batch: cache.lookup_many(batch),
     "free_many": lambda cache, batch: cache.free_many(batch),
     "mark_computed_many": lambda cache, batch: cache.mark_computed_many(

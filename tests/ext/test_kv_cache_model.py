@@ -202,7 +202,7 @@ class KVCacheMachine(RuleBasedStateMachine):
         labels = ids([7 + model for model in models], np.int64)
         had = [len(self.model.requests[model].blocks) for model in models]
         planned = self.both(
-            lambda: self.real.plan_decodes(reals, ids([1] * len(models)), labels),
+            lambda: self.real.plan_decodes(reals, labels),
             lambda: self.model.plan_many(models, [1] * len(models)),
         )
         if planned:
@@ -241,6 +241,31 @@ class KVCacheMachine(RuleBasedStateMachine):
         self.both(
             lambda: self.real.mark_computed(real, count),
             lambda: self.model.mark_computed(model, count),
+        )
+
+    @has_requests
+    @rule(
+        tokens=st.lists(st.integers(0, 1), min_size=MAX_REQUESTS, max_size=MAX_REQUESTS),
+        share=st.integers(1, 9),
+    )
+    def advance(self, tokens: list[int], share: int) -> None:
+        """A token for each that has something to be marked, and that marked, as a step reports."""
+        models, counts = [], []
+        for model, request in self.model.requests.items():
+            limit = min(request.planned, len(request.tokens) + 1) - request.computed
+            if limit > 0:
+                models.append(model)
+                counts.append(max(1, share * (limit + 1) // 8))  # some, all, or one too many
+        reals = ids([self.requests[model] for model in models], np.int64)
+
+        def advance_each() -> None:
+            for model, token, count in zip(models, tokens, counts, strict=False):
+                self.model.append(model, [token])
+                self.model.mark_computed(model, count)
+
+        self.both(
+            lambda: self.real.advance_many(reals, ids(tokens[: len(models)]), ids(counts)),
+            lambda: self.model.all_or_nothing(advance_each),
         )
 
     @has_requests
@@ -467,6 +492,13 @@ def weighted_steps(random: Random) -> dict[str, tuple[int, dict[str, Any]]]:
         ),
         "begin": (6, {"pick": pick, "limit": random.randrange(1, 9), "keep": random.randrange(5)}),
         "mark_computed": (9, {"pick": pick, "share": random.randrange(10)}),
+        "advance": (
+            4,
+            {
+                "tokens": [random.randrange(2) for _ in range(MAX_REQUESTS)],
+                "share": random.randrange(1, 10),
+            },
+        ),
         "rollback": (3, {"pick": pick, "share": random.randrange(9), "ahead": ahead}),
         "preempt": (3, {"pick": pick, "ahead": ahead}),
         "free": (7, {"pick": pick, "ahead": ahead}),
