@@ -19,10 +19,13 @@ Concurrency: one event loop owns it; the GIL is held throughout.
 
 import numpy as np
 
+cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
+from ext.arrays cimport int32s, int64s, length
 from ext.kv_audit cimport AUDIT_NO_MEMORY, audit
 from ext.kv_core cimport (
     BAD_COUNT, BAD_STEP, NO_MEMORY, OVER_QUOTA, PIN, REPEATED_REQUEST, RETIRED, STATUS_OK, TOO_LONG,
@@ -63,6 +66,8 @@ from ext.kv_types import (
     Account, Fork, Lookup, LookupBatch, Planned, PlannedBatch, RequestState, Statistics, Tier,
     TierOccupancy,
 )
+
+cnp.import_array()
 
 MAX_BLOCK_SIZE = 1 << 16         # tokens
 MAX_BLOCKS = 1 << 30             # of both tiers
@@ -453,29 +458,28 @@ cdef class KVCache:
                 out[4, j] = self.rows[j].num_new
         return tuple.__new__(PlannedBatch, planned)
 
-    def plan_decodes(
-        self, const int64_t[::1] requests not None, const int64_t[::1] labels not None
-    ):
+    def plan_decodes(self, cnp.ndarray requests not None, cnp.ndarray labels not None):
         """`plan_many` of a token each; returns what an engine is told: new blocks, as int32 bytes.
 
         Pairs of the request's label and its block, in the order of the call and of the tables.
         """
-        cdef int64_t count = requests.shape[0]
+        cdef const int64_t* handles = int64s(requests)
+        cdef const int64_t* names = int64s(labels)
+        cdef int64_t count = length(requests)
         cdef int64_t num_new = 0
         cdef int64_t j
-        cdef int32_t[:, ::1] out
-        if count != labels.shape[0]:
-            raise CountError("length of the labels", labels.shape[0], count)
+        if count != length(labels):
+            raise CountError("length of the labels", length(labels), count)
         if batch(self, count, count):
-            check(self, self.plan_batch(&requests[0], NULL, count, self.rows))
+            check(self, self.plan_batch(handles, NULL, count, self.rows))
             for j in range(count):
                 num_new += self.rows[j].num_new
         if num_new == 0:
             return b""
-        pairs = np.empty((num_new, 2), np.int32)
-        out = pairs
-        write_new_blocks(&self.core, self.rows, &labels[0], count, &out[0, 0])
-        return pairs.tobytes()
+        pairs = PyBytes_FromStringAndSize(NULL, num_new * 2 * <int64_t>sizeof(int32_t))
+        # SAFETY: as long as the pairs are, and nobody else has it yet.
+        write_new_blocks(&self.core, self.rows, names, count, <int32_t*>PyBytes_AS_STRING(pairs))
+        return pairs
 
     def begin(self, int64_t request, int32_t max_tokens, int64_t keep):
         """`plan` for a request that holds nothing, if all it knows fits now; else None.
@@ -532,15 +536,18 @@ cdef class KVCache:
         return STATUS_OK
 
     def advance_many(
-        self, const int64_t[::1] requests not None, const int32_t[::1] tokens not None,
-        const int32_t[::1] num_tokens not None,
+        self, cnp.ndarray requests not None, cnp.ndarray tokens not None,
+        cnp.ndarray num_tokens not None,
     ):
         """`append_many`, then `mark_computed_many`, all or none: a step has reported."""
-        cdef int64_t count = requests.shape[0]
-        if count != num_tokens.shape[0]:
-            raise CountError("length of the third array", num_tokens.shape[0], count)
-        if batch(self, count, tokens.shape[0]):
-            check(self, self.advance_batch(&requests[0], &tokens[0], &num_tokens[0], count))
+        cdef const int64_t* handles = int64s(requests)
+        cdef const int32_t* values = int32s(tokens)
+        cdef const int32_t* counts = int32s(num_tokens)
+        cdef int64_t count = length(requests)
+        if count != length(num_tokens):
+            raise CountError("length of the third array", length(num_tokens), count)
+        if batch(self, count, length(tokens)):
+            check(self, self.advance_batch(handles, values, counts, count))
 
     cdef int advance_batch(
         self, const int64_t* requests, const int32_t* tokens, const int32_t* num_tokens,

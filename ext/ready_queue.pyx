@@ -324,6 +324,14 @@ cdef class ReadyQueue:
             self.refuse(status, None, None)
         return self.entry_of(&entry)
 
+    def peek_item(self):
+        """Return the item of the first entry. Raises EmptyQueueError."""
+        cdef QueueEntry entry
+        cdef int status = self.c_peek(&entry)
+        if status != QUEUE_OK:
+            self.refuse(status, None, None)
+        return entry.item
+
     def peek_key(self):
         """Return the key of the first entry. Raises EmptyQueueError."""
         cdef QueueEntry entry

@@ -20,9 +20,14 @@ import sys
 
 import numpy as np
 
+cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.math cimport INFINITY
 from libc.string cimport memcpy
+
+from ext.arrays cimport int32s, int64s, length, new_array
+
+cnp.import_array()
 
 ROW_TOKENS = 256
 NOT_ALL_TOKENS = 1           # a row has no token, or one outside the vocabulary
@@ -146,77 +151,63 @@ cdef class SlotRows:
         cdef const uint8_t* wants = &self._wants[0]
         cdef const int64_t* handles = &self._handles[0]
         cdef Py_ssize_t i, at = 0, count = 0
-        cdef int64_t[:, ::1] out
         for i in range(self._size):  # SAFETY: all columns have _size entries
             count += wants[i]
-        found = np.empty((2, count), np.int64)
-        if count:
-            out = found
-            for i in range(self._size):
-                if wants[i]:
-                    out[0, at] = i
-                    out[1, at] = handles[i]
-                    at += 1
-        return found[0], found[1]
+        cdef cnp.ndarray slots = new_array(count, cnp.NPY_INT64)
+        cdef cnp.ndarray found = new_array(count, cnp.NPY_INT64)
+        cdef int64_t* slot = <int64_t*>cnp.PyArray_DATA(slots)
+        cdef int64_t* handle = <int64_t*>cnp.PyArray_DATA(found)
+        for i in range(self._size):
+            if wants[i]:
+                slot[at] = i
+                handle[at] = handles[i]
+                at += 1
+        return slots, found
 
-    def labels(self, const int64_t[::1] slots not None):
+    def labels(self, cnp.ndarray slots not None):
         """Which requests these slots have, and which of them are streamed."""
-        cdef const uint64_t* ids = &self._ids[0]
-        cdef Py_ssize_t i
+        cdef const int64_t* where = int64s(slots)
+        cdef Py_ssize_t i, count = length(slots)
         cdef int64_t slot
-        cdef uint64_t[::1] numbers
-        cdef int64_t[::1] flags
-        found, streamed = np.empty(slots.shape[0], np.uint64), np.empty(slots.shape[0], np.int64)
-        numbers, flags = found, streamed
-        for i in range(slots.shape[0]):
-            slot = slots[i]
-            if not 0 <= slot < self._size:
-                raise IndexError(f"there is no slot {slot}")
-            numbers[i] = ids[slot]
-            flags[i] = self._streams[slot]
+        cdef cnp.ndarray found = new_array(count, cnp.NPY_UINT64)
+        cdef cnp.ndarray streamed = new_array(count, cnp.NPY_INT64)
+        cdef uint64_t* ids = <uint64_t*>cnp.PyArray_DATA(found)
+        cdef int64_t* streams = <int64_t*>cnp.PyArray_DATA(streamed)
+        for i in range(count):
+            slot = self.checked(where[i])
+            # SAFETY: all columns have _size entries, and the slot is below it.
+            ids[i] = (&self._ids[0])[slot]
+            streams[i] = (&self._streams[0])[slot]
         return found, streamed
 
-    cdef int _fill_columns(
-        self, int64_t* out, Py_ssize_t first, Py_ssize_t end, Py_ssize_t stride
-    ) except -1:
-        """Complete the rows [first, end) below their slots, which stand at ``out`` already."""
-        cdef const int64_t* handles = &self._handles[0]
-        cdef const uint64_t* ids = &self._ids[0]
-        cdef const uint8_t* streams = &self._streams[0]
-        cdef Py_ssize_t i
-        cdef int64_t slot
-        for i in range(first, end):
-            slot = out[i]
-            if not 0 <= slot < self._size:
-                raise IndexError(f"there is no slot {slot}")
-            out[stride + i] = handles[slot]
-            out[2 * stride + i] = <int64_t>ids[slot]
-            out[3 * stride + i] = streams[slot]
-        return 0
+    cdef inline int64_t checked(self, int64_t slot) except -1:
+        if not 0 <= slot < self._size:
+            raise IndexError(f"there is no slot {slot}")
+        return slot
 
-    def count_planned(self, const int64_t[::1] slots not None):
+    def count_planned(self, cnp.ndarray slots not None):
         """A decode of these was planned; returns how many have no sample left, and stop."""
+        cdef const int64_t* where = int64s(slots)
         cdef int64_t* unplanned = &self._unplanned[0]
         cdef Py_ssize_t i, stopped = 0
         cdef int64_t slot
-        for i in range(slots.shape[0]):
-            slot = slots[i]
-            if not 0 <= slot < self._size:
-                raise IndexError(f"there is no slot {slot}")
+        for i in range(length(slots)):
+            slot = self.checked(where[i])
             unplanned[slot] -= 1
             if unplanned[slot] <= 0:
                 self._wants[slot] = 0
                 stopped += 1
         return stopped
 
-    def changes(self, const int64_t[::1] slots not None):
+    def changes(self, cnp.ndarray slots not None):
         """What the engine is to be told so that exactly these decode: int32 slots off, and on."""
-        cdef Py_ssize_t i, at = 0, num_slots = slots.shape[0], num_off = 0, num_on = 0
+        cdef const int64_t* where = int64s(slots)
+        cdef Py_ssize_t i, at = 0, num_slots = length(slots), num_off = 0, num_on = 0
         cdef uint8_t is_wanted
         cdef uint8_t* told = &self._told[0]
         cdef int32_t[:, ::1] out = self._scratch
         for i in range(self._size):  # SAFETY: told has _size entries
-            is_wanted = at < num_slots and slots[at] == i
+            is_wanted = at < num_slots and where[at] == i
             at += is_wanted
             if is_wanted != told[i]:
                 told[i] = is_wanted
@@ -232,50 +223,52 @@ cdef class SlotRows:
 
     # Tokens
 
-    def check(self, const int64_t[::1] slots not None, const int32_t[::1] tokens not None,
-              int64_t vocab_size):
+    def check(self, cnp.ndarray slots not None, cnp.ndarray tokens not None, int64_t vocab_size):
         """What is special about a step's rows: NOT_ALL_TOKENS | AT_LIMIT."""
+        cdef const int64_t* where = int64s(slots)
+        cdef const int32_t* token = int32s(tokens)
         cdef const int64_t* unsampled = &self._unsampled[0]
         cdef Py_ssize_t i
         cdef int64_t slot
         cdef int flags = 0
-        if tokens.shape[0] != slots.shape[0]:
-            raise ValueError(f"{tokens.shape[0]} tokens for {slots.shape[0]} slots")
-        for i in range(slots.shape[0]):
-            slot = slots[i]
-            if not 0 <= slot < self._size:
-                raise IndexError(f"there is no slot {slot}")
-            if tokens[i] < 0 or tokens[i] >= vocab_size:
+        if length(tokens) != length(slots):
+            raise ValueError(f"{length(tokens)} tokens for {length(slots)} slots")
+        for i in range(length(slots)):
+            slot = self.checked(where[i])
+            if token[i] < 0 or token[i] >= vocab_size:
                 flags |= _NOT_ALL_TOKENS
             if unsampled[slot] <= 1:
                 flags |= _AT_LIMIT
         return flags
 
-    def at_limit(self, const int64_t[::1] slots not None):
+    def at_limit(self, cnp.ndarray slots not None):
         """Those of these slots whose next token is the last they may have."""
+        cdef const int64_t* where = int64s(slots)
+        cdef const int64_t* unsampled = &self._unsampled[0]
         cdef Py_ssize_t i
-        return [slots[i] for i in range(slots.shape[0]) if self._unsampled[slots[i]] == 1]
+        return [where[i] for i in range(length(slots)) if unsampled[self.checked(where[i])] == 1]
 
-    def push(self, const int64_t[::1] slots not None, const int32_t[::1] tokens not None,
-             int64_t now_ns):
+    def push(self, cnp.ndarray slots not None, cnp.ndarray tokens not None, int64_t now_ns):
         """Give each of these rows its next token.
 
         Raises IndexError if a row is full: it was not taken in its turn (I2).
         """
+        cdef const int64_t* where = int64s(slots)
+        cdef const int32_t* token = int32s(tokens)
         cdef int32_t* recent = &self._recent[0, 0]
         cdef int64_t* counts = &self._counts[0]
         cdef int64_t* last_ns = &self._last_ns[0]
         cdef int64_t* unsampled = &self._unsampled[0]
         cdef Py_ssize_t i
         cdef int64_t slot
-        if tokens.shape[0] != slots.shape[0]:
-            raise ValueError(f"{tokens.shape[0]} tokens for {slots.shape[0]} slots")
-        for i in range(slots.shape[0]):
-            slot = slots[i]
+        if length(tokens) != length(slots):
+            raise ValueError(f"{length(tokens)} tokens for {length(slots)} slots")
+        for i in range(length(slots)):
+            slot = where[i]
             # SAFETY: a slot below _size, a count below what a row has room for; both checked here.
             if not (0 <= slot < self._size and 0 <= counts[slot] < _ROW_TOKENS):
                 raise IndexError(f"slot {slot}: there is none, or its row is full")
-            recent[slot * _ROW_TOKENS + counts[slot]] = tokens[i]
+            recent[slot * _ROW_TOKENS + counts[slot]] = token[i]
             counts[slot] += 1
             last_ns[slot] = now_ns
             unsampled[slot] -= 1
@@ -299,44 +292,44 @@ cdef class SlotRows:
         """When its last token came; 0: none did."""
         return self._last_ns[slot]
 
-    def take(self, Py_ssize_t slot, const int32_t[::1] before not None, Py_ssize_t length):
-        """Empty its row; returns its tokens behind ``before[:length]``, and when the last one came.
+    def take(self, Py_ssize_t slot, cnp.ndarray before not None, Py_ssize_t num_before):
+        """Empty its row; returns its tokens behind ``before[:num_before]``, and when the last one came.
 
         The array is a new one.
         """
+        cdef const int32_t* source = int32s(before)
         cdef Py_ssize_t count = self._counts[slot]
-        cdef int32_t[::1] out
-        if length < 0 or before.shape[0] < length:
-            raise ValueError(f"there are {before.shape[0]} numbers, not {length}")
-        joined = np.empty(length + count, np.int32)
-        out = joined
+        if num_before < 0 or length(before) < num_before:
+            raise ValueError(f"there are {length(before)} numbers, not {num_before}")
+        cdef cnp.ndarray joined = new_array(num_before + count, cnp.NPY_INT32)
+        cdef int32_t* out = <int32_t*>cnp.PyArray_DATA(joined)
         # SAFETY: the sizes are checked above; count <= ROW_TOKENS by I2.
-        if length:
-            memcpy(&out[0], &before[0], length * sizeof(int32_t))
-        if count:
-            memcpy(&out[length], &self._recent[slot, 0], count * sizeof(int32_t))
+        memcpy(out, source, num_before * sizeof(int32_t))
+        memcpy(out + num_before, &self._recent[slot, 0], count * sizeof(int32_t))
         self._counts[slot] = 0
         return joined, self._last_ns[slot]
 
-    def with_prompts(self, const int64_t[::1] slots not None, list prompts not None,
-                     list counts not None):
+    def with_prompts(self, cnp.ndarray slots not None, list prompts not None, list counts not None):
         """A step's slots, the decodes' first, then these: (slots, handles, ids, streams, counts).
 
         counts: of the prompts' tokens; int32, a decode counts 1.
         """
-        cdef Py_ssize_t i, num_decodes = slots.shape[0], count = num_decodes + len(prompts)
-        cdef int64_t[:, ::1] out
-        cdef int32_t[::1] tokens
+        cdef const int64_t* before = int64s(slots)
+        cdef Py_ssize_t i, num_decodes = length(slots), count = num_decodes + len(prompts)
         if len(counts) != len(prompts):
             raise ValueError(f"{len(counts)} counts for {len(prompts)} prompts")
-        found, numbers = np.empty((4, count), np.int64), np.empty(count, np.int32)
-        if count:
-            out, tokens = found, numbers
-            for i in range(num_decodes):
-                out[0, i] = slots[i]
-                tokens[i] = 1
-            for i in range(num_decodes, count):
-                out[0, i] = prompts[i - num_decodes]
-                tokens[i] = counts[i - num_decodes]
-            self._fill_columns(&out[0, 0], 0, count, count)
-        return found[0], found[1], found[2].view(np.uint64), found[3], numbers
+        cdef cnp.ndarray where = new_array(count, cnp.NPY_INT64)
+        cdef cnp.ndarray found = new_array(count, cnp.NPY_INT64)
+        cdef cnp.ndarray numbers = new_array(count, cnp.NPY_INT32)
+        cdef int64_t* slot = <int64_t*>cnp.PyArray_DATA(where)
+        cdef int64_t* handle = <int64_t*>cnp.PyArray_DATA(found)
+        cdef int32_t* tokens = <int32_t*>cnp.PyArray_DATA(numbers)
+        memcpy(slot, before, num_decodes * sizeof(int64_t))
+        for i in range(num_decodes, count):
+            slot[i] = prompts[i - num_decodes]
+        for i in range(count):
+            # SAFETY: all columns have _size entries, and the slot is below it.
+            handle[i] = (&self._handles[0])[self.checked(slot[i])]
+            tokens[i] = 1 if i < num_decodes else counts[i - num_decodes]
+        ids, streams = self.labels(where)
+        return where, found, ids, streams, numbers

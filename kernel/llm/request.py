@@ -121,8 +121,10 @@ class Request:
     @property
     def ids(self) -> NDArray[np.int32]:
         """Prompt and completion so far; a view that later tokens do not change."""
-        self._absorb()
-        return self._ids[: self._length]
+        if self._rows is not None:
+            self._absorb(self._rows)
+        ids = self._ids
+        return ids if len(ids) == self._length else ids[: self._length]
 
     @property
     def num_tokens(self) -> int:
@@ -153,7 +155,7 @@ class Request:
 
     def extend(self, tokens: NDArray[np.int32]) -> None:
         """Add emitted tokens."""
-        self._absorb()
+        self.empty_row()
         end = self._length + len(tokens)
         if end > len(self._ids):
             grown = np.empty(max(end, 2 * len(self._ids), 64), np.int32)
@@ -177,11 +179,12 @@ class Request:
 
     def empty_row(self) -> None:
         """Make room in the row."""
-        self._absorb()
+        if self._rows is not None:
+            self._absorb(self._rows)
 
-    def _absorb(self) -> None:
-        if self._rows is not None and self._rows.count(self._row):
-            self._take_home(self._rows)
+    def _absorb(self, rows: SlotRows) -> None:
+        if rows.count(self._row):
+            self._take_home(rows)
 
     def _take_home(self, rows: SlotRows) -> None:
         self._ids, last_token_ns = rows.take(self._row, self._ids, self._length)

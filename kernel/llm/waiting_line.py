@@ -18,11 +18,11 @@ from kernel.llm.task import Place, Task
 class WaitingLine:
     """See the module head."""
 
-    __slots__ = ("_by_handle", "_fresh", "_returned")
+    __slots__ = ("_by_order", "_fresh", "_returned")
 
     def __init__(self) -> None:
         self._fresh = FloatReadyQueue()
-        self._by_handle: dict[int, Task] = {}  # of the fresh ones
+        self._by_order: dict[int, Task] = {}  # the fresh ones; their orders are the queue's items
         self._returned: list[tuple[float, int, Task]] = []
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class WaitingLine:
         """Let a new task stand in line; tasks are added in their order."""
         task.place = Place.FRESH
         task.line_handle = self._fresh.push(task.key, task.order)
-        self._by_handle[task.line_handle] = task
+        self._by_order[task.order] = task
 
     def put_back(self, task: Task, place: Place = Place.RETURNED) -> None:
         """Let a task stand where its key and its arrival put it."""
@@ -43,7 +43,7 @@ class WaitingLine:
         """Take a task out; its place is the caller's to say."""
         if task.place is Place.FRESH:
             self._fresh.remove(task.line_handle)
-            del self._by_handle[task.line_handle]
+            del self._by_order[task.order]
         else:
             del self._returned[self._index(task)]
 
@@ -59,7 +59,7 @@ class WaitingLine:
 
     def head(self) -> Task | None:
         """Return who is next, or None."""
-        fresh = self._by_handle[self._fresh.peek().handle] if self._fresh else None
+        fresh = self._by_order[self._fresh.peek_item()] if self._by_order else None
         if not self._returned:
             return fresh
         returned = self._returned[0][2]
@@ -67,7 +67,8 @@ class WaitingLine:
 
     def first(self, count: int) -> list[Task]:
         """Return the first few, in order."""
-        fresh = [self._by_handle[handle] for handle in self._fresh.peek_many(count).tolist()]
+        entries = map(self._fresh.entry, self._fresh.peek_many(count).tolist())
+        fresh = [self._by_order[entry.item] for entry in entries]
         returned = [task for _, _, task in self._returned[:count]]
         return sorted(fresh + returned, key=lambda task: task.rank)[:count]
 

@@ -94,7 +94,7 @@ def test_empty_queue_and_empty_level_say_so() -> None:
     queue.pop()
 
     assert caught.value.level == 1
-    for take in (queue.pop, queue.pop_entry, queue.peek, queue.peek_key):
+    for take in (queue.pop, queue.pop_entry, queue.peek, queue.peek_item, queue.peek_key):
         with pytest.raises(EmptyQueueError):
             take()
     assert queue.pop_many(3).tolist() == []

@@ -77,6 +77,8 @@ class Machine(RuleBasedStateMachine):
     def peek_many(self, count: int) -> None:
         expected = [held.handle for held in self.model.in_order()[:count]]
         assert self.queue.peek_many(count).tolist() == expected
+        if expected:
+            assert self.queue.peek_item() == self.queue.entry(expected[0]).item
 
     @invariant()
     def same_order(self) -> None:
