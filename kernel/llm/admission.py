@@ -29,7 +29,7 @@ from kernel.llm.relief import Relief
 from kernel.llm.request import Request
 from kernel.llm.shared import Shared
 from kernel.llm.siblings import Step
-from kernel.llm.task import Place, Task
+from kernel.llm.task import AT_QUOTA, PARKED, Task
 from kernel.llm.waiting_line import WaitingLine
 
 MAX_URGENT = 8  # requests that others give way to in one plan
@@ -41,6 +41,9 @@ class Verdict(Enum):
     ADMITTED = auto()
     ASIDE = auto()  # look again: at the next one, or at this one if pins have yielded to it
     BLOCKED = auto()  # no room: look no further
+
+
+ADMITTED, ASIDE, BLOCKED = Verdict  # see kernel/llm/task.py
 
 
 class Admission:
@@ -125,34 +128,34 @@ class Admission:
         """Give the first in line a slot and its first stretch, if there is room."""
         shared = self._shared
         if self._is_under_way(task):
-            return Verdict.BLOCKED
+            return BLOCKED
         is_demoted = self._is_demoted(task)
         if self._is_plain(task) and not is_demoted:
             begun = shared.cache.begin(task.handle, draft.budget, self._kept())
             if begun is not None:
                 self._enter(task, draft, *begun)
-                return Verdict.ADMITTED
+                return ADMITTED
         cached, computing = self._look_up(task)
         if computing:
             # A step under way computes what this task would have to compute next.
             shared.line.remove(task)
-            task.place = Place.PARKED
+            task.place = PARKED
             shared.parked.append(task)
-            return Verdict.ASIDE
+            return ASIDE
         needed = self._needed(task, cached)
         if task.account.quota is not None and not shared.owners.has_room(task.account, needed):
             return self._at_quota(task)
         if not self._fits(needed) or not self._will_fit(task, cached, needed):
-            return Verdict.BLOCKED
+            return BLOCKED
         try:
             start, count = self._take_blocks(task, draft, is_demoted=is_demoted)
         except QuotaExceededError:
             return self._at_quota(task)
         except OutOfBlocksError:
             # Cached blocks that nobody held were thought to be there for others as well.
-            return Verdict.ASIDE if self._pin_yields() else Verdict.BLOCKED
+            return ASIDE if self._pin_yields() else BLOCKED
         self._enter(task, draft, start, count, shared.cache.block_bytes(task.handle))
-        return Verdict.ADMITTED
+        return ADMITTED
 
     def _is_plain(self, task: Task) -> bool:
         """Say whether room for what it knows is all it needs; who is alone may take all."""
@@ -171,7 +174,7 @@ class Admission:
         shared = self._shared
         if shared.parked:
             for task in shared.parked:
-                if task.place is Place.PARKED:
+                if task.place is PARKED:
                     shared.line.put_back(task)
             shared.parked.clear()
         if shared.by_quota:
@@ -205,8 +208,8 @@ class Admission:
         else:
             shared.line.remove(task)
             waiting = shared.by_quota.setdefault(task.account.owner, WaitingLine())
-            waiting.put_back(task, Place.AT_QUOTA)
-        return Verdict.ASIDE
+            waiting.put_back(task, AT_QUOTA)
+        return ASIDE
 
     def _is_alone(self, task: Task) -> bool:
         """Say whether nothing its owner has at the engine will ever make room for the task."""
@@ -338,7 +341,7 @@ class Admission:
     def _account(self, request: Request, cached: int) -> None:
         shared = self._shared
         request.first_planned_ns = shared.now_ns
-        request.cached_tokens = min(cached, request.num_prompt)
+        request.cached_tokens = cached if cached < request.num_prompt else request.num_prompt
         shared.prompt += request.num_prompt
         shared.cached_tokens += request.cached_tokens
 

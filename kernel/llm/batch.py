@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ext.slot_rows import SlotRows
-from kernel.llm.task import Place, Task
+from kernel.llm.task import SLOT, Task
 
 
 @dataclass(slots=True, eq=False)
@@ -74,13 +74,14 @@ class Batch:
         """
         slot = self._free.pop()
         request, rows = task.request, self.rows
-        task.place = Place.SLOT
+        task.place = SLOT
         task.slot = slot
         self.tasks[slot] = task
         self._holders = None
         emitted = task.known - request.num_prompt
         samples = request.max_tokens - emitted
-        steps = min(samples, request.allowance - emitted)
+        allowed = request.allowance - emitted
+        steps = samples if samples < allowed else allowed  # `min` takes 1,000 instructions
         stream, handle, key = request.stream, task.handle, task.key
         if rows.enter(slot, request.id, stream, handle, key, samples, steps, is_whole):
             self._decodes = None

@@ -6,7 +6,7 @@ Cost: a few microseconds, plus what has changed since the plan before.
 
 from __future__ import annotations
 
-from array import array
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,4 +122,4 @@ class Draft:
 
 def wire(numbers: list[int]) -> bytes:
     """Return numbers as they travel."""
-    return array("i", numbers).tobytes()
+    return struct.pack(f"<{len(numbers)}i", *numbers)

@@ -20,7 +20,7 @@ from ipc.engine import NO_TOKEN, Ended, Failed, Report
 from ipc.errors import BadFrameError
 from kernel.llm.draft import WIRE
 from kernel.llm.flight import Flight
-from kernel.llm.task import Place, Task
+from kernel.llm.task import DONE, Task
 
 _End = TypeVar("_End", Ended, Failed)
 
@@ -123,7 +123,7 @@ def _of_tasks(
             _refuse("an end that is no map")
         task = _holder(item.get("slot"), flight)
         check(item)
-        if task.place is not Place.DONE:
+        if task.place is not DONE:
             found.append((task, item))
     return found
 
@@ -154,7 +154,7 @@ def _check_limited(limited: list[int], flight: Flight, ending: set[int]) -> None
     """A row without a token, or with the last one allowed, is of a request that ends."""
     for slot in limited:
         task = flight.holders[slot]
-        if slot not in ending and task is not None and task.place is not Place.DONE:
+        if slot not in ending and task is not None and task.place is not DONE:
             _refuse(f"slot {slot} should have ended")
 
 
@@ -177,6 +177,6 @@ def _pairs(items: list[list[Any]] | None, flight: Flight, kind: type) -> list[tu
         if not isinstance(item, (list, tuple)) or len(item) != 2 or not isinstance(item[1], kind):
             _refuse("texts and logprobs are pairs of a slot and its value")
         task = _holder(item[0], flight)
-        if task.place is not Place.DONE:
+        if task.place is not DONE:
             found.append((task, item[1]))
     return found

@@ -42,7 +42,7 @@ from kernel.llm.shared import Shared
 from kernel.llm.step_planner import StepPlanner
 from kernel.llm.step_reports import StepReports
 from kernel.llm.step_result import SchedulerStatistics, StepResult
-from kernel.llm.task import Place, Task
+from kernel.llm.task import AT_QUOTA, FRESH, RETURNED, SLOT, Task
 
 Admission = Literal["known", "expected"]
 MAX_FLIGHTS = 2  # the step that runs, and one ahead of it
@@ -158,7 +158,7 @@ class Scheduler:
         request = task.request
         before, request.allowance = request.allowance, allowance
         samples = min(request.max_tokens, allowance) - min(request.max_tokens, before)
-        if task.place is Place.SLOT and samples > 0:
+        if task.place is SLOT and samples > 0:
             self._shared.batch.extend(task, samples)
 
     def reprioritise(self, request_id: int, priority: int, now_ns: int) -> None:
@@ -354,12 +354,12 @@ class Scheduler:
                 self._set_key(task, self._shared.policy.key(task.request, now_ns))
 
     def _set_key(self, task: Task, key: float) -> None:
-        if task.place in (Place.FRESH, Place.RETURNED):
+        if task.place in (FRESH, RETURNED):
             self._shared.line.set_key(task, key)
             return
-        if task.place is Place.AT_QUOTA:
+        if task.place is AT_QUOTA:
             self._shared.by_quota[task.account.owner].set_key(task, key)
             return
         task.key = key
-        if task.place is Place.SLOT:
+        if task.place is SLOT:
             self._shared.batch.rows.keys[task.slot] = key

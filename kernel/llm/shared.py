@@ -28,7 +28,7 @@ from kernel.llm.pins import PinBook
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
 from kernel.llm.siblings import Siblings
-from kernel.llm.task import Place, Task
+from kernel.llm.task import AT_QUOTA, DONE, FRESH, RETURNED, SLOT, Task
 from kernel.llm.waiting_line import WaitingLine
 
 
@@ -127,18 +127,18 @@ class Shared:
         for flight in self.flights:
             newest = flight.number
             flight.set_gone(task)
-        if task.place is Place.SLOT:
+        if task.place is SLOT:
             self._vacate(task)
             self._retire(task, newest)
-        elif task.place in (Place.FRESH, Place.RETURNED):
+        elif task.place in (FRESH, RETURNED):
             self.line.remove(task)
-        elif task.place is Place.AT_QUOTA:
+        elif task.place is AT_QUOTA:
             self.by_quota[task.account.owner].remove(task)
         self.policy.on_done(task.request, self.now_ns)
         if self.eviction is not None:
             self.eviction.used(task, self.now_ns)
         self.cache.free(task.handle, last_step=newest)
-        task.place = Place.DONE
+        task.place = DONE
         task.account.live -= 1
         del self.live[task.request.id]
 

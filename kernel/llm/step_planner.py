@@ -11,12 +11,12 @@ operations, whatever the number of requests.
 from __future__ import annotations
 
 from ext.kv_errors import OutOfBlocksError, QuotaExceededError
-from kernel.llm.admission import Admission, Verdict
+from kernel.llm.admission import ASIDE, BLOCKED, Admission
 from kernel.llm.batch import Decodes
 from kernel.llm.draft import Draft
 from kernel.llm.relief import Relief
 from kernel.llm.shared import Shared
-from kernel.llm.task import Place, Task
+from kernel.llm.task import SLOT, Task
 
 MAX_ASIDE = 32  # waiting requests put aside in one plan
 
@@ -57,9 +57,9 @@ class StepPlanner:
         """Help the prompts that found no blocks in the step before."""
         lacks_quota, lacks_blocks = self._lacks_quota, self._lacks_blocks
         self._lacks_quota = self._lacks_blocks = None
-        if lacks_quota is not None and lacks_quota.place is Place.SLOT:
+        if lacks_quota is not None and lacks_quota.place is SLOT:
             self._relief.from_owner(lacks_quota, draft)
-        elif lacks_blocks is not None and lacks_blocks.place is Place.SLOT:
+        elif lacks_blocks is not None and lacks_blocks.place is SLOT:
             self._relief.from_pool(lacks_blocks, draft)
 
     def _plan_decodes(self, draft: Draft) -> None:
@@ -109,8 +109,8 @@ class StepPlanner:
                     break
                 continue
             verdict = self._admission.admit(waiting, draft)
-            aside += verdict is Verdict.ASIDE
-            is_open = verdict is not Verdict.BLOCKED and aside < MAX_ASIDE
+            aside += verdict is ASIDE
+            is_open = verdict is not BLOCKED and aside < MAX_ASIDE
 
     def _go_on(self, task: Task, draft: Draft) -> None:
         """Plan the next stretch of a prompt."""

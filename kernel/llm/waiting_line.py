@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 
 from ext.ready_queue import FloatReadyQueue
-from kernel.llm.task import Place, Task
+from kernel.llm.task import FRESH, RETURNED, Place, Task
 
 
 class WaitingLine:
@@ -30,18 +30,18 @@ class WaitingLine:
 
     def add(self, task: Task) -> None:
         """Let a new task stand in line; tasks are added in their order."""
-        task.place = Place.FRESH
+        task.place = FRESH
         task.line_handle = self._fresh.push(task.key, task.order)
         self._by_order[task.order] = task
 
-    def put_back(self, task: Task, place: Place = Place.RETURNED) -> None:
+    def put_back(self, task: Task, place: Place = RETURNED) -> None:
         """Let a task stand where its key and its arrival put it."""
         task.place = place
         insort(self._returned, (task.key, task.order, task))
 
     def remove(self, task: Task) -> None:
         """Take a task out; its place is the caller's to say."""
-        if task.place is Place.FRESH:
+        if task.place is FRESH:
             self._fresh.remove(task.line_handle)
             del self._by_order[task.order]
         else:
@@ -49,7 +49,7 @@ class WaitingLine:
 
     def set_key(self, task: Task, key: float) -> None:
         """Move a task that stands in line."""
-        if task.place is Place.FRESH:
+        if task.place is FRESH:
             self._fresh.update(task.line_handle, key)
             task.key = key
         else:
