@@ -1,8 +1,8 @@
 """Weighted fair share: who has had least for their weight is next.
 
 Each owner has a counter of what they were given over their weight (a virtual token counter). An
-owner who comes back from idleness starts at the least counter of those who wait: absence saves up
-nothing.
+owner who comes back from idleness starts at the least counter of those who wait, a thousandth of a
+token before them: absence saves up nothing, but is not taken for service.
 
 Bound: of two owners with work waiting all the time, the counters differ by at most
 slice / weight + slice / weight', where slice is the most that is given between two decisions:
@@ -25,6 +25,7 @@ from kernel.policy.policy import Job, need_positive
 QUANTUM_TOKENS = 64
 MAX_IDLE = 10_000  # owners without work who are remembered
 SLACK = 64
+HEAD_START = 1e-3  # of a token, for who was idle: of two who have had the same they are next
 
 
 class FairShare(ShareCounters):
@@ -57,13 +58,18 @@ class FairShare(ShareCounters):
         Where nobody is busy, to that of who was last, so that nobody starts ahead of them.
         """
         account = self._idle.pop(owner, None) or self._open(owner)
-        account.counter = max(account.counter, self._least_counter())
+        least = self._least_counter()
+        # The next who wakes is not put before this one: the heap has the counter without it.
+        counter = max(account.counter, least)
+        account.counter = max(account.counter, least - HEAD_START)
         self.busy[owner] = account
         if len(self._by_counter) > 2 * len(self.busy) + SLACK:  # most are of who is idle by now
-            self._by_counter = [(each.counter, each.number, each) for each in self.busy.values()]
+            self._by_counter = [
+                (each.counter + HEAD_START, each.number, each) for each in self.busy.values()
+            ]
             heapq.heapify(self._by_counter)
         else:
-            heapq.heappush(self._by_counter, (account.counter, account.number, account))
+            heapq.heappush(self._by_counter, (counter, account.number, account))
         return account
 
     def _open(self, owner: Hashable) -> Account:
