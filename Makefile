@@ -6,7 +6,8 @@
 #   make fast                 the tests that take seconds
 #   make soak SEEDS=10000     the long runs of the simulator, the chaos tests and others: the number
 #                             scales them all, KILLS=300 the processes that a chaos test kills
-#   make explore              the tests that take seconds, with examples never tried before
+#   make explore              the tests that take seconds, with examples never tried before, and
+#                             three times as many
 #   make bench ARGS=--quick   measure this machine
 #   make lint                 what pre-commit runs
 #   make hooks                run the lint before each commit
@@ -26,6 +27,8 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
 TORCH_STAMP := .venv/torch-installed
+# Tests start hundreds of processes: each would compile all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 # One thread each: those of several workers would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 FAST = $(PYTEST) -m "not slow and not soak" -n $(WORKERS) --dist worksteal

@@ -5,10 +5,9 @@ there is neither a deadline nor a complaint about slowness.
 
 Hypothesis tries the same examples in each run, so that a change is judged by what it does and not
 by what a new draw finds in the rest; ``EXPLORE=1`` draws new ones, as ``make explore`` and
-``make soak`` do.
+``make soak`` do, and more of them (tests/trials.py).
 """
 
-import os
 import signal
 from pathlib import Path
 
@@ -16,12 +15,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.running_order import by_length, spread
+from tests.trials import DEFAULT, EXPLORES, trials
 
 settings.register_profile(
     "llmos",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize="EXPLORE" not in os.environ,
+    derandomize=not EXPLORES,
+    max_examples=trials(DEFAULT),
 )
 settings.load_profile("llmos")
 

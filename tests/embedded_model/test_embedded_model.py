@@ -21,9 +21,9 @@ from tools.embedded_model.formats import Exchange
 
 MAX_BYTES = 8_000_000
 TARGETS = {"triage": 97.0, "story": 90.0, "reply": 80.0}
-SAMPLES = {"triage": 400, "story": 50, "reply": 100}
+SAMPLES = {"triage": 200, "story": 40, "reply": 60}
 TRANSLATION_TARGET = 97.0  # both directions together
-TRANSLATIONS = 200  # each
+TRANSLATIONS = 100  # each
 
 pytestmark = pytest.mark.slow
 

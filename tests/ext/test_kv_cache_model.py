@@ -22,6 +22,7 @@ from ext.kv_cache import KVCache
 from ext.kv_errors import BlocksError, KVCacheError
 from tests.reference.kv_cache import DEVICE, ReferenceKVCache, Refused
 from tests.soak import share_of
+from tests.trials import trials
 
 DEVICE_BLOCKS, HOST_BLOCKS, MAX_REQUESTS, MAX_TOKENS = 11, 6, 7, 17
 TOKENS = st.lists(st.integers(0, 1), max_size=9)
@@ -456,7 +457,7 @@ class KVCacheMachine(RuleBasedStateMachine):
 
 class TestKVCacheAgainstReference(KVCacheMachine.TestCase):
     settings = settings(
-        max_examples=60,
+        max_examples=trials(60),
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],

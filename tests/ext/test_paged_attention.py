@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ext.paged_attention import DTYPES, VALUE_ALIGNMENT, Layer, PagedAttention
 from tests.reference.attention import attend_row
+from tests.trials import trials
 
 TOLERANCE = {"float32": 2e-5, "float16": 2e-3, "bfloat16": 2e-2}
 
@@ -158,7 +159,7 @@ shapes = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=trials(45), deadline=None)
 @given(
     shape=shapes,
     rows=st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=4), min_size=1, max_size=3),

@@ -16,6 +16,7 @@ from ext.ready_queue import (
     StaleHandleError,
 )
 from tests.reference.ready_queue import SlowReadyQueue
+from tests.trials import trials
 
 LEVELS = 3
 levels = st.integers(0, LEVELS - 1)
@@ -175,5 +176,5 @@ class NanMachine(FloatMachine):
 
 TestIntMachine = IntMachine.TestCase
 TestFloatMachine = NanMachine.TestCase
-TestIntMachine.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestIntMachine.settings = settings(max_examples=trials(60), stateful_step_count=50, deadline=None)
 TestFloatMachine.settings = TestIntMachine.settings

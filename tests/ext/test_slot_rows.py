@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ext.slot_rows import AT_LIMIT, NOT_ALL_TOKENS, ROW_TOKENS, SlotRows
+from tests.trials import trials
 
 NUM_SLOTS = 5
 VOCAB = 50
@@ -63,7 +64,7 @@ def decode(rows: SlotRows, model: Model, token: int, now_ns: int) -> None:
         model.slots[slot]["last_ns"] = now_ns
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=trials(100))
 @given(steps=STEPS)
 def test_rows_are_what_a_dictionary_a_slot_would_be(steps: list[tuple[str, int, int]]) -> None:
     rows, model = SlotRows(NUM_SLOTS), Model()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ext.job import Job
 from ext.turn_line import TurnLine
 from ext.wire import Envelope
+from tests.trials import trials
 
 TOKEN_NS = 10
 
@@ -82,7 +83,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=trials(150), deadline=None)
 @given(steps=st.lists(STEPS, max_size=40), tells_at_once=st.booleans())
 def test_turns_are_taken_in_the_order_of_keys_and_each_job_is_told_once(
     steps: list[Step], tells_at_once: bool

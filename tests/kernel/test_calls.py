@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ext.wire import Envelope
 from ipc.protocol import Kind
 from kernel.calls import Call, CallTable
+from tests.trials import trials
 
 OWNER, TURN = 5, 100
 
@@ -104,7 +105,7 @@ def test_calls_are_listed_in_the_order_they_were_made() -> None:
 digests = st.sampled_from([b"a", b"b", b"c"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=trials(300), deadline=None)
 @given(st.lists(digests, max_size=8), st.lists(digests, max_size=8))
 def test_a_retry_is_matched_like_a_multiset_in_order(
     asked: list[bytes], again: list[bytes]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.deadlock import Wait, find_deadlock
+from tests.trials import trials
 
 
 @dataclass
@@ -93,7 +94,7 @@ WAITS = st.builds(Wait, ACTORS, st.none() | TURNS, st.booleans())
 HOLDERS = st.dictionaries(ACTORS, st.none() | st.lists(TURNS, min_size=1, max_size=3))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=trials(500), deadline=None)
 @given(
     st.dictionaries(TURNS, st.none() | st.lists(WAITS, min_size=1, max_size=3), min_size=1),
     HOLDERS,

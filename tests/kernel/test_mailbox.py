@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ext.wire import Envelope
 from ipc.protocol import Kind
 from kernel.mailbox import Mailbox, Message
+from tests.trials import trials
 
 
 def message(number: int, sender: int = 7, priority: int = 4, size: int = 0) -> Message:
@@ -163,7 +164,7 @@ class Model:
         return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=trials(300), deadline=None)
 @given(operations())
 def test_a_mailbox_does_what_a_sorted_list_does(steps: list[tuple[str, int, int]]) -> None:
     mailbox, model, taken = Mailbox(1000, 1 << 20), Model(), []

@@ -23,6 +23,7 @@ from kernel.records import TABLES, Snapshot
 from tests.kernel.llm.engine_world import EngineWorld
 from tests.kernel.pools import TestedPool, boom, hinted, tell
 from tests.kernel.world import SECOND, ScriptedAgent
+from tests.trials import trials
 
 CHILD = {"qualname": "Child", "module": "tests", "name": "child"}
 WRONG = (None, -1, 1 << 40, 3.5, True, "wrong", b"\xc1\x00\x07", [], {}, [["wrong"]], {"wrong": {}})
@@ -169,7 +170,7 @@ def test_every_table_with_blobs_of_fields_has_a_shape() -> None:
     assert {*BLOBS, "routed"} == set(SHAPES)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=trials(200), deadline=None)
 @given(data=st.data())
 def test_a_row_with_a_field_gone_or_wrong_is_named_or_does_no_harm(data: st.DataObject) -> None:
     snapshot = copied()
@@ -183,7 +184,7 @@ def test_a_row_with_a_field_gone_or_wrong_is_named_or_does_no_harm(data: st.Data
     assert refused is None or (refused.table == table and str(refused.key) in str(refused))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=trials(60), deadline=None)
 @given(data=st.data())
 def test_a_column_of_another_type_is_refused_with_table_and_key(data: st.DataObject) -> None:
     snapshot = copied()

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.timers import Due, TimerHeap
+from tests.trials import trials
 
 
 def due(heap: TimerHeap, now_ns: int) -> list[tuple[Due, object]]:
@@ -86,7 +87,7 @@ step = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=trials(300), deadline=None)
 @given(st.lists(step, max_size=60))
 def test_the_heap_does_what_a_dict_does(steps: list[tuple[str, Due, int, int]]) -> None:
     heap, model, now = TimerHeap(), {}, 0

@@ -43,7 +43,7 @@ def calls(count: int, seed: int = 1, gap_s: float = 0.05) -> list[Call]:
 
 
 def history(policy: str, *, is_exact: bool, gap_s: float = 0.05) -> History:
-    return Replay(Recorded(calls(150, gap_s=gap_s)), SMALL, policy, is_exact=is_exact).run()
+    return Replay(Recorded(calls(60, gap_s=gap_s)), SMALL, policy, is_exact=is_exact).run()
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "sjf", "priority", "deadline"])
@@ -170,7 +170,7 @@ def queue_load(servers: int, share: float) -> Load:
 def test_mean_wait_of_one_server_agrees_with_the_queueing_planner() -> None:
     # A mean within 5 % needs more calls than a test can replay: the textbook stands between.
     load = queue_load(1, 0.5)
-    few, many = queue_work(load, 1_000), queue_work(load, 200_000)
+    few, many = queue_work(load, 150), queue_work(load, 200_000)
 
     waits = replayed_waits(*few, 1)
 
@@ -191,7 +191,7 @@ def test_waits_for_several_servers_agree_with_the_textbook_and_that_with_the_pla
 
 
 def test_at_a_share_of_saturation_the_engine_is_busy_for_about_that_share() -> None:
-    many = calls(1_500)
+    many = calls(500)
     per_s = saturation(many, SMALL)
 
     found = Replay(Recorded(at_load(many, 0.5, per_s)), SMALL, "fcfs").run()

@@ -27,6 +27,7 @@ from actors.torch_engine.grammar import Grammars
 from actors.torch_engine.options import options_of
 from actors.torch_engine.sampling import Sampler
 from actors.torch_engine.slots import Request
+from tests.trials import trials
 
 VOCAB = 600
 
@@ -83,7 +84,7 @@ filters = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=trials(60), deadline=None)
 @given(options=filters, seed=st.integers(0, 2**32), sharp=st.sampled_from([0.2, 3.0]))
 def test_what_is_drawn_is_the_inverse_of_the_librarys_distribution(
     options: dict[str, Any], seed: int, sharp: float

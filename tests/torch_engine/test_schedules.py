@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.torch_engine.models import VOCAB, greedy
 from tests.torch_engine.scheduler import Job, Scheduler, assembled
+from tests.trials import trials
 
 OUTPUT = 9
 MAX_STEPS = 400
@@ -57,7 +58,7 @@ def disturb(scheduler: Scheduler, jobs: list[Job], draw: Any) -> None:
             scheduler.share(job, other, min(same, other.computed))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=trials(36), deadline=None)
 @given(data=st.data(), name=st.sampled_from(["llama", "gemma2"]))
 def test_any_schedule_gives_the_tokens_of_a_run_alone(data: Any, name: str) -> None:
     scheduler = Scheduler(engine(name))

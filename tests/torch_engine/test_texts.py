@@ -17,6 +17,7 @@ from actors.torch_engine.detokeniser import Detokeniser, decoder_of
 from actors.torch_engine.stop_strings import find_stop, num_shown
 from actors.torch_engine.tool_calls import parse_tool_calls
 from tests.torch_engine.tokenizers_made import byte_fallback, byte_level
+from tests.trials import trials
 
 KINDS = {"byte level": byte_level, "byte fallback": byte_fallback}
 texts = st.text(st.sampled_from('aé狐🦊👩‍👧 \n{"x":1}ß語'), min_size=1, max_size=24)
@@ -28,7 +29,7 @@ def pieces_of(tokenizer: Any, ids: list[int]) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=trials(80), deadline=None)
 @given(text=texts)
 def test_pieces_join_to_the_text_and_none_splits_a_character(kind: str, text: str) -> None:
     tokenizer = KINDS[kind]()
@@ -68,7 +69,7 @@ def test_special_tokens_are_no_text() -> None:
     assert "".join(pieces_of(tokenizer, ids)) == "ab"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=trials(200), deadline=None)
 @given(
     text=st.text("ab", max_size=20),
     stops=st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),

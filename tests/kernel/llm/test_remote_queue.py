@@ -11,6 +11,7 @@ from ipc.errors import PromptTooLongError
 from kernel.llm.endpoint_limits import Limits
 from kernel.llm.remote_queue import Backoff, RemoteQueue, RemoteRequest
 from kernel.llm.sliding_window import WINDOW_NS
+from tests.trials import trials
 
 SECOND = 1_000_000_000
 
@@ -327,5 +328,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert len(self.queue) + len(self.open) == len(self.waiting)
 
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(
+    max_examples=trials(60), stateful_step_count=40, deadline=None
+)
 TestQueueMachine = QueueMachine.TestCase

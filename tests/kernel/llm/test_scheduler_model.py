@@ -20,6 +20,7 @@ from ipc.errors import BadFrameError, LimitError, LlmQueueFullError, PromptTooLo
 from kernel.llm.policies import fcfs, priority
 from tests.kernel.llm.world import World
 from tests.reference.llm_engine import Nature
+from tests.trials import trials
 
 OWNERS = st.integers(1, 3)
 # Prompts share prefixes often: a few stems, cut anywhere, with a few ends.
@@ -195,7 +196,7 @@ class Histories(RuleBasedStateMachine):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=trials(100),
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

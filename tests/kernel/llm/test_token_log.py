@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kernel.journal.in_memory import MemoryJournal
 from kernel.llm.token_log import TokenLog
 from kernel.records import WriteSet
+from tests.trials import trials
 
 
 class TokenLogMachine(RuleBasedStateMachine):
@@ -84,4 +85,4 @@ class TokenLogMachine(RuleBasedStateMachine):
 
 
 TestTokenLog = TokenLogMachine.TestCase
-TestTokenLog.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTokenLog.settings = settings(max_examples=trials(60), stateful_step_count=40, deadline=None)
