@@ -18,7 +18,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import structlog
 import zmq
 
 from ipc.auth import ensure_operator_token
@@ -37,6 +36,7 @@ from ipc.errors import (
 from ipc.home import DEFAULT_NAME, Home, home_at, named_home
 from ipc.kernel_exit import KernelExit
 from ipc.start import agent_marker
+from ipc.structured_log import structlog
 from kernel.config import KernelConfig, load_config
 from kernel.core import Core
 from kernel.daemon import Daemon, TendedJournal, free_bytes_of, rss_bytes

@@ -20,9 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from ipc.clock import Clock
+from ipc.structured_log import structlog
 from kernel.driver import CoreInputs
 from kernel.host.edge import Edge
 from kernel.host.group_commit import GroupCommit

@@ -17,8 +17,6 @@ import asyncio
 import time
 from typing import Any, ClassVar, Literal
 
-import structlog
-
 from actors.driver import Driver
 from actors.remote_engine.api import RemoteApi
 from actors.remote_engine.call_task import CallTask, Why
@@ -33,6 +31,7 @@ from ipc.errors import BadPromptError, KernelBugError, LLMOSError, UsageError, t
 from ipc.llm import Piece, Sampling
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
+from ipc.structured_log import structlog
 
 log = structlog.get_logger()
 

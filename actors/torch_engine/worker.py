@@ -14,6 +14,7 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors.torch_engine.folder import read_config, read_weights
 from actors.torch_engine.settings import Settings
 from ipc.engine import Plan, Report
 from ipc.errors import LLMOSError, PeerError
@@ -88,6 +89,9 @@ class Worker:
             self._listener.broken(PeerError(reason=f"a step failed: {error!r}"))
 
     def _assemble(self) -> Assembled:
+        # What is wrong with a folder is said at once: to import torch takes seconds.
+        read_config(self._settings)
+        read_weights(self._settings)
         os.environ.setdefault(*BRIEF_SPIN)
         try:
             # Heavy and optional: the zygote and the kernel never load torch.

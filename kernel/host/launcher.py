@@ -25,8 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import structlog
-
+from ipc.structured_log import structlog
 from kernel.host.activity import Activity, read_activity
 from kernel.host.processes import (
     Death,

@@ -13,11 +13,10 @@ import contextlib
 import os
 from pathlib import Path
 
-import structlog
-
 from ipc.control_groups import CONTROLLERS
 from ipc.protocol import SpawnSpec
 from ipc.start import GroupRecipe
+from ipc.structured_log import structlog
 from kernel.resources.agent_groups import (
     MAX_WEIGHT,
     USUAL_WEIGHT,
