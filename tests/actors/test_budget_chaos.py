@@ -11,6 +11,7 @@ import pytest
 
 from actors import Actor, ActorRef, receive, subscribe
 from actors.testing import TestKernel
+from tests.soak import share_of
 
 SETTINGS = {"restart_intensity": 10_000, "max_attempts": 10_000, "session_grace_s": 3600}
 STEPS = 40
@@ -149,5 +150,5 @@ def test_each_message_is_paid_once_and_no_limit_is_passed_whatever_dies(seed: in
 @pytest.mark.soak
 @pytest.mark.parametrize("first", range(0, 400, 50))
 def test_each_message_is_paid_once_in_long_runs(first: int) -> None:
-    for seed in range(first, first + 50):
+    for seed in range(first, first + share_of(50)):
         run(seed)

@@ -1,4 +1,8 @@
-"""Agents, kernel, engine and endpoint as processes: what is promised of remote calls."""
+"""Agents, kernel, engine and endpoint as processes: what is promised of remote calls.
+
+The kernel is one for all, but where its end is what is looked at; each test adds a model of its
+own and has it in use.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from tests.chaos.kernel_process import KernelProcess, running_kernel
 from tests.remote_engine.rig import ServerProcess
 
 AGENTS = f"{Path(__file__).with_name('agents.py')}:Asker"
+_NUMBERS = count(1)  # of the models
 SECRET = "sk-end-to-end-secret-0123456789"
 
 pytestmark = pytest.mark.slow
@@ -26,15 +33,18 @@ class Site:
     """A kernel, a client of it, and a model behind the server."""
 
     def __init__(self, kernel: KernelProcess, server: ServerProcess, client: Client) -> None:
+        self.model = f"far{next(_NUMBERS)}"
         self.kernel = kernel
         self.server = server
         self.client = client
         self._pool = ThreadPoolExecutor(16)
 
     def add_model(self, **spec: Any) -> None:
-        self.client.system("model_add", spec={"name": "far", "endpoint": self.server.url, **spec})
-        self.client.system("model_use", name="far")
-        self.client.system("model_load", name="far")
+        self.client.system(
+            "model_add", spec={"name": self.model, "endpoint": self.server.url, **spec}
+        )
+        self.client.system("model_use", name=self.model)
+        self.client.system("model_load", name=self.model)
 
     def spawn(self) -> ActorRef[Any]:
         return self.client.spawn(AGENTS)
@@ -48,7 +58,7 @@ class Site:
 
     def engine_pid(self) -> int:
         rows = self.client.system("ps")
-        (engine,) = [row for row in rows if row["name"].startswith("engine.far")]
+        (engine,) = [row for row in rows if row["name"].startswith(f"engine.{self.model}.")]
         return int(engine["pid"])
 
     def close(self) -> None:
@@ -56,19 +66,37 @@ class Site:
         self._pool.shutdown()
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelProcess]:
+    with running_kernel(tmp_path_factory.mktemp("kernel")) as process:
+        yield process
+
+
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelProcess]:
+def own_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelProcess]:
     monkeypatch.setenv("FAR_KEY", SECRET)
     with running_kernel(tmp_path) as process:
         yield process
 
 
-@pytest.fixture
-def site(kernel: KernelProcess, server: ServerProcess) -> Iterator[Site]:
+@contextmanager
+def site_of(kernel: KernelProcess, server: ServerProcess) -> Iterator[Site]:
     with connect(home=kernel.home) as client:
         made = Site(kernel, server, client)
         yield made
         made.close()
+
+
+@pytest.fixture
+def site(kernel: KernelProcess, server: ServerProcess) -> Iterator[Site]:
+    with site_of(kernel, server) as made:
+        yield made
+
+
+@pytest.fixture
+def own_site(own_kernel: KernelProcess, server: ServerProcess) -> Iterator[Site]:
+    with site_of(own_kernel, server) as made:
+        yield made
 
 
 def test_the_concurrency_of_an_endpoint_is_shared_by_all_agents(site: Site) -> None:
@@ -180,7 +208,8 @@ def test_an_endpoint_that_lies_is_told_to_the_one_caller(site: Site) -> None:
     assert site.ask(asker, "and you?").result() == "and you?"
 
 
-def test_the_key_is_in_no_file_of_the_kernel(site: Site) -> None:
+def test_the_key_is_in_no_file_of_the_kernel(own_site: Site) -> None:
+    site = own_site
     site.server.control(key=SECRET)
     site.add_model(key_env="FAR_KEY")
     asker = site.spawn()
