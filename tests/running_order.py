@@ -25,7 +25,6 @@ LONGEST = (
     "chaos/test_transfers.py",
     "remote_engine/test_end_to_end.py",
     "actors/test_processes.py",
-    "actors/test_turn_slots.py",
     "actors/cli/test_live_models.py",
     "chaos/test_pools.py",
     "embedded_model/test_embedded_model.py",

@@ -1,4 +1,7 @@
-"""500 agents, each a process, that want 2 slots at once: who gets them, by the kernel's record."""
+"""Many agents, each a process, that want 2 slots at once: who gets them, by the kernel's record.
+
+Under each policy, in memory: tests/kernel/test_turn_policies.py.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +34,26 @@ class Brief(Actor):
     async def work(self) -> int:
         return 1
 """
-NUM_AGENTS, AT_ONCE, SLOTS = 500, 16, 2
+AT_ONCE, SLOTS = 16, 2
 
 
-async def spawn_all(client: AsyncClient, target: str) -> list[ActorRef[Any]]:
+async def spawn_all(client: AsyncClient, target: str, number: int) -> list[ActorRef[Any]]:
     agents: list[ActorRef[Any]] = []
-    while len(agents) < NUM_AGENTS:
+    while len(agents) < number:
         spawns = [client.spawn(f"{target}:Brief", restart="temporary") for _ in range(AT_ONCE)]
         agents += await asyncio.gather(*spawns)
-    return agents[:NUM_AGENTS]
+    return agents[:number]
 
 
-async def contend(home: Path, folder: Path) -> tuple[list[tuple[int, int]], list[dict[str, Any]]]:
+async def contend(
+    home: Path, folder: Path, number: int
+) -> tuple[list[tuple[int, int]], list[dict[str, Any]]]:
     """Return (priority, actor) as told, in that order, and the kernel's record of grants."""
     program, gate = folder / "brief.py", folder / "gate"
     program.write_text(SOURCE)
     numbers = random.Random(4)
     async with aconnect(home=home) as client:
-        agents = await spawn_all(client, str(program))
+        agents = await spawn_all(client, str(program), number)
         holders = [await client.spawn(f"{program}:Holder") for _ in range(SLOTS)]
         for holder in holders:
             await holder.tell.hold(str(gate))
@@ -58,20 +63,29 @@ async def contend(home: Path, folder: Path) -> tuple[list[tuple[int, int]], list
             for agent, (priority, _) in zip(agents, told, strict=True)
         )
         (turns, *_) = await client.system("policies")
-        assert turns["waiting"] == NUM_AGENTS  # all are queued before the first grant
-        await client.system("grants", keep=2 * NUM_AGENTS)
+        assert turns["waiting"] == number  # all are queued before the first grant
+        await client.system("grants", keep=2 * number)
         gate.touch()
         while True:
             grants = (await client.system("grants"))["grants"]
-            if len(grants) >= NUM_AGENTS:
+            if len(grants) >= number:
                 return told, grants
             await asyncio.sleep(0.05)
 
 
-def test_500_processes_get_two_slots_in_the_order_of_the_policy(tmp_path: Path) -> None:
-    with running_kernel(tmp_path, turn_slots=SLOTS, turn_policy="priority") as kernel:
-        told, grants = asyncio.run(contend(kernel.home, tmp_path))
+def in_order(folder: Path, number: int) -> None:
+    with running_kernel(folder, turn_slots=SLOTS, turn_policy="priority") as kernel:
+        told, grants = asyncio.run(contend(kernel.home, folder, number))
 
     # All came together, so age (10 s a priority) does not count: by priority, then as they came.
     expected = [actor for _, actor in sorted(told, key=lambda pair: pair[0])]
     assert [grant["actor"] for grant in grants] == expected
+
+
+def test_100_processes_get_two_slots_in_the_order_of_the_policy(tmp_path: Path) -> None:
+    in_order(tmp_path, 100)
+
+
+@pytest.mark.soak
+def test_500_processes_get_two_slots_in_the_order_of_the_policy(tmp_path: Path) -> None:
+    in_order(tmp_path, 500)
