@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from actors.cli import connection
-from actors.cli.app import COMMANDS, build_app
+from actors.cli.app import build_app, needed
 from actors.llm.blocking import BlockingLlm
 from actors.llm.llm import Llm
 from actors.reference import ActorRef, Call
@@ -134,7 +134,7 @@ class Terminal:
         self.client = client
 
     def __call__(self, *words: str) -> Result:
-        app = build_app(list(COMMANDS), for_people=False)
+        app = build_app(needed(list(words)), for_people=False)
         return CliRunner().invoke(app, list(words))
 
 

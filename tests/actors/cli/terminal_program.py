@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.cli import connection
-from actors.cli.app import COMMANDS, build_app
+from actors.cli.app import build_app, needed
 from ipc.errors import EngineDownError
 from tests.actors.cli.fake import FakeClient, FakeItems
 from tests.actors.cli.test_models import KERNEL, engine, owner
@@ -102,7 +102,7 @@ def main(folder: Path) -> None:
 
     connection.connect_sdk = lambda: connect  # type: ignore[assignment, return-value]
     os.environ["LLMOS_HOME"] = str(folder)
-    build_app(list(COMMANDS), for_people=True)(sys.argv[2:], prog_name="llmos")
+    build_app(needed(sys.argv[2:]), for_people=True)(sys.argv[2:], prog_name="llmos")
 
 
 if __name__ == "__main__":
