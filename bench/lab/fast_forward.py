@@ -179,7 +179,7 @@ class FastForward:
             blocks = tokens // shared.limits.block_size + len(handles) + 1
             shared.eviction.make_ready(now_ns, blocks)
         self._append(handles, steps)
-        counts = stretch.decodes.ones * np.int32(steps)
+        counts = np.full(len(stretch.decodes), steps, np.int32)
         cache.plan_many(handles, counts)
         cache.mark_computed_many(handles, counts)
         self._take_turns(stretch, steps, now_ns)

@@ -24,19 +24,20 @@ from numpy.typing import NDArray
 from ext.slot_rows import SlotRows
 from kernel.llm.task import SLOT, Task
 
+Labels = tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32]]
+
 
 @dataclass(slots=True, eq=False)
 class Decodes:
     """The slots that decode in a step, ascending, and what stands in them.
 
-    mask: one byte a slot, 1 where it decodes.  labels: ids and streams, see ``Batch.labels``.
+    mask: one byte a slot, 1 where it decodes.  labels: see ``Batch.labels``.
     """
 
     slots: NDArray[np.int64]
     handles: NDArray[np.int64]
-    ones: NDArray[np.int32]
     mask: bytes
-    labels: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None
+    labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -126,18 +127,19 @@ class Batch:
             kept = ~np.isin(slots, list(paused))
             slots, handles = slots[kept], handles[kept]
             mask = np.isin(np.arange(len(mask)), slots).tobytes()
-        found = Decodes(slots, handles, self._ones[: len(slots)], mask)
+        found = Decodes(slots, handles, mask)
         if not paused:
             self._decodes = found
         return found
 
-    def labels(self, decodes: Decodes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Return the ids of requests that decode, and 1 where one is streamed.
+    def labels(self, decodes: Decodes) -> Labels:
+        """Return the ids of requests that decode, 1 where one is streamed, and a 1 for each.
 
         To be asked first while they are in their slots: in the plan that lets them decode.
         """
         if decodes.labels is None:
-            decodes.labels = self.rows.labels(decodes.slots)
+            ids, streams = self.rows.labels(decodes.slots)
+            decodes.labels = ids, streams, self._ones[: len(ids)]
         return decodes.labels
 
     def count_planned(self, decodes: Decodes) -> None:
@@ -155,5 +157,5 @@ class Batch:
 
     def tasks_in_turn(self) -> list[Task]:
         """Return whose row is to be emptied before the next tokens are taken."""
-        turn = [self.tasks[slot] for slot in self.rows.take_turns()]
-        return [task for task in turn if task is not None]
+        tasks = self.tasks
+        return [task for slot in self.rows.take_turns() if (task := tasks[slot]) is not None]

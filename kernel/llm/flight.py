@@ -62,14 +62,13 @@ class Flight:
         self.num_decodes = len(decodes.slots)
         self.slots = self.mark_slots = decodes.slots
         self.handles = self.mark_handles = decodes.handles
-        self.mark_counts = decodes.ones
         self._decoding = decodes.mask
         self._rows: dict[int, int] = {}  # of sampled prompts, by slot
         self._stretches: list[int] = []  # of prompts; none if each has a row
         if draft.stretches:
             self._add_prompts(draft, batch.rows)
         else:
-            self.ids, self.streams = batch.labels(decodes)
+            self.ids, self.streams, self.mark_counts = batch.labels(decodes)
 
     def _add_prompts(self, draft: Draft, rows: SlotRows) -> None:
         decodes, slots = self.slots, draft.stretches

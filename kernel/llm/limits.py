@@ -36,7 +36,8 @@ class EngineLimits:
 
         The last token of a completion is never computed, so it needs no place in a block.
         """
-        return min(self.max_context, self.num_blocks * self.block_size + 1)
+        held = self.num_blocks * self.block_size + 1
+        return held if held < self.max_context else self.max_context
 
 
 def is_swap_cheaper(

@@ -22,9 +22,12 @@ class OwnerStatistics:
 
 
 class OwnerAccount:
-    """One owner. handle: of the KV cache."""
+    """One owner. handle: of the KV cache.
 
-    __slots__ = ("handle", "live", "owner", "quota", "running")
+    last_step: when it has reported, blocks of requests of this owner that have ended come free.
+    """
+
+    __slots__ = ("handle", "last_step", "live", "owner", "quota", "running")
 
     def __init__(self, owner: int, handle: int) -> None:
         self.owner = owner
@@ -32,6 +35,7 @@ class OwnerAccount:
         self.quota: int | None = None
         self.live = 0  # requests the scheduler has
         self.running = 0  # of these, in a slot
+        self.last_step = 0
 
 
 class OwnerBook:

@@ -79,7 +79,7 @@ class Shared:
         self.prompt = 0
         self.cached_tokens = 0
         self.preemptions = 0
-        self._retiring: dict[int, set[int]] = {}  # by step: owners with blocks it holds back
+        self._last_step = 0  # the last that holds back blocks of a request that has ended
 
     @property
     def newest(self) -> int | None:
@@ -129,7 +129,8 @@ class Shared:
             flight.set_gone(task)
         if task.place is SLOT:
             self._vacate(task)
-            self._retire(task, newest)
+            if newest is not None:
+                self._last_step = task.account.last_step = newest
         elif task.place in (FRESH, RETURNED):
             self.line.remove(task)
         elif task.place is AT_QUOTA:
@@ -151,21 +152,10 @@ class Shared:
         """Let it be known that a request has ended without its engine."""
         self.ends.append((request, reason))
 
-    def _retire(self, task: Task, newest: int | None) -> None:
-        """Remember that blocks come free when the newest step has reported."""
-        if newest is None:
-            return
-        owners = self._retiring.get(newest)
-        if owners is None:
-            owners = self._retiring[newest] = set()
-        owners.add(task.account.owner)
-
     def complete(self, number: int) -> None:
         """A step has reported: blocks that waited for it are free."""
         self.reported = number
         self.cache.complete(number)
-        for step in [step for step in self._retiring if step <= number]:
-            del self._retiring[step]
 
     def is_under_way(self, task: Task) -> bool:
         """Say whether a step that has not reported has the task."""
@@ -173,6 +163,5 @@ class Shared:
 
     def is_retiring(self, account: OwnerAccount | None = None) -> bool:
         """Say whether steps under way hold back blocks (of an owner) that will come free."""
-        if account is None:
-            return bool(self._retiring)
-        return any(account.owner in owners for owners in self._retiring.values())
+        last_step = self._last_step if account is None else account.last_step
+        return last_step > self.reported
