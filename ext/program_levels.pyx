@@ -81,7 +81,7 @@ cdef class ProgramLevels:
             self.watch(program)
         cdef Standing standing = Standing.__new__(Standing)
         standing.program = program
-        standing.before = self.attained_before(job, program)
+        standing.before = self.attained_before(job, program) if job.parents else program.attained
         self.put(standing, standing.before + <int64_t>job.prompt_tokens)
         job.note = program.jobs[job.id] = standing
 
@@ -105,7 +105,7 @@ cdef class ProgramLevels:
         """A program has jobs, and nobody looks at how long it waits: the policy's part."""
 
     cpdef int64_t attained_before(self, Job job, Program program) except -1:
-        """Return the tokens that count for the job besides its own: the policy's part."""
+        """Return the tokens that count for a job that names parents: the policy's part."""
         return program.attained
 
     cpdef add_finished(self, Job job, Standing standing):

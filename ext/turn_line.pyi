@@ -35,6 +35,7 @@ class TurnLine:
         lengths: TurnLengths | None,
         token_ns: int,
         tells_at_once: bool,
+        tells_last: bool = True,
     ) -> None: ...
     def __len__(self) -> int: ...
     @property

@@ -86,6 +86,8 @@ cdef class TurnLine:
     key, on_arrival, on_service, on_done, rekey: the policy's.
     lengths: guesses how many tokens a turn will be given; None: the policy does not ask.
     token_ns: service is counted in tokens of this length, at least one a stretch.
+    tells_last: the policy wants to know what a job was given before it ended, and not only before
+        it waited for an answer.
     """
 
     cdef readonly dict seats
@@ -94,18 +96,18 @@ cdef class TurnLine:
     cdef object _on_arrival, _key, _on_service, _on_done, _rekey
     cdef TurnLengths _lengths
     cdef int64_t _token_ns
-    cdef bint _tells_at_once
+    cdef bint _tells_at_once, _tells_last
 
     def __cinit__(self, *_args, **_options):
         self.seats, self._ended, self._queue = {}, {}, FloatReadyQueue()
 
     def __init__(
         self, *, key, on_arrival, on_service, on_done, rekey, TurnLengths lengths, int64_t token_ns,
-        bint tells_at_once,
+        bint tells_at_once, bint tells_last=True,
     ):
         self._key, self._on_arrival, self._on_service = key, on_arrival, on_service
         self._on_done, self._rekey, self._lengths = on_done, rekey, lengths
-        self._token_ns, self._tells_at_once = token_ns, tells_at_once
+        self._token_ns, self._tells_at_once, self._tells_last = token_ns, tells_at_once, tells_last
 
     def __len__(self):
         """Return how many wait for a slot."""
@@ -245,15 +247,18 @@ cdef class TurnLine:
         Returns: how many of them run, each of which has a slot.
         """
         cdef Place place = self.place_of(record)
-        cdef Py_ssize_t may_run, running = 0
+        cdef Py_ssize_t i = 0, may_run, running = 0
         cdef Seat seat
-        if place.begun:
-            for seat in list(place.begun):
-                if seat.id not in place.turns:
-                    self.end(seat, now_ns)
+        while i < len(place.begun):
+            seat = place.begun[i]
+            if seat.id in place.turns:
+                i += 1
+            else:
+                del place.begun[i]
+                self.end(seat, now_ns)
         if not place.turns:
             return 0
-        may_run = record.concurrency
+        may_run = 1 if len(place.turns) == 1 else record.concurrency
         for number, turn in place.turns.items():
             if may_run == 0:
                 break
@@ -288,11 +293,16 @@ cdef class TurnLine:
 
     cdef object charge(self, Seat seat, now_ns):
         """Tell the policy what a job was given since it took its slot, which it has no more."""
-        cdef int64_t tokens = max(<int64_t>1, (<int64_t>now_ns - seat.since_ns) // self._token_ns)
-        seat.since_ns = 0
-        seat.served += tokens
+        cdef int64_t tokens = self.stretch(seat, now_ns)
         if self._on_service is not None:
             self._on_service(seat, tokens, now_ns)
+
+    cdef int64_t stretch(self, Seat seat, int64_t now_ns) except -1:
+        """Return what a job was given since it took its slot, which it has no more."""
+        cdef int64_t tokens = max(<int64_t>1, (now_ns - seat.since_ns) // self._token_ns)
+        seat.since_ns = 0
+        seat.served += tokens
+        return tokens
 
     # ---- jobs ----
 
@@ -324,7 +334,10 @@ cdef class TurnLine:
         cdef Place place = seat.place
         number = seat.id
         if seat.since_ns:
-            self.charge(seat, now_ns)
+            if self._tells_last:
+                self.charge(seat, now_ns)
+            else:
+                self.stretch(seat, now_ns)
         self.unstand(seat)
         if self._on_done is not None:
             if self._tells_at_once:
@@ -336,7 +349,7 @@ cdef class TurnLine:
         del self.seats[number]
         if place.seat is seat:
             place.seat = None
-        elif seat.has_begun:
+        elif seat in place.begun:                # another agent of its pool has it now
             place.begun.remove(seat)
 
     # ---- what stands ----

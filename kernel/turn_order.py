@@ -28,6 +28,8 @@ from kernel.policy.turn_policies import TOKEN_NS, new_turn_policy
 
 BY_LENGTH = frozenset({"sjf", "srpt"})
 BY_PATH = frozenset({"critical_path"})
+# What a job is given changes no other's place: of one that ends they need not be told.
+BY_OWN_SERVICE = frozenset({"srpt", "round_robin", "feedback"})
 
 
 class TurnOrder(TurnLine):
@@ -47,6 +49,7 @@ class TurnOrder(TurnLine):
             lengths=TurnLengths() if name in BY_LENGTH else None,
             token_ns=TOKEN_NS,
             tells_at_once=self.is_by_path,  # what it has told others comes after it
+            tells_last=name not in BY_OWN_SERVICE,
         )
 
     def standing(self) -> tuple[list[int], list[int]]:

@@ -32,8 +32,6 @@ class CriticalPath(LeastAttained):
 
     def attained_before(self, job: Job, program: Program) -> int:
         """See ``LeastAttained``."""
-        if not job.parents:
-            return program.attained
         known = [self._paths[parent] for parent in job.parents if parent in self._paths]
         return max(known) if known else program.attained
 

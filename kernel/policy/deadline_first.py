@@ -34,5 +34,5 @@ class DeadlineFirst(Unchanging):
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
         if job.deadline_ns is not None:
-            return float(job.deadline_ns)
-        return float(job.arrival_ns + self._patience_ns)
+            return job.deadline_ns
+        return job.arrival_ns + self._patience_ns

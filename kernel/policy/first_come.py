@@ -12,4 +12,4 @@ class FirstCome(Unchanging):
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
-        return float(job.arrival_ns)
+        return job.arrival_ns

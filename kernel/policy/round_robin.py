@@ -27,7 +27,8 @@ class RoundRobin(Unchanging):
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
-        return float(job.note)
+        place: int = job.note
+        return place
 
     def quantum_tokens(self, job: Job) -> int | None:
         """See ``Policy``."""

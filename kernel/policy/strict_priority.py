@@ -26,4 +26,4 @@ class StrictPriority(Unchanging):
 
     def key(self, job: Job, now_ns: int) -> float:
         """See ``Policy``."""
-        return float(job.arrival_ns + job.priority * self._step_ns)
+        return job.arrival_ns + job.priority * self._step_ns

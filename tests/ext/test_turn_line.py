@@ -53,7 +53,7 @@ class Watched:
         return []
 
 
-def line_of(policy: Any, *, tells_at_once: bool = False) -> TurnLine:
+def line_of(policy: Any, *, tells_at_once: bool = False, tells_last: bool = True) -> TurnLine:
     return TurnLine(
         key=policy.key,
         on_arrival=policy.on_arrival,
@@ -63,6 +63,7 @@ def line_of(policy: Any, *, tells_at_once: bool = False) -> TurnLine:
         lengths=None,
         token_ns=TOKEN_NS,
         tells_at_once=tells_at_once,
+        tells_last=tells_last,
     )
 
 
@@ -134,9 +135,12 @@ def test_turns_are_taken_in_the_order_of_keys_and_each_job_is_told_once(
     assert not len(line)
 
 
-def test_service_is_counted_in_tokens_and_at_least_one_a_stretch() -> None:
+@pytest.mark.parametrize(("tells_last", "tokens"), [(True, 8), (False, 7)])
+def test_service_is_counted_in_tokens_and_at_least_one_a_stretch(
+    tells_last: bool, tokens: int
+) -> None:
     policy, agent = Watched(), Agent(1)
-    line = line_of(policy)
+    line = line_of(policy, tells_last=tells_last)
     line.line_up(agent, message(5), 100, 4)
     seat = line.take(100)
     assert seat is not None
@@ -153,7 +157,7 @@ def test_service_is_counted_in_tokens_and_at_least_one_a_stretch() -> None:
     line.account(agent, 201)
 
     assert again is seat
-    assert policy.given == {5: 8}
+    assert policy.given == {5: tokens}
 
 
 def test_the_policy_is_told_of_an_end_after_the_next_arrival_of_the_agent() -> None:
@@ -170,6 +174,21 @@ def test_the_policy_is_told_of_an_end_after_the_next_arrival_of_the_agent() -> N
     line.settle(2)
 
     assert policy.told == [("arrival", 1), ("arrival", 2), ("done", 1)]
+
+
+def test_a_job_that_begins_anew_was_forgotten_before_and_others_are_not() -> None:
+    policy, first, second = Watched(), Agent(1), Agent(2)
+    line = line_of(policy)
+    for agent, number in ((first, 1), (second, 2)):
+        line.line_up(agent, message(number), number, 4)
+    for agent in (first, second):
+        line.leave(agent, 3)
+
+    line.line_up(first, message(1), 4, 4)
+    line.settle(5)
+
+    told = [("arrival", 1), ("arrival", 2), ("done", 1), ("arrival", 1), ("done", 2)]
+    assert policy.told == told
 
 
 def test_a_key_that_is_no_number_is_refused() -> None:
