@@ -176,10 +176,17 @@ class Contest:
         mail.sort(key=lambda job: (job.priority, job.id))
         standing = [job for job in mail if job.id in self.line.waiting]
         if mail and mail[:1] != standing:
-            for job in standing:
-                self.line.leave(job.id, self.crowd.now_ns)
             mail[0].arrival_ns = self.crowd.now_ns
-            self.line.arrive(mail[0], self.crowd.now_ns)
+            self._replace(standing, mail[0])
+
+    def _replace(self, standing: list[Job], job: Job) -> None:
+        """Of what leaves, a policy is told when the agent's next has come: it was not idle."""
+        if self.line.name != "critical_path":
+            self.line.arrive(job, self.crowd.now_ns)
+        for each in standing:
+            self.line.leave(each.id, self.crowd.now_ns)
+        if self.line.name == "critical_path":
+            self.line.arrive(job, self.crowd.now_ns)
 
     def _expect_next(self) -> None:
         if not self.line.waiting:
