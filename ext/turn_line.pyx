@@ -7,8 +7,8 @@ the policy's, whose functions are called as kernel/policy/policy.py describes th
 as None does nothing, and is not called. Imports nothing from this project.
 
 An **agent** here is anything with these: ``place``, which is the line's, None at first; ``open``,
-its turns by number in the order of their grants, the same dictionary for ever, of which the first
-``concurrency`` run; ``id`` and ``spec``. A turn has a ``message`` and ``is_parked``; a message
+its turns by number in the order of their grants, the same dictionary for ever; ``id`` and ``spec``.
+``concurrency`` of its turns are at work: those that are parked, and the first of the others. A turn has a ``message`` and ``is_parked``; a message
 ``id``, ``due_ns`` and an ``envelope``.
 
 Invariants (``check_integrity``):
@@ -247,7 +247,7 @@ cdef class TurnLine:
         Returns: how many of them run, each of which has a slot.
         """
         cdef Place place = self.place_of(record)
-        cdef Py_ssize_t i = 0, may_run, running = 0
+        cdef Py_ssize_t i = 0
         cdef Seat seat
         while i < len(place.begun):
             seat = place.begun[i]
@@ -256,14 +256,20 @@ cdef class TurnLine:
             else:
                 del place.begun[i]
                 self.end(seat, now_ns)
-        if not place.turns:
-            return 0
-        may_run = 1 if len(place.turns) == 1 else record.concurrency
+        if len(place.turns) > 1 and record.concurrency > 1:
+            return self.follow_many(place, record.concurrency, now_ns)
         for number, turn in place.turns.items():
-            if may_run == 0:
-                break
-            may_run -= 1
-            running += self.follow(place, number, turn, now_ns)
+            return self.follow(place, number, turn, now_ns)
+        return 0
+
+    cdef Py_ssize_t follow_many(self, Place place, Py_ssize_t concurrency, now_ns) except -1:
+        """Do so for several at once: those parked have begun, of the others the first run."""
+        cdef Py_ssize_t may_run = min(concurrency, <Py_ssize_t>len(place.turns)), running = 0
+        for turn in place.turns.values():
+            may_run -= <bint>turn.is_parked
+        for number, turn in place.turns.items():
+            if running < may_run or turn.is_parked:
+                running += self.follow(place, number, turn, now_ns)
         return running
 
     cdef bint follow(self, Place place, number, turn, now_ns) except -1:

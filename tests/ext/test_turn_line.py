@@ -160,6 +160,23 @@ def test_service_is_counted_in_tokens_and_at_least_one_a_stretch(
     assert policy.given == {5: tokens}
 
 
+@pytest.mark.parametrize(
+    ("parked", "running"), [(set(), 2), ({1}, 1), ({3}, 1), ({1, 3}, 0), ({1, 2, 3}, 0)]
+)
+def test_a_parked_turn_is_at_work_wherever_it_stands_and_holds_no_slot(
+    parked: set[int], running: int
+) -> None:
+    """Of turns that a new kernel finds under way the parked one need not be among the first."""
+    agent = Agent(1, concurrency=2)
+    line = line_of(Watched())
+    for number in (1, 2, 3):
+        begin(agent, number)
+        agent.open[number].is_parked = number in parked
+
+    assert line.account(agent, 1) == running
+    line.check_integrity()
+
+
 def test_the_policy_is_told_of_an_end_after_the_next_arrival_of_the_agent() -> None:
     policy, agent = Watched(), Agent(1)
     line = line_of(policy)

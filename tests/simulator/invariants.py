@@ -70,12 +70,13 @@ def _check_order(state: KernelState) -> None:
     except AssertionError as problem:
         raise Violation("the order of turns", str(problem)) from None
     for record in state.actors.values():
-        begun = dict(itertools.islice(record.open.items(), record.concurrency))
+        parked, expected = _at_work(record)
         known = {seat.id: seat for seat in record.place.begun} if record.place else {}
-        if not begun.keys() <= known.keys() <= record.open.keys():
-            raise Violation("the order of turns", f"{record.name}: {list(known)}, not {begun}")
+        if not parked | expected <= known.keys() <= record.open.keys():
+            text = f"{record.name}: {list(known)}, not {parked} and {expected}"
+            raise Violation("the order of turns", text)
         running = {number for number, seat in known.items() if seat.since_ns}
-        if running != {number for number, turn in begun.items() if not turn.is_parked}:
+        if running != expected:
             raise Violation("the order of turns", f"{record.name}: {running} have slots")
 
 
@@ -158,13 +159,21 @@ def _check_waits(state: KernelState, turn: Turn) -> None:
 
 
 def _slots_of(record: ActorRecord) -> int:
-    turns = list(record.open.values())
-    if not turns:
-        return 0
+    return len(_at_work(record)[1])
+
+
+def _at_work(record: ActorRecord) -> tuple[set[int], set[int]]:
+    """Return the turns that have begun and are parked, and those that hold slots.
+
+    Of an adopted agent's turns the first may be such as have ended, whose commits come again.
+    """
+    turns = record.open
     if record.concurrency == 1:
-        return 0 if turns[0].is_parked else 1
-    parked = sum(turn.is_parked for turn in turns)
-    return max(0, min(record.concurrency, len(turns)) - parked)
+        turns = dict(itertools.islice(turns.items(), 1))
+    parked = {number for number, turn in turns.items() if turn.is_parked}
+    may_run = max(0, min(record.concurrency, len(turns)) - len(parked))
+    others = (number for number in turns if number not in parked)
+    return parked, set(itertools.islice(others, may_run))
 
 
 def _check_process(record: ActorRecord) -> None:
