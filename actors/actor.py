@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
+import structlog
+
 from actors.budget import BudgetView, ChildBudget
 from actors.handlers import handler_name
 from actors.llm.llm import Llm
@@ -27,7 +29,6 @@ from actors.turn import Turn, current_turn
 from ipc.budget import Budget, read_amount
 from ipc.errors import TurnClosedError
 from ipc.ids import is_session
-from ipc.structured_log import structlog
 from ipc.syscalls import ActorInfo
 
 if TYPE_CHECKING:

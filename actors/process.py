@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import structlog
+
 from actors.host import Identity
 from actors.link import Link
 from actors.loader import load_program
@@ -29,7 +31,6 @@ from ipc.errors import BadSpecError, FencedError, LLMOSError
 from ipc.proc import start_time
 from ipc.protocol import Kind
 from ipc.start import StartRequest
-from ipc.structured_log import structlog
 
 EXIT_REFUSED = 76  # the kernel would not have us: fenced, or another generation
 EXIT_BUG = 70

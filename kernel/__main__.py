@@ -36,7 +36,6 @@ from ipc.errors import (
 from ipc.home import DEFAULT_NAME, Home, home_at, named_home
 from ipc.kernel_exit import KernelExit
 from ipc.start import agent_marker
-from ipc.structured_log import structlog
 from kernel.config import KernelConfig, load_config
 from kernel.core import Core
 from kernel.daemon import Daemon, TendedJournal, free_bytes_of, rss_bytes
@@ -45,6 +44,7 @@ from kernel.host.home import hold_home
 from kernel.host.launcher import Launcher
 from kernel.host.logs import IS_SAID, configure_logs
 from kernel.host.signals import Signals
+from kernel.host.structured_log import structlog
 from kernel.host.trace_file import TraceFile
 from kernel.host.watcher import Watcher
 from kernel.host.zygote_link import ZygoteLink

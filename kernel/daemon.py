@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ipc.clock import Clock
-from ipc.structured_log import structlog
 from kernel.driver import CoreInputs
 from kernel.host.edge import Edge
 from kernel.host.group_commit import GroupCommit
 from kernel.host.launcher import Exited, Inspected, Launcher, Started
+from kernel.host.structured_log import structlog
 from kernel.host.trace_file import TraceFile
 from kernel.host.watcher import Watcher
 from kernel.output import (

@@ -17,6 +17,8 @@ import asyncio
 import time
 from typing import Any, ClassVar, Literal
 
+import structlog
+
 from actors.driver import Driver
 from actors.remote_engine.api import RemoteApi
 from actors.remote_engine.call_task import CallTask, Why
@@ -31,7 +33,6 @@ from ipc.errors import BadPromptError, KernelBugError, LLMOSError, UsageError, t
 from ipc.llm import Piece, Sampling
 from ipc.plain import decode_plain
 from ipc.protocol import Flag, Kind
-from ipc.structured_log import structlog
 
 log = structlog.get_logger()
 

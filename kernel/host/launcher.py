@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ipc.structured_log import structlog
 from kernel.host.activity import Activity, read_activity
 from kernel.host.processes import (
     Death,
@@ -36,6 +35,7 @@ from kernel.host.processes import (
     signal_tree,
     sweep,
 )
+from kernel.host.structured_log import structlog
 from kernel.host.watcher import Watcher
 from kernel.host.zygote_link import ZygoteLink
 from kernel.output import (

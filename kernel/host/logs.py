@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from ipc.structured_log import structlog
+from kernel.host.structured_log import structlog
 
 IS_SAID = "is_said"  # of an event: the terminal is told otherwise; it goes to the file only
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ipc.control_groups import CONTROLLERS
 from ipc.protocol import SpawnSpec
 from ipc.start import GroupRecipe
-from ipc.structured_log import structlog
+from kernel.host.structured_log import structlog
 from kernel.resources.agent_groups import (
     MAX_WEIGHT,
     USUAL_WEIGHT,

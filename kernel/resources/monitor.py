@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ipc.structured_log import structlog
+from kernel.host.structured_log import structlog
 from kernel.resources.process_sampler import Root
 from kernel.resources.samples import AgentSample, NodeSample, Samples
 

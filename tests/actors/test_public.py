@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import actors
 
 PUBLIC = set(
@@ -26,3 +29,14 @@ PUBLIC = set(
 def test_the_public_names_are_these() -> None:
     assert set(actors.__all__) == PUBLIC
     assert all(hasattr(actors, name) for name in PUBLIC)
+
+
+def test_the_sdk_leaves_to_its_user_what_structlog_can_do() -> None:
+    """The kernel imports structlog without rich (kernel/host/structured_log.py); agents do not."""
+    program = (
+        "from actors import Actor; import actors.process, actors.zygote; "
+        "import structlog.dev; print(bool(structlog.dev.rich))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout == "True\n", done.stderr
