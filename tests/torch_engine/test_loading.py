@@ -179,8 +179,8 @@ def test_the_blocks_are_what_fits_but_not_more_than_can_be_used() -> None:
     assert memory.pool_size(settings, free_bytes=40_000, **size).num_blocks == 10  # type: ignore[arg-type]
 
 
-def test_the_engine_is_imported_without_torch_and_says_how_to_get_it() -> None:
-    program = """
+def test_the_engine_is_imported_without_torch_and_says_how_to_get_it(saved: Path) -> None:
+    program = f"""
 import sys
 sys.modules["torch"] = None  # as if it were not installed
 from actors.torch_engine.engine import TorchEngine
@@ -188,7 +188,7 @@ from actors.torch_engine.settings import settings_of
 from actors.torch_engine.worker import Worker
 from ipc.errors import BadModelError
 try:
-    Worker(settings_of({"name": "m", "path": "/"}), None)._assemble()
+    Worker(settings_of({{"name": "m", "path": "{saved}"}}), None)._assemble()
 except BadModelError as error:
     print(error)
 """
