@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 
 cdef inline int check_array(cnp.ndarray values, int kind) except -1:
-    """Refuse what is not one row of numbers of this kind, one after the other, as the machine has them."""
+    """Refuse what is not one contiguous row of numbers of this kind in the machine's order."""
     if (
         cnp.PyArray_TYPE(values) != kind or cnp.PyArray_NDIM(values) != 1
         or not cnp.PyArray_ISCARRAY_RO(values)

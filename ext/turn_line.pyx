@@ -8,8 +8,8 @@ as None does nothing, and is not called. Imports nothing from this project.
 
 An **agent** here is anything with these: ``place``, which is the line's, None at first; ``open``,
 its turns by number in the order of their grants, the same dictionary for ever; ``id`` and ``spec``.
-``concurrency`` of its turns are at work: those that are parked, and the first of the others. A turn has a ``message`` and ``is_parked``; a message
-``id``, ``due_ns`` and an ``envelope``.
+``concurrency`` of its turns are at work: those that are parked, and the first of the others. A turn
+has a ``message`` and ``is_parked``; a message ``id``, ``due_ns`` and an ``envelope``.
 
 Invariants (``check_integrity``):
   O1  an agent stands in line at most once to be granted a message; a turn that goes on likewise.

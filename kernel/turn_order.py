@@ -24,12 +24,8 @@ from typing import Any
 from ext.turn_lengths import TurnLengths
 from ext.turn_line import TurnLine
 from kernel.policy.policy import Policy, Unchanging
+from kernel.policy.policy_names import BY_LENGTH, BY_OWN_SERVICE, BY_PATH
 from kernel.policy.turn_policies import TOKEN_NS, new_turn_policy
-
-BY_LENGTH = frozenset({"sjf", "srpt"})
-BY_PATH = frozenset({"critical_path"})
-# What a job is given changes no other's place: of one that ends they need not be told.
-BY_OWN_SERVICE = frozenset({"srpt", "round_robin", "feedback"})
 
 
 class TurnOrder(TurnLine):

@@ -81,9 +81,9 @@ class Admission:
             if self._is_under_way(task):
                 return
             cached, computing = self._look_up(task)
-            if computing and tokens > 0:
-                continue
             if computing:
+                if tokens > 0:
+                    continue  # it stands aside for the next
                 return
             needed = self._needed(task, cached)
             if room < needed and decoding:

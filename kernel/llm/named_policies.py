@@ -31,10 +31,9 @@ from kernel.policy.estimate import Estimate
 from kernel.policy.length_predictor import CallFeatures, LengthPredictor
 from kernel.policy.policy import Job
 from kernel.policy.policy import Policy as JobPolicy
-from kernel.policy.policy_names import POLICIES, new_policy
+from kernel.policy.policy_names import BY_LENGTH, POLICIES, new_policy
 
 HISTORY = 50  # completions
-BY_LENGTH = frozenset({"sjf", "srpt"})  # the policies that ask how long a call will be
 NOT_PREEMPTIVE = frozenset({"fcfs"})
 BY_CLASS = frozenset({"priority"})  # an urgent request preempts those of lower priorities
 NAMES = tuple(POLICIES)

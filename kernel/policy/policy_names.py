@@ -29,6 +29,12 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "critical_path": CriticalPath,
 }
 
+# What the schedulers need to know of a policy besides.
+BY_LENGTH = frozenset({"sjf", "srpt"})  # it asks how long a job will be
+BY_PATH = frozenset({"critical_path"})  # it asks what came before a job
+# What a job is given changes no other's place: of one that ends it need not be told.
+BY_OWN_SERVICE = frozenset({"srpt", "round_robin", "feedback"})
+
 SUMMARIES: dict[str, str] = {  # what `llmos policy show` says of each
     "fcfs": "first come, first served",
     "sjf": "shortest first, by predicted length",

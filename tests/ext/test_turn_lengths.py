@@ -55,7 +55,9 @@ def test_handlers_not_seen_for_long_are_forgotten_and_those_in_use_are_not() -> 
     st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from([b"", b"x", b"y"]), st.integers(1))),
     st.integers(1, 5),
 )
-def test_guesses_are_between_the_shortest_and_the_longest_turn(turns, max_handlers) -> None:  # type: ignore[no-untyped-def]
+def test_guesses_are_between_the_shortest_and_the_longest_turn(
+    turns: list[tuple[str, bytes, int]], max_handlers: int
+) -> None:
     lengths = TurnLengths(max_handlers)
     known = [FIRST_GUESS]
     for agent_class, handler, length in turns:

@@ -15,6 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 DEVICE, HOST = 0, 1
 Place = tuple[int, int]  # tier, block
@@ -82,7 +85,7 @@ class ReferenceKVCache:
         self.issued = 0
         self.evictions = [0, 0]
 
-    def all_or_nothing(self, change: Callable[[], object]) -> object:
+    def all_or_nothing(self, change: Callable[[], Result]) -> Result:
         before = copy.deepcopy(self.__dict__)
         try:
             return change()
@@ -282,7 +285,7 @@ class ReferenceKVCache:
     # Steps
 
     def plan_many(self, handles: list[int], limits: list[int]) -> list[tuple[int, int]]:
-        return self.all_or_nothing(lambda: self.plan_now(handles, limits))  # type: ignore
+        return self.all_or_nothing(lambda: self.plan_now(handles, limits))
 
     def plan_now(self, handles: list[int], limits: list[int]) -> list[tuple[int, int]]:
         for handle, limit in zip(handles, limits, strict=True):
@@ -366,7 +369,7 @@ class ReferenceKVCache:
     # Fork, swap, pin, demote, reset
 
     def fork(self, handle: int, children: int, step: int, owner: int) -> tuple[list[int], list]:
-        return self.all_or_nothing(  # type: ignore
+        return self.all_or_nothing(
             lambda: self.fork_now(self.requests[handle], children, step, owner)
         )
 
@@ -410,9 +413,7 @@ class ReferenceKVCache:
         return handles, copies
 
     def swap(self, handle: int, tier: int, step: int) -> list[tuple[int, int]]:
-        return self.all_or_nothing(  # type: ignore
-            lambda: self.swap_now(self.requests[handle], tier, step)
-        )
+        return self.all_or_nothing(lambda: self.swap_now(self.requests[handle], tier, step))
 
     def swap_now(self, request: Request, tier: int, step: int) -> list[tuple[int, int]]:
         refuse_if(step <= self.completed, "StepError")
@@ -473,7 +474,7 @@ class ReferenceKVCache:
         return pin
 
     def demote(self, pin: int, step: int) -> list[tuple[int, int]]:
-        return self.all_or_nothing(lambda: self.demote_now(pin, step))  # type: ignore
+        return self.all_or_nothing(lambda: self.demote_now(pin, step))
 
     def demote_now(self, pin: int, step: int) -> list[tuple[int, int]]:
         refuse_if(step <= self.completed, "StepError")
@@ -521,7 +522,7 @@ class ReferenceKVCache:
         return last - first
 
     def promote(self, handle: int, step: int) -> list[tuple[int, int]]:
-        return self.all_or_nothing(  # type: ignore
+        return self.all_or_nothing(
             lambda: self.promote_now(self.requests[handle], self.demoted(handle), step)
         )
 
