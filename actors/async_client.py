@@ -22,8 +22,8 @@ from actors.port import rebuilder
 from actors.reference import PLAIN, ActorRef, Call, Options, Port, call_body
 from actors.session import AnyLink, Session
 from actors.spawning import NameClass, make_spec, name_class
-from actors.waiter import Waiter
 from actors.whereabouts import Whereabouts
+from ext.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import LLMOSError, UsageError
 from ipc.plain import encode_plain

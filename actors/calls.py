@@ -18,13 +18,14 @@ from typing import Any
 
 from actors import bodies
 from actors.bodies import MakeRef
-from actors.waiter import Waiter
+from ext.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import ClosedError, LLMOSError, from_wire
 from ipc.plain import decode_plain
 from ipc.protocol import Kind
 
 FIRST_CREDIT = 64  # items
+_REPLY, _ITEM = int(Kind.REPLY), int(Kind.ITEM)
 Rebuild = Callable[[Any], Any]
 
 
@@ -54,7 +55,7 @@ class PendingAsk(Waiter):
         if self.keeps:
             self.answer = envelope
         try:
-            if envelope.kind != Kind.REPLY:
+            if envelope.kind != _REPLY:
                 raise from_wire(decode_plain(envelope.payload))
             value = bodies.read(envelope, self.table.make_ref)
             if self.rebuild is not None:
@@ -267,16 +268,19 @@ class CallTable:
 
     def take(self, envelope: Envelope) -> bool:
         """Take REPLY, ERROR, REFUSED or ITEM; False when nobody waits for it."""
-        call = self._pending.get(envelope.correlation)
+        if envelope.kind == _ITEM:
+            return self._take_item(envelope)
+        call = self._remove(envelope.correlation)
         if call is None:
             return False
-        if envelope.kind == Kind.ITEM:
-            if isinstance(call, PendingStream):
-                call.take(envelope)
-            return True
-        self._remove(envelope.correlation)
         call.finish(envelope)
         return True
+
+    def _take_item(self, envelope: Envelope) -> bool:
+        call = self._pending.get(envelope.correlation)
+        if isinstance(call, PendingStream):
+            call.take(envelope)
+        return call is not None
 
     def cancel(self, correlation: int) -> None:
         """Tell the kernel that nobody waits any more; does nothing if the answer is there."""

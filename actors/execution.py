@@ -10,7 +10,7 @@ whose first step runs at once (actors/eager.py): 4 us more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
@@ -26,14 +26,13 @@ from actors.host import Host
 from actors.port import EVENT, FORWARD, TurnPort
 from actors.program import Program
 from actors.state import StateStore
-from actors.turn import CURRENT, Turn
-from actors.waiter import Waiter
+from actors.turn import CURRENT, Turn, check_payload
+from ext.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import (
     BadFrameError,
     LLMOSError,
     NoHandlerError,
-    PayloadTooLargeError,
     SchemaError,
     TurnClosedError,
     to_wire,
@@ -41,7 +40,9 @@ from ipc.errors import (
 from ipc.plain import encode_plain
 from ipc.protocol import ON_CHILD_BUDGET, ON_CHILD_EXIT, ON_DOWN, ON_START, Flag, Kind
 
-_FIRST_WALL_NS = 1 << 60  # no correlation counts so far; see ``_accepted_ns``
+_ASK, _REPLY, _COMMIT = int(Kind.ASK), int(Kind.REPLY), int(Kind.COMMIT)
+_MESSAGE = [str, list, dict]
+_FIRST_WALL_NS = 1 << 60  # no correlation counts so far
 
 
 class Keeper(Protocol):
@@ -51,7 +52,7 @@ class Keeper(Protocol):
     store: StateStore
     host: Host
 
-    def commit(self, turn: Turn, commit: Envelope, effects: list[Envelope]) -> None:
+    def commit(self, turn: Turn, commit: Envelope, effects: Sequence[Envelope]) -> None:
         """Post a turn's commit and its effects."""
         ...
 
@@ -82,7 +83,8 @@ class Execution:
         envelope = turn.envelope
         if envelope.deadline and not turn.deadline_ns:
             turn.deadline_ns = self._clock.monotonic_ns() + envelope.deadline
-        turn.now_ns = _accepted_ns(envelope) or self._clock.wall_ns()
+        accepted_ns = envelope.correlation  # the kernel says there when it accepted the message
+        turn.now_ns = accepted_ns if accepted_ns >= _FIRST_WALL_NS else self._clock.wall_ns()
         rest = context.run(self._begin, turn)
         if rest is None:
             return
@@ -159,7 +161,7 @@ class Execution:
     async def _yield(self, turn: Turn, item: Any) -> None:
         envelope = Envelope(Kind.ITEM, self._port.id, turn=turn.id, index=turn.num_items)
         bodies.fill(envelope, bodies.encode(item))
-        _check_size(envelope, turn)
+        check_payload(envelope, turn.limits)
         if turn.is_item_sent(envelope.payload):
             turn.num_items += 1
             return
@@ -209,29 +211,32 @@ class Execution:
     # --- ends -----------------------------------------------------------------------------
 
     def _succeed(self, turn: Turn, handler: Handler | None, result: Any) -> None:
-        effects = turn.effects
-        if turn.envelope.kind == Kind.ASK:
-            reply = Envelope(Kind.REPLY, self._port.id, turn.envelope.sender, turn=turn.id)
-            if turn.is_stream:
-                reply.index = turn.num_items
-                result = None
-            elif handler is not None:
-                result = handler.signature.result(result)
-            bodies.fill(reply, bodies.encode(result))
-            _check_size(reply, turn)
-            turn.add_effect(reply)
-        if turn.state.is_stale and turn.is_open and not turn.is_cancelled:
-            self._cancel_calls(turn)
-            self._keeper.run_again(turn)
-            return
-        changes = turn.state.changes()
-        if changes:
-            body = encode_plain(changes)
-            turn.add_effect(Envelope(Kind.STATE, self._port.id, payload=body, turn=turn.id))
+        if turn.envelope.kind == _ASK:
+            turn.add_effect(self._reply(turn, handler, result))
+        state, changes = turn.touched, None
+        if state is not None:
+            if state.is_stale and turn.is_open and not turn.is_cancelled:
+                self._cancel_calls(turn)
+                self._keeper.run_again(turn)
+                return
+            if changes := state.changes():
+                body = encode_plain(changes)
+                turn.add_effect(Envelope(Kind.STATE, self._port.id, payload=body, turn=turn.id))
         if turn.is_cancelled:
             raise asyncio.CancelledError
-        if self._end(turn, Envelope(Kind.COMMIT, turn=turn.id), effects) and changes:
+        if self._end(turn, Envelope(_COMMIT, turn=turn.id), turn.effects) and changes:
             self._keeper.store.apply(changes)
+
+    def _reply(self, turn: Turn, handler: Handler | None, result: Any) -> Envelope:
+        reply = Envelope(_REPLY, self._port.id, turn.envelope.sender, turn=turn.id)
+        if turn.is_stream:
+            reply.index = turn.num_items
+            result = None
+        elif handler is not None:
+            result = handler.signature.result(result)
+        bodies.fill(reply, bodies.encode(result))
+        check_payload(reply, turn.limits)
+        return reply
 
     def _fail(self, turn: Turn, error: LLMOSError) -> None:
         commit = Envelope(Kind.COMMIT, turn=turn.id, flags=Flag.FAILED)
@@ -241,19 +246,19 @@ class Execution:
             commit.payload = encode_plain(to_wire(error))
         self._end(turn, commit)
 
-    def _end(self, turn: Turn, commit: Envelope, effects: list[Envelope] | None = None) -> bool:
+    def _end(self, turn: Turn, commit: Envelope, effects: Sequence[Envelope] = ()) -> bool:
         """Commit, unless the turn was given up meanwhile; say whether it did."""
         if turn.is_abandoned or not turn.is_open:
             return False
-        self._cancel_calls(turn)
-        self._keeper.commit(turn, commit, effects or [])
+        if turn.calls:
+            self._cancel_calls(turn)
+        self._keeper.commit(turn, commit, effects)
         return True
 
     def _cancel_calls(self, turn: Turn) -> None:
-        if turn.calls:
-            for correlation in list(turn.calls):
-                error = TurnClosedError(operation="a call", actor=turn.actor)
-                self._port.calls.abandon(correlation, error, tell_kernel=True)
+        for correlation in list(turn.calls):
+            error = TurnClosedError(operation="a call", actor=turn.actor)
+            self._port.calls.abandon(correlation, error, tell_kernel=True)
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -265,24 +270,10 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError(f"{coroutine!r} has no await, and waits")
 
 
-def _message(body: Any) -> tuple[str, list[Any], dict[str, Any]]:
-    if (
-        type(body) is list
-        and 3 <= len(body) <= 4  # the fourth was for the pool it came through
-        and type(body[0]) is str
-        and type(body[1]) is list
-        and type(body[2]) is dict
-    ):
-        return body[0], body[1], body[2]
+def _message(body: Any) -> Any:
+    """Return method, args and kwargs. Raises BadFrameError."""
+    if type(body) is list and len(body) <= 4:  # the fourth was for the pool it came through
+        message = body[:3]
+        if [*map(type, message)] == _MESSAGE:
+            return message
     raise BadFrameError(reason="a message is [method, args, kwargs]")
-
-
-def _accepted_ns(envelope: Envelope) -> int:
-    """Return when the kernel accepted the message; it says so in ``correlation``."""
-    return envelope.correlation if envelope.correlation >= _FIRST_WALL_NS else 0
-
-
-def _check_size(envelope: Envelope, turn: Turn) -> None:
-    size, limit = len(envelope.payload), turn.limits["payload_bytes"]
-    if size > limit:
-        raise PayloadTooLargeError(value=size, limit=limit)

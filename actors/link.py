@@ -92,7 +92,7 @@ class Link:
         self._port = open_port(socket)
         self._watch(socket, self._readable)
         if self._selector is not None:
-            self._selector.call_directly(self._descriptors[-1], self._readable)
+            self._selector.call_directly(self._descriptors[-1], self._readable, self._loop)
         self._peer.connected(self._transmit, self._lost)
         # Both descriptors tell of news only after somebody has found nothing.
         self._drain_if_news()
@@ -178,7 +178,7 @@ class Link:
         self._is_draining = True
         try:
             for _ in range(_DRAIN_MESSAGES):
-                parts = port.receive() if self._port is port else None
+                parts = port.receive()  # of a port that was dropped: None
                 if parts is None:
                     return
                 self._peer.receive(decode(parts))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Sized
 from typing import Any, Protocol, cast
 
 from ext.wire import Envelope
@@ -86,8 +86,7 @@ class Peer:
         self._attempt = 0  # connections made
         self._is_flush_due = False
         self._told = 0  # the mark we have told the kernel
-        self._progress = 0  # the kernel's mark
-        self._progress_seen = 0
+        self._progress_seen = 0  # the kernel's mark when we last looked
         self._resend_timer: asyncio.TimerHandle | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -121,63 +120,64 @@ class Peer:
 
     def post(self, envelope: Envelope) -> None:
         """Number the envelope and send it, now or as soon as the link and the window allow."""
-        channel = self.channel
-        if self._overflow or not channel.has_room:
+        if self._overflow or not self.channel.offer(envelope):
             self._overflow.append(envelope)
-            return
-        channel.number(envelope)
-        if self.is_up:
+        elif self.is_up:
             self._outbox.append(envelope)
             if not self._corks:
                 self._wake()
         if self._resend_timer is None:
             self._arm_resend()
 
-    def post_all(self, envelopes: Iterable[Envelope]) -> None:
-        """Post several that belong together."""
-        self._corks += 1
+    def post_all(self, envelopes: list[Envelope]) -> None:
+        """Post several that belong together: they leave as one batch."""
+        offer = self.channel.offer
+        outbox = self._outbox if self.is_up else []  # what the link cannot take is kept
         for envelope in envelopes:
-            self.post(envelope)
-        self._corks -= 1
-        if self._outbox and not self._corks:
+            if self._overflow or not offer(envelope):
+                self._overflow.append(envelope)
+            else:
+                outbox.append(envelope)
+        if not self._corks and self._outbox:
             self._wake()
+        if self._resend_timer is None:
+            self._arm_resend()
 
     def receive(self, envelopes: list[Envelope]) -> None:
         """Take one decoded batch from the connection."""
         channel = self.channel
         listener = self._listener
-        is_asked = wants_ack = mark = 0  # the mark: of envelopes before which nothing is missing
+        asked = flags = mark = 0  # the mark: of envelopes before which nothing is missing
         self._corks += 1
         try:
             for envelope in envelopes:
-                if envelope.sequence:
-                    if not self.is_up:
-                        pass
-                    elif channel.receive(envelope) is None:
-                        self._note_dropped(envelope)
-                    else:
-                        channel.cover()
-                        wants_ack |= envelope.flags & _WANT_ACK
-                        listener.handle(envelope)
-                        if envelope.acknowledged > mark:
-                            mark = envelope.acknowledged
-                else:
+                if not envelope.sequence:
                     self._unnumbered(envelope)
-                    is_asked |= envelope.flags & _WANT_ACK
-                    if envelope.acknowledged > mark and envelope.message <= channel.taken:
-                        mark = envelope.acknowledged
+                    asked |= envelope.flags
+                    if envelope.message > channel.taken:
+                        continue
+                elif not self.is_up:
+                    continue
+                elif channel.take(envelope):
+                    flags |= envelope.flags
+                    listener.handle(envelope)
+                else:
+                    self._note_dropped(envelope)
+                    continue
+                if envelope.acknowledged > mark:
+                    mark = envelope.acknowledged
             # After the whole batch: what it says of our envelopes (HELD, REFUSED) comes first.
-            if mark > self._progress and self.is_up:
+            if mark > channel.heard and self.is_up:
                 self._acknowledge(mark)
             listener.settle()
         finally:
             self._corks -= 1
-        if not self._corks:
+        if self._outbox and not self._corks:
             self.flush()
-        if is_asked:  # whether we are alive: said by the loop itself, and now
+        if asked & _WANT_ACK:  # whether we are alive: said by the loop itself, and now
             self._send_ack()
         elif channel.covered > self._told:
-            self._owe_ack(at_once=bool(wants_ack))
+            self._owe_ack(at_once=bool(flags & _WANT_ACK))
 
     def flush(self) -> None:
         """Send what is in the outbox."""
@@ -266,32 +266,35 @@ class Peer:
             self._told = 0
         self.epoch, self.generation = welcome["epoch"], welcome["generation"]
         # A lower mark than the one we know: the kernel has something to say of what lies between.
-        self._acknowledge(max(welcome["taken"], self._progress))
+        self._acknowledge(max(welcome["taken"], channel.heard))
         self.is_up = True
         self._outbox[:] = channel.unacknowledged()
         self._listener.welcomed(welcome, is_fresh=is_fresh)
 
     def _acknowledge(self, mark: int) -> None:
-        self._progress = max(mark, self._progress)
         done = self.channel.acknowledge(mark)
         if done:
             self._listener.covered(done)
-        while self._overflow and self.channel.has_room:
-            envelope = self.channel.number(self._overflow.popleft())
+        if self._overflow:
+            self._number_waiting()
+
+    def _number_waiting(self) -> None:
+        while self._overflow and self.channel.offer(self._overflow[0]):
+            envelope = self._overflow.popleft()
             if self.is_up:
                 self._outbox.append(envelope)
 
     def _arm_resend(self) -> None:
         if self._is_closed:  # a driver's work may end after it; nobody waits for that
             return
-        self._progress_seen = self._progress
+        self._progress_seen = self.channel.heard
         self._resend_timer = self._loop.call_later(RESEND_S, self._check_progress)
 
     def _check_progress(self) -> None:
         self._resend_timer = None
         if not self.channel.num_kept:
             return
-        if self.is_up and self._progress == self._progress_seen and self._transmit is not None:
+        if self.is_up and self.channel.heard == self._progress_seen and self._transmit is not None:
             self.flush()
             self._transmit(list(self.channel.unacknowledged())[:_RESEND_AT_ONCE])
         self._arm_resend()

@@ -24,7 +24,7 @@ from actors.spawning import NameClass, name_class
 from actors.turn import Turn, current_turn
 from ext.wire import Envelope, digest64
 from ipc.clock import Clock
-from ipc.errors import OvertakeError, PayloadTooLargeError, UsageError
+from ipc.errors import OvertakeError, UsageError
 from ipc.ids import short
 from ipc.payload import call_digest
 from ipc.plain import encode_plain
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 EVENT = "$event"  # method of a published message; first argument: the topic
 FORWARD = "$forward"  # method of a timer that tells somebody else
 _TIMER_BITS = (1 << 63) - 1
+_ASK = int(Kind.ASK)
 
 
 class TurnPort:
@@ -70,8 +71,10 @@ class TurnPort:
         rebuild = rebuilder(call)
         if turn.records and (recorded := turn.take_record(envelope.digest)) is not None:
             return self.calls.replay_ask(recorded, rebuild)
+        turn.check_call(envelope)
         pending = self.calls.add_ask(envelope.correlation, rebuild)
-        self._send_call(turn, envelope, pending)
+        turn.add_call(envelope, pending)
+        self.peer.post(envelope)
         return pending
 
     def iterate(self, call: Call) -> AsyncIterator[Any]:
@@ -81,8 +84,10 @@ class TurnPort:
         rebuild = rebuilder(call)
         if turn.records and (recorded := turn.take_record(envelope.digest)) is not None:
             return Items(self.calls.replay_stream(recorded, rebuild))
+        turn.check_call(envelope)
         pending = self.calls.add_stream(envelope.correlation, rebuild)
-        self._send_call(turn, envelope, pending)
+        turn.add_call(envelope, pending)
+        self.peer.post(envelope)
         return Items(pending)
 
     async def tell(self, call: Call) -> None:
@@ -97,7 +102,7 @@ class TurnPort:
         if options.deadline is not None:
             envelope.deadline = int(options.deadline * 1e9)
         size = envelope.size
-        turn.check_room_for(1, size)
+        turn.check_room_for(size)
         if receiver != self.id:
             await self._take_room(turn, receiver, size, options)
         turn.told.add(receiver)
@@ -144,8 +149,10 @@ class TurnPort:
         envelope = self._kernel_envelope(turn, name, arguments, options, aside)
         if turn.records and (recorded := turn.take_record(envelope.digest)) is not None:
             return self.calls.replay_ask(recorded, None)
+        turn.check_call(envelope)
         pending = self.calls.add_ask(envelope.correlation)
-        self._send_call(turn, envelope, pending)
+        turn.add_call(envelope, pending)
+        self.peer.post(envelope)
         return pending
 
     def iterate_kernel(
@@ -160,8 +167,10 @@ class TurnPort:
         envelope = self._kernel_envelope(turn, name, arguments, options, aside, stream=True)
         if turn.records and (recorded := turn.take_record(envelope.digest)) is not None:
             return Items(self.calls.replay_stream(recorded, None))
+        turn.check_call(envelope)
         pending = self.calls.add_stream(envelope.correlation)
-        self._send_call(turn, envelope, pending)
+        turn.add_call(envelope, pending)
+        self.peer.post(envelope)
         return Items(pending)
 
     def publish(self, topic: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -228,13 +237,14 @@ class TurnPort:
         receiver, options = call.ref.id, call.options
         if receiver in turn.told:
             raise OvertakeError(receiver=repr(call.ref))
-        if options is not PLAIN:
-            self._check_options(options)
         body = bodies.encode(call_body(call))
-        envelope = bodies.fill(Envelope(Kind.ASK, self.id, receiver), body)
-        marks = None if options is PLAIN and not stream else _marks(options, stream)
+        envelope = bodies.fill(Envelope(_ASK, self.id, receiver), body)
+        marks = None
+        if stream or options is not PLAIN:
+            self._check_options(options)
+            marks = _marks(options, stream)
         envelope.digest = call_digest(receiver, body.data, body.attachments, marks, refs=body.refs)
-        return self._as_call(turn, envelope, options, short(receiver), stream=stream)
+        return self._as_call(turn, envelope, options, stream=stream)
 
     def _kernel_envelope(
         self,
@@ -248,40 +258,31 @@ class TurnPort:
     ) -> Envelope:
         body = encode_plain([name, [], arguments])
         whole = encode_plain([name, [], {**arguments, **aside}]) if aside else body
-        envelope = Envelope(Kind.ASK, self.id, KERNEL_ID, whole)
+        envelope = Envelope(_ASK, self.id, KERNEL_ID, whole)
         marks = None if options is PLAIN and not stream else _marks(options, stream)
         envelope.digest = call_digest(KERNEL_ID, body, options=marks)
-        return self._as_call(turn, envelope, options, "the kernel", stream=stream)
+        return self._as_call(turn, envelope, options, stream=stream)
 
     def _as_call(
-        self, turn: Turn, envelope: Envelope, options: Options, receiver: str, *, stream: bool
+        self, turn: Turn, envelope: Envelope, options: Options, *, stream: bool
     ) -> Envelope:
         """Give the envelope what every call of a turn has."""
         envelope.turn = turn.id
         envelope.trace = turn.trace
-        envelope.priority = turn.priority if options.priority is None else options.priority
-        if turn.deadline_ns or options.deadline is not None:
-            now = self.clock.monotonic_ns()
-            envelope.deadline = turn.deadline_left(now, options.deadline, receiver)
+        envelope.priority = turn.priority
         if options is not PLAIN:
             envelope.flags |= _wait_flags(options)
+            if options.priority is not None:
+                envelope.priority = options.priority
+        if turn.deadline_ns or options.deadline is not None:
+            now = self.clock.monotonic_ns()
+            receiver = short(envelope.receiver) if envelope.receiver else "the kernel"
+            envelope.deadline = turn.deadline_left(now, options.deadline, receiver)
         if stream:
             envelope.flags |= Flag.STREAM
             envelope.index = FIRST_CREDIT
         envelope.correlation = self.calls.new_correlation()
         return envelope
-
-    def _send_call(self, turn: Turn, envelope: Envelope, pending: Any) -> None:
-        try:
-            limit = turn.limits["payload_bytes"]
-            if len(envelope.payload) > limit:
-                raise PayloadTooLargeError(value=len(envelope.payload), limit=limit)
-            turn.count_call()
-        except UsageError:
-            self.calls.forget(envelope.correlation)
-            raise
-        turn.add_call(envelope, pending)
-        self.peer.post(envelope)
 
     async def _take_room(self, turn: Turn, receiver: int, size: int, options: Options) -> None:
         epoch = self.room.epoch

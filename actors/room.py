@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from actors.waiter import Waiter
+from ext.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import LLMOSError
 from ipc.plain import decode_plain, encode_plain

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors.driver import Driver
@@ -30,7 +30,7 @@ from actors.host import Host, Identity
 from actors.peer import Peer
 from actors.port import TurnPort
 from actors.program import Program
-from actors.state import StateStore, TurnState
+from actors.state import StateStore
 from actors.turn import Turn
 from ext.wire import Envelope
 from ipc.errors import BadSpecError, LLMOSError, TurnClosedError, from_wire, to_wire
@@ -39,6 +39,8 @@ from ipc.protocol import PROTOCOL_VERSION, Flag, Hello, Kind, Limits, Welcome
 
 _FLUSH_AFTER_NS = 500_000  # finished turns do not wait longer than this for a batch to end
 _LOOK_EVERY = 4  # turns between two looks at the clock
+_COMMIT = int(Kind.COMMIT)
+_NO_EFFECTS = Flag.FAILED | Flag.CANCELLED
 _YIELD_AFTER_NS = 5_000_000  # then other callbacks of the loop get their turn
 
 
@@ -149,14 +151,18 @@ class AgentRuntime:
 
     def covered(self, envelopes: list[Envelope]) -> None:
         """See actors.peer.Listener."""
-        for envelope in envelopes:
-            if envelope.kind == Kind.COMMIT and self._uncovered.get(envelope.turn) is envelope:
-                del self._uncovered[envelope.turn]
+        uncovered = self._uncovered
+        if uncovered:
+            for envelope in envelopes:
+                if envelope.kind == _COMMIT and uncovered.get(envelope.turn) is envelope:
+                    del uncovered[envelope.turn]
         if self._said_bye and self.peer.is_drained:
             self.host.leave("said farewell")
 
     def settle(self) -> None:
         """Start what may start; called at the end of each batch, from the top of the loop."""
+        if not self._queue and not self._is_stopping:
+            return
         if self._execution is None or self._is_settling:
             return
         self._is_settling = True
@@ -261,20 +267,18 @@ class AgentRuntime:
 
     def _start(self, envelope: Envelope) -> None:
         assert self.limits is not None
-        assert self._execution is not None
-        tracks_reads = self._concurrency > 1
-        state = TurnState(self.store, tracks_reads=tracks_reads)
-        turn = Turn(envelope, state, self.limits, self.identity.name, self.port.room.epoch)
-        if tracks_reads:
-            turn.made = {}
+        turn = Turn(envelope, self.store, self.limits, self.identity.name, self.port.room.epoch)
+        if self._concurrency > 1:
+            turn.track()
         self._uncovered.pop(turn.id, None)  # it comes again, so the kernel has that commit
         self._open[turn.id] = turn
         self.num_running += 1
         if self.num_running == 1:
             self.host.turn_begins()
-        self._run(turn)
+        assert self._execution is not None
+        self._execution.run(turn, self._context.copy())
 
-    def _run(self, turn: Turn) -> None:
+    def _run_again(self, turn: Turn) -> None:
         assert self._execution is not None
         if turn.is_abandoned:
             self.ended(turn)
@@ -286,14 +290,15 @@ class AgentRuntime:
         assert self.limits is not None
         self.close(turn)
         self.port.room.give_back(turn.taken, turn.room_epoch)
-        state = TurnState(self.store, tracks_reads=True)
-        again = Turn(turn.envelope, state, self.limits, self.identity.name, self.port.room.epoch)
-        again.made, again.records = {}, turn.made
+        epoch = self.port.room.epoch
+        again = Turn(turn.envelope, self.store, self.limits, self.identity.name, epoch)
+        again.track()
+        again.records, again.items_before = turn.made, turn.items
         again.deadline_ns = turn.deadline_ns
-        again.credit, again.items_before = turn.credit, turn.items
+        again.credit = turn.credit
         self._open[again.id] = again
         self.num_running += 1
-        self.host.loop.call_soon(self._run, again)
+        self.host.loop.call_soon(self._run_again, again)
 
     def close(self, turn: Turn) -> None:
         """The turn is over: from now on ``self.*`` is refused in it."""
@@ -301,21 +306,18 @@ class AgentRuntime:
         if self._open.get(turn.id) is turn:
             del self._open[turn.id]
 
-    def commit(self, turn: Turn, commit: Envelope, effects: list[Envelope]) -> None:
+    def commit(self, turn: Turn, commit: Envelope, effects: Sequence[Envelope]) -> None:
         """Post a turn's commit and its effects."""
         self.close(turn)
-        if commit.flags & (Flag.FAILED | Flag.CANCELLED):
+        if commit.flags & _NO_EFFECTS:
             self.port.room.give_back(turn.taken, turn.room_epoch)
         self._post_commit(commit, effects)
 
-    def _post_commit(self, commit: Envelope, effects: list[Envelope] | None = None) -> None:
-        commit.sender = self.identity.actor
+    def _post_commit(self, commit: Envelope, effects: Sequence[Envelope] = ()) -> None:
+        commit.sender = self.port.id
+        commit.index = len(effects)
         self._uncovered[commit.turn] = commit
-        if effects:
-            commit.index = len(effects)
-            self.peer.post_all([commit, *effects])
-        else:
-            self.peer.post(commit)
+        self.peer.post_all([commit, *effects])
 
     def ended(self, turn: Turn) -> None:
         """The turn's handler has ended; another may start."""

@@ -79,7 +79,7 @@ _LOOSE = (list, dict, tuple, set, frozenset, object)
 class Signature:
     """The compiled hints of one handler, or of an actor's constructor."""
 
-    __slots__ = ("_checks", "_most", "_names", "_needed", "_result", "_signature", "where")
+    __slots__ = ("_checked", "_checks", "_most", "_needed", "_result", "_signature", "where")
 
     def __init__(self, function: Callable[..., Any], where: str) -> None:
         """Compile. where: ``Class.handler``, for errors. The first parameter is ``self``."""
@@ -92,8 +92,11 @@ class Signature:
         is_simple = len(positional) == len(parameters)
         self._needed = sum(p.default is p.empty for p in positional) if is_simple else sys.maxsize
         self._most = len(positional)
-        self._names = [p.name for p in positional]
         self._checks = {p.name: make_check(hints.get(p.name, Any)) for p in parameters}
+        by_name = [(p.name, self._checks[p.name]) for p in positional]
+        self._checked = [
+            (place, name, check) for place, (name, check) in enumerate(by_name) if check is not None
+        ]
         self._result = make_check(_result_hint(hints.get("return", Any)))
 
     def bind(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -104,12 +107,11 @@ class Signature:
         """
         if kwargs or not self._needed <= len(args) <= self._most:
             return self._bind_slowly(args, kwargs)
-        checks = self._checks
-        for position, value in enumerate(args):
-            name = self._names[position]
-            check = checks[name]
-            if check is not None and type(value) is not check.exact:
-                args[position] = check(value, f"{self.where}, argument {name!r}")
+        for place, name, check in self._checked:
+            if place >= len(args):
+                break  # the rest is left to the defaults
+            if type(args[place]) is not check.exact:
+                args[place] = check(args[place], f"{self.where}, argument {name!r}")
         return args, kwargs
 
     def _bind_slowly(self, args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:

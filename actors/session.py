@@ -16,8 +16,8 @@ from actors.calls import CallTable
 from actors.link import Link
 from actors.peer import WELCOME_S, Peer
 from actors.reference import ActorRef
-from actors.waiter import Waiter
 from actors.whereabouts import Whereabouts
+from ext.waiter import Waiter
 from ext.wire import Envelope
 from ipc.errors import (
     ChannelBrokenError,

@@ -16,22 +16,23 @@ import random
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from actors.state import StateStore, TurnState
 from ext.wire import Envelope, digest64
 from ipc.errors import (
     AskTimeoutError,
+    PayloadTooLargeError,
     StreamDivergedError,
     TurnClosedError,
     TurnTooLargeError,
 )
-from ipc.protocol import Kind, Limits
+from ipc.protocol import Flag, Kind, Limits
 
 if TYPE_CHECKING:
     import asyncio
 
     from actors.calls import Pending
     from actors.room import Taken
-    from actors.state import TurnState
-    from actors.waiter import Waiter
+    from ext.waiter import Waiter
 
 CURRENT: ContextVar[Turn | None] = ContextVar("llmos_turn", default=None)
 
@@ -48,6 +49,7 @@ class Turn:
     is_cancelled = False  # by the kernel: the commit will say so
     is_abandoned = False  # refused: there will be no commit
     is_in_thread = False  # a ``def`` handler: it cannot be cancelled
+    is_stream = False  # the asker reads items
     task: asyncio.Task[Any] | None = None
     num_calls = 0
     credit_waiter: Waiter | None = None
@@ -56,16 +58,19 @@ class Turn:
     # With concurrency: calls made so far, for a run again in this process (state was stale).
     made: dict[bytes, list[Pending]] | None = None
     records: dict[bytes, list[Pending]] | None = None
+    # Likewise the digests of the items sent in this run, and in the run before; see ``track``.
+    items: list[int]
+    items_before: list[int]
+    touched: TurnState | None = None  # the overlay, once ``self.state`` was asked for
     _size = 0
     _random: random.Random | None = None
 
     def __init__(
-        self, envelope: Envelope, state: TurnState, limits: Limits, actor: str, room_epoch: int
+        self, envelope: Envelope, store: StateStore, limits: Limits, actor: str, room_epoch: int
     ) -> None:
         self.id = envelope.message
         self.envelope = envelope
         self.actor = actor  # its name, for errors
-        self.state = state
         self.limits = limits
         self.priority = envelope.priority
         self.trace = envelope.trace
@@ -75,9 +80,20 @@ class Turn:
         self.told: set[int] = set()
         self.taken: Taken = {}
         self.calls: dict[int, Pending] = {}
-        # With concurrency: digests of the items sent in this run, and in the run before.
-        self.items: list[int] = []
-        self.items_before: list[int] = []
+        self._store = store
+        if envelope.flags & Flag.STREAM and envelope.kind == Kind.ASK:
+            self.is_stream = True
+
+    def track(self) -> None:
+        """Note what is read, asked and yielded: with concurrency the turn may be run again here."""
+        self.made, self.items, self.items_before = {}, [], []
+
+    @property
+    def state(self) -> TurnState:
+        """``self.state``: the turn's overlay, made when it is first asked for."""
+        if self.touched is None:
+            self.touched = TurnState(self._store, tracks_reads=self.made is not None)
+        return self.touched
 
     def cancel(self) -> None:
         """The kernel wants the turn stopped; the handler sees CancelledError."""
@@ -97,21 +113,20 @@ class Turn:
         Raises:
             TurnTooLargeError: the turn would be above its limits; the effect is not in it.
         """
-        self.check_room_for(1, size := envelope.size)
+        size = envelope.size
+        self.check_room_for(size)
         self._size += size
         self.effects.append(envelope)
 
-    def check_room_for(self, messages: int, size: int) -> None:
-        """Raise TurnTooLargeError if so much more does not fit the limits of a turn."""
-        num_effects, limits = len(self.effects) + messages, self.limits
-        if num_effects > limits["turn_messages"]:
-            raise TurnTooLargeError(
-                what="effects", value=num_effects, limit=limits["turn_messages"]
-            )
+    def check_room_for(self, size: int) -> None:
+        """Raise TurnTooLargeError if an effect of so many bytes does not fit a turn's limits."""
+        limits = self.limits
+        if len(self.effects) >= limits["turn_messages"]:
+            value, limit = len(self.effects) + 1, limits["turn_messages"]
+            raise TurnTooLargeError(what="effects", value=value, limit=limit)
         if self._size + size > limits["turn_bytes"]:
-            raise TurnTooLargeError(
-                what="bytes", value=self._size + size, limit=limits["turn_bytes"]
-            )
+            value, limit = self._size + size, limits["turn_bytes"]
+            raise TurnTooLargeError(what="bytes", value=value, limit=limit)
 
     def note_tell(self, receiver: int, size: int, room_epoch: int) -> None:
         """Remember the room that a tell has taken; what was taken in an epoch before is void."""
@@ -156,13 +171,18 @@ class Turn:
             raise StreamDivergedError(index=number, actor=self.actor)
         return True
 
-    def count_call(self) -> None:
-        """Count one more recorded call. Raises TurnTooLargeError."""
+    def check_call(self, envelope: Envelope) -> None:
+        """Count one more recorded call, which is about to leave.
+
+        Raises:
+            PayloadTooLargeError, TurnTooLargeError: it must not leave.
+        """
+        limits = self.limits
+        check_payload(envelope, limits)
         self.num_calls += 1
-        if self.num_calls > self.limits["turn_calls"]:
-            raise TurnTooLargeError(
-                what="calls", value=self.num_calls, limit=self.limits["turn_calls"]
-            )
+        if self.num_calls > limits["turn_calls"]:
+            value, limit = self.num_calls, limits["turn_calls"]
+            raise TurnTooLargeError(what="calls", value=value, limit=limit)
 
     def deadline_left(self, now_ns: int, own_s: float | None, receiver: object) -> int:
         """Return the nanoseconds a call may take: its own or the inherited, whichever ends first.
@@ -185,10 +205,12 @@ class Turn:
             self._random = random.Random(self.id)
         return self._random
 
-    @property
-    def is_stream(self) -> bool:
-        """Say whether the asker reads items."""
-        return self.envelope.kind == Kind.ASK and bool(self.envelope.flags & 4)
+
+def check_payload(envelope: Envelope, limits: Limits) -> None:
+    """Raise PayloadTooLargeError if the envelope's payload is above the limit."""
+    size, limit = len(envelope.payload), limits["payload_bytes"]
+    if size > limit:
+        raise PayloadTooLargeError(value=size, limit=limit)
 
 
 def current_turn(actor: str, operation: str) -> Turn:

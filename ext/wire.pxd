@@ -60,3 +60,6 @@ cdef class Envelope:
     cdef public uint32_t payload_checksum
     cdef bytes _payload
     cdef tuple _attachments
+
+# Bytes an envelope accounts for: header, payload and attachments.
+cdef Py_ssize_t size_of(Envelope e) except -1

@@ -201,10 +201,7 @@ cdef class Envelope:
     @property
     def size(self):
         """Bytes this envelope accounts for: header, payload and attachments."""
-        cdef Py_ssize_t total = _HEADER + PyBytes_GET_SIZE(self._payload)
-        if self._attachments:
-            total += attachments_bytes(self._attachments)
-        return total
+        return size_of(self)
 
     def _fields(self):
         return (
@@ -232,6 +229,13 @@ cdef Py_ssize_t attachments_bytes(tuple attachments) except -1:
     cdef Py_ssize_t total = 0
     for part in attachments:
         total += memoryview(part).nbytes
+    return total
+
+
+cdef Py_ssize_t size_of(Envelope e) except -1:
+    cdef Py_ssize_t total = _HEADER + PyBytes_GET_SIZE(e._payload)
+    if e._attachments:
+        total += attachments_bytes(e._attachments)
     return total
 
 

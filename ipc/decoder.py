@@ -23,15 +23,22 @@ from ipc.plain import check_structure, decode_plain
 MakeRef = Callable[[int], Any]
 
 
-def unpack(data: bytes, decoder: Decoder, *, use_list: bool) -> Any:
-    """Return the value; raises one of ipc.plain.DECODING_FAILED. The structure is sound."""
+Extension = Callable[[int, bytes], Any]
+
+
+def unpack(data: bytes, extension: Extension, *, use_list: bool = True) -> Any:
+    """Return the value; raises one of ipc.plain.DECODING_FAILED. The structure is sound.
+
+    extension: what reads the extensions in it: ``Decoder.extension``, or ``lone_extension``.
+    """
     return msgpack.unpackb(
-        data,
-        ext_hook=decoder.extension,
-        use_list=use_list,
-        strict_map_key=False,
-        timestamp=3,
+        data, ext_hook=extension, use_list=use_list, strict_map_key=False, timestamp=3
     )
+
+
+def lone_extension(code: int, data: bytes) -> Any:
+    """Read an extension of a body without attachments and references, which few bodies hold."""
+    return Decoder((), None).extension(code, data)
 
 
 def listed(value: Any) -> Any:
@@ -81,7 +88,7 @@ class Decoder:
             raise ValueError("sets are nested too deeply")
         check_structure(data)
         self.set_depth += 1
-        elements = unpack(data, self, use_list=False)
+        elements = unpack(data, self.extension, use_list=False)
         self.set_depth -= 1
         if type(elements) is not tuple:
             raise ValueError("a set is an array of elements")

@@ -73,7 +73,7 @@ class Encoder:
     def encode(self, value: Any, ref_id: RefId | None) -> Body:
         """Encode one value; after an exception the encoder must not be used again."""
         self.ref_id = ref_id
-        if _has_large_bytes(value):  # the usual places; saves packing them in vain
+        if type(value) in _BYTES and _is_large(value):  # saves packing it in vain
             value = _lift(value)
         data: bytes = self.pack(value)
         if len(data) > INLINE_BYTES and (lifted := _lift(value)) is not value:
@@ -165,18 +165,6 @@ _BYTES = (bytes, bytearray, memoryview)
 
 def _is_large(value: Any) -> bool:
     return type(value) in _BYTES and memoryview(value).nbytes > INLINE_BYTES
-
-
-def _has_large_bytes(value: Any) -> bool:
-    """Say whether the value is large bytes, or a call with such an argument."""
-    if type(value) is not list:
-        return _is_large(value)
-    for item in value:
-        if type(item) is list:
-            for argument in item:
-                if type(argument) in _BYTES and len(argument) > INLINE_BYTES:
-                    return True
-    return False
 
 
 def _lift(value: Any) -> Any:

@@ -47,9 +47,9 @@ Concurrency: safe from several threads; an encoder serves one call at a time.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from typing_extensions import Buffer
@@ -57,7 +57,7 @@ from typing_extensions import Buffer
 from ext.wire import digest64
 from ipc import refusal
 from ipc.arrays import byte_view
-from ipc.decoder import Decoder, MakeRef, listed, unpack
+from ipc.decoder import Decoder, MakeRef, listed, lone_extension, unpack
 from ipc.encoder import Body, Encoder, RefId, Refused
 from ipc.errors import NotEncodableError
 from ipc.plain import (
@@ -113,14 +113,16 @@ def decode(
         BadFrameError: the bytes are no body; nothing of it may be used.
     """
     check_structure(data)
+    is_bare = not attachments and make_ref is None
     try:
-        return unpack(data, Decoder(attachments, make_ref), use_list=True)
+        return unpack(data, lone_extension if is_bare else Decoder(attachments, make_ref).extension)
     except DECODING_FAILED as problem:
         if "unhashable" not in str(problem):
             raise bad_body(problem) from problem
     try:
         # A list as a dict's key: read again with tuples, and keep them where they are keys.
-        return listed(unpack(data, Decoder(attachments, make_ref), use_list=False))
+        extension = Decoder(attachments, make_ref).extension
+        return listed(unpack(data, extension, use_list=False))
     except DECODING_FAILED as problem:
         raise bad_body(problem) from problem
 
@@ -140,9 +142,11 @@ def call_digest(
     XXH64: enough against accident, and an agent could only deceive itself.
     Cost: about 1 us, and one pass over body and attachments.
     """
-    digest = hashlib.blake2b(struct.pack("<QQ", target, len(body)), digest_size=16)
-    digest.update(body)
+    text = _TARGET_AND_LENGTH(target, len(body)) + body
     if attachments or options or refs:
         marks = [(view.nbytes, digest64(view)) for view in map(byte_view, attachments)]
-        digest.update(encode_plain([marks, sorted((options or {}).items()), list(refs)]))
-    return digest.digest()
+        text += encode_plain([marks, sorted((options or {}).items()), list(refs)])
+    return blake2b(text, digest_size=16).digest()
+
+
+_TARGET_AND_LENGTH = struct.Struct("<QQ").pack

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from actors.eager import start_eagerly
-from actors.waiter import Waiter
+from ext.waiter import Waiter
 
 
 def at_top(body: Callable[[asyncio.AbstractEventLoop], Coroutine[Any, Any, Any]]) -> Any:
@@ -140,3 +142,43 @@ def test_a_waiter_that_is_done_gives_its_value_again_and_again() -> None:
         return [await waiter, await waiter]
 
     assert at_top(body) == [1, 1]
+
+
+@pytest.mark.parametrize("value", [None, (1, 2), (), ValueError("a value"), StopIteration(3)])
+def test_any_value_is_given_as_it_is(value: object) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> Any:
+        waiter = Waiter(loop)
+        loop.call_soon(waiter.resolve, value)
+        return await waiter
+
+    assert at_top(body) is value
+
+
+def test_an_error_is_raised_where_it_is_waited_for_and_again_when_asked() -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> list[str]:
+        waiter, raised = Waiter(loop), []
+        loop.call_soon(waiter.fail, ValueError("first"))
+        loop.call_soon(waiter.resolve, "too late")
+        for _ in range(2):
+            try:
+                await waiter
+            except ValueError as error:
+                raised.append(str(error))
+        return raised
+
+    assert at_top(body) == ["first", "first"]
+
+
+def test_a_waiter_and_its_task_are_freed_though_nobody_resolves_it() -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> weakref.ref[asyncio.Task[None]]:
+        async def wait() -> None:
+            await Waiter(loop)
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        loop.set_exception_handler(lambda loop, context: None)  # "destroyed but pending"
+        return weakref.ref(task)
+
+    found = at_top(body)
+    gc.collect()
+    assert found() is None

@@ -196,18 +196,6 @@ def test_only_the_next_number_is_taken(sequence: int) -> None:
     assert channel.receive(Envelope(10, sequence=2)) is not None
 
 
-def test_restarting_numbers_hands_back_what_was_kept_without_numbers() -> None:
-    channel = Channel(8, 1 << 20)
-    numbered(channel, 3)
-    channel.acknowledge(1)
-
-    kept = channel.restart_numbers()
-
-    assert [(envelope.payload, envelope.sequence) for envelope in kept] == [(b"1", 0), (b"2", 0)]
-    assert (channel.num_kept, channel.kept_bytes) == (0, 0)
-    assert channel.number(kept[0]).sequence == 1
-
-
 def test_forgetting_the_other_end_expects_number_one() -> None:
     channel = Channel(8, 1 << 20, taken=7)
 
