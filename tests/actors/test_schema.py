@@ -148,3 +148,12 @@ def test_typed_dicts_are_checked_inside_other_hints() -> None:
     assert bind(boxes, {"a": [{"width": 1}], "b": None})[0] == [{"a": [{"width": 1}], "b": None}]
     with pytest.raises(SchemaError, match="width"):
         bind(boxes, {"a": [{"width": "wide"}]})
+
+
+def test_what_has_a_hint_after_one_without_is_checked_when_it_is_given() -> None:
+    async def handler(self: Any, first: int, loose: Any = None, last: str = "") -> None: ...
+
+    assert bind(handler, 1) == ([1], {})
+    assert bind(handler, 1, object) == ([1, object], {})
+    with pytest.raises(SchemaError, match="last"):
+        bind(handler, 1, None, 2)

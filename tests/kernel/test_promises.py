@@ -91,7 +91,7 @@ def test_a_commit_that_arrives_twice_is_applied_once() -> None:
     world.introduce(sender, target)
     world.client.tell(sender.id, "go")
     sender.commit(sender.turn_of("go"), sender.told(target.id, "hello"))
-    repeated = list(sender.channel._kept) or [
+    repeated = list(sender.channel.kept_as_sent()) or [
         Envelope(Kind.COMMIT, sender.id, turn=sender.turn_of("go"), sequence=1)
     ]
 
