@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ext.wire import Envelope
+from ipc.channel import Channel
 from ipc.errors import BY_CODE, NoHandlerError, RemoteError
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import Flag, Kind
@@ -113,8 +114,11 @@ def test_a_commit_resent_to_the_next_kernel_is_applied_once() -> None:
     world.turn(sender.route, [envelope.copy() for envelope in numbered])
 
     world.kill_kernel()
-    for envelope in numbered:  # the agent never heard that it was taken
-        sender.channel._kept.append(envelope)
+    heard = sender.channel.taken
+    sender.channel = Channel(10_000, 1 << 30, taken=heard)  # it never heard that these were taken
+    sender.channel.next_sequence = numbered[0].sequence
+    for envelope in numbered:
+        sender.channel.number(envelope)
     sender.open = [turn]
     sender.connect()
     target.connect()
