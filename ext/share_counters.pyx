@@ -97,3 +97,15 @@ cdef class ShareCounters:
                     numbers.append(number)
         self.changed.clear()
         return numbers
+
+    def rekey_owners(self, now_ns):
+        """Return owners whose counters have changed since this was asked, and their counters."""
+        if not self.changed:
+            return ()
+        cdef Account account
+        cdef list moved = []
+        for account in self.changed:
+            account.is_changed = False
+            moved.append((account.owner, account.counter))
+        self.changed.clear()
+        return moved

@@ -7,7 +7,8 @@ for the policies that order by them, and gives each engine a view of its own on 
 that what a program was given at one engine counts at all of them.
 
 Promises:
-  N1  a key that has changed is named by the `rekey` of the view whose engine has the request, once.
+  N1  a key that has changed is named by the `rekey` of the view whose engine has the request, once;
+      where all of an owner's requests have one key, by the `rekey_owners` of all views with some.
   N2  what ends is forgotten; a length is learned only of a request whose engine has ended it.
   N3  a request without a program counts for its owner's.
   N4  policies that order by length guess and count tokens of the completion alone: those of the
@@ -29,7 +30,7 @@ from kernel.llm.policies import Policy
 from kernel.llm.request import Request
 from kernel.policy.estimate import Estimate
 from kernel.policy.length_predictor import CallFeatures, LengthPredictor
-from kernel.policy.policy import Job
+from kernel.policy.policy import ByOwner, Job
 from kernel.policy.policy import Policy as JobPolicy
 from kernel.policy.policy_names import BY_LENGTH, POLICIES, new_policy
 
@@ -66,18 +67,23 @@ class Standing:
 class NamedPolicies:
     """One policy, and its views: call it to get one for a scheduler."""
 
-    __slots__ = ("_guesses_all", "_predictor", "name", "policy", "standings")
+    __slots__ = ("_guesses_all", "_predictor", "by_owner", "name", "policy", "standings", "views")
 
     def __init__(self, name: str, *, guesses_all: bool = False) -> None:
         """guesses_all: also for policies that do not order by length.
 
         Raises: UnknownPolicyError: lists those there are.
         """
-        self.name = name
-        self.policy: JobPolicy = new_policy(name)
+        self._order_by(name)
         self._guesses_all = guesses_all
         self._predictor = LengthPredictor() if guesses_all or self.is_by_length else None
         self.standings: dict[int, Standing] = {}
+        self.views: dict[View, int] = {}  # how many requests each has, if any
+
+    def _order_by(self, name: str) -> None:
+        self.policy: JobPolicy = new_policy(name)
+        self.by_owner = self.policy if isinstance(self.policy, ByOwner) else None
+        self.name = name
 
     @property
     def is_by_length(self) -> bool:
@@ -101,12 +107,13 @@ class NamedPolicies:
         """
         if name == self.name:
             return
-        self.policy = new_policy(name)
-        self.name = name
+        self._order_by(name)
         if not (self._guesses_all or self.is_by_length):
             self._predictor = None
         elif self._predictor is None:
             self._predictor = LengthPredictor()
+        for view in self.views:
+            view.moved.clear()  # keys of the policy before
         for standing in list(self.standings.values()):
             self.arrive(standing.request, standing.view, now_ns)
             standing.view.changed[standing.request.id] = None
@@ -132,6 +139,11 @@ class NamedPolicies:
 
     def collect(self, now_ns: int) -> None:
         """Tell each view which of its keys have changed (N1)."""
+        if self.by_owner is not None:
+            for owner, key in self.by_owner.rekey_owners(now_ns):
+                for view in self.views:
+                    view.moved[owner] = key
+            return
         for number in self.policy.rekey(now_ns):
             standing = self.standings.get(number)
             if standing is not None:
@@ -141,20 +153,28 @@ class NamedPolicies:
 class View:
     """The policy of one scheduler; see kernel/llm/policies.py ``Policy``."""
 
-    __slots__ = ("_policies", "changed")
+    __slots__ = ("_policies", "changed", "moved")
 
     def __init__(self, policies: NamedPolicies) -> None:
         self._policies = policies
         self.changed: dict[int, None] = {}
+        self.moved: dict[int, float] = {}  # owners, and their keys of now
 
     @property
     def margin(self) -> float:
         """See ``Policy``."""
         return self._policies.policy.margin
 
+    @property
+    def is_by_owner(self) -> bool:
+        """See ``Policy``."""
+        return self._policies.by_owner is not None
+
     def on_arrival(self, job: Request, now_ns: int) -> None:
         """See ``Policy``."""
         self._policies.arrive(job, self, now_ns)
+        views = self._policies.views
+        views[self] = views.get(self, 0) + 1
 
     def key(self, job: Request, now_ns: int) -> float:
         """See ``Policy``."""
@@ -183,6 +203,13 @@ class View:
         changed, self.changed = self.changed, {}
         return changed
 
+    def rekey_owners(self, now_ns: int) -> Iterable[tuple[int, float]]:
+        """See ``Policy``."""
+        if not self.moved:
+            return ()
+        moved, self.moved = self.moved, {}
+        return moved.items()
+
     def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
         """See ``Policy``."""
         standing = self._policies.standings[job.id]
@@ -201,6 +228,11 @@ class View:
         """See ``Policy``."""
         self._policies.end(job, now_ns)
         self.changed.pop(job.id, None)
+        views = self._policies.views
+        views[self] -= 1
+        if not views[self]:
+            del views[self]
+            self.moved.clear()
 
 
 Policies = Callable[[], Policy]  # one policy for each scheduler
@@ -225,7 +257,7 @@ def job_of(request: Request, now_ns: int, estimate: Estimate | None) -> Job:
     return Job(
         id=request.id,
         program=program_of(request),
-        owner=str(request.owner),
+        owner=request.owner,
         priority=request.priority,
         arrival_ns=request.arrival_ns,
         deadline_ns=deadline_ns,

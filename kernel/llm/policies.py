@@ -19,10 +19,14 @@ class Policy(Protocol):
     """What the scheduler asks.
 
     margin: how much greater than a waiting request's key a running one's must be to give way.
+    is_by_owner: all requests of an owner have one key, whose changes ``rekey_owners`` tells.
     """
 
     @property
     def margin(self) -> float: ...
+
+    @property
+    def is_by_owner(self) -> bool: ...
 
     def on_arrival(self, job: Request, now_ns: int) -> None:
         """Learn of a new request; its key is asked next."""
@@ -44,6 +48,10 @@ class Policy(Protocol):
         """Return the ids of requests whose key has changed since it was last asked."""
         ...
 
+    def rekey_owners(self, now_ns: int) -> Iterable[tuple[int, float]]:
+        """Return owners whose key has changed since this was asked, and it; ask ``rekey`` first."""
+        ...
+
     def on_service(self, job: Request, tokens: int, now_ns: int) -> None:
         """Learn that a request was given tokens, prompt included; told now and then."""
         ...
@@ -57,6 +65,8 @@ class KeyPolicy:
     """A policy whose keys depend on nothing but the request as it was accepted."""
 
     __slots__ = ("_key", "margin")
+
+    is_by_owner = False
 
     def __init__(self, key: Callable[[Request], float]) -> None:
         self._key = key
@@ -75,6 +85,9 @@ class KeyPolicy:
         return True
 
     def rekey(self, now_ns: int) -> Iterable[int]:
+        return ()
+
+    def rekey_owners(self, now_ns: int) -> Iterable[tuple[int, float]]:
         return ()
 
     def on_service(self, job: Request, tokens: int, now_ns: int) -> None:

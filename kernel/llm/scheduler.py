@@ -348,10 +348,19 @@ class Scheduler:
         self._shared.cache.check_integrity()
 
     def _rekey(self, now_ns: int) -> None:
-        for request_id in self._shared.policy.rekey(now_ns):
-            task = self._shared.live.get(request_id)
+        shared = self._shared
+        policy, line = shared.policy, shared.line
+        if policy.is_by_owner is (line.by_owner is None):
+            tasks = sorted(shared.live.values(), key=lambda task: task.order)
+            line.sort(tasks, by_owner=policy.is_by_owner)
+        for request_id in policy.rekey(now_ns):
+            task = shared.live.get(request_id)
             if task is not None:
-                self._set_key(task, self._shared.policy.key(task.request, now_ns))
+                self._set_key(task, policy.key(task.request, now_ns))
+        if line.by_owner is not None:
+            for owner, key in policy.rekey_owners(now_ns):
+                for task in line.by_owner.set_owner_key(owner, key):
+                    self._set_key(task, key)
 
     def _set_key(self, task: Task, key: float) -> None:
         if task.place in (FRESH, RETURNED):

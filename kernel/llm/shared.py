@@ -135,6 +135,8 @@ class Shared:
             self.line.remove(task)
         elif task.place is AT_QUOTA:
             self.by_quota[task.account.owner].remove(task)
+        if self.line.by_owner is not None:
+            self.line.by_owner.forget(task)
         self.policy.on_done(task.request, self.now_ns)
         if self.eviction is not None:
             self.eviction.used(task, self.now_ns)

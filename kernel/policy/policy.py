@@ -15,7 +15,7 @@ The policies by name are in kernel/policy/policy_names.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ext.job import Job as Job
 from ipc.errors import BadPolicyError
@@ -54,6 +54,17 @@ class Policy(Protocol):
 
     def rekey(self, now_ns: int) -> Iterable[int]:
         """Return the ids of jobs whose keys have changed since they were asked."""
+
+
+@runtime_checkable
+class ByOwner(Policy, Protocol):
+    """A policy under which all jobs of an owner have one key.
+
+    Who lets them stand in one place asks ``rekey_owners``; who does not, ``rekey``; never both.
+    """
+
+    def rekey_owners(self, now_ns: int) -> Iterable[tuple[Any, float]]:
+        """Return owners whose key has changed since this was asked, and it."""
 
 
 class Unchanging:

@@ -92,17 +92,31 @@ def test_round_robin_lets_the_next_in_when_a_quantum_is_used_up() -> None:
 
 
 def test_each_engine_is_told_of_its_own_requests_keys() -> None:
-    policies = NamedPolicies("fair_share")
+    policies = NamedPolicies("least_attained")
     one, other = policies(), policies()
-    requests = [Request(n, 1, [1], sampling={"max_tokens": 9, "seed": 1}) for n in (1, 2)]
+    requests = [Request(n, 1, [1], sampling={"max_tokens": 99, "seed": 1}) for n in (1, 2)]
+    for view, request in zip((one, other), requests, strict=True):
+        view.on_arrival(request, 0)
+        view.on_service(request, 65, 1)  # it falls a level
+
+    assert list(one.rekey(1)) == [1]
+    assert list(other.rekey(1)) == [2]
+    assert list(one.rekey(1)) == list(other.rekey(1)) == []
+
+
+def test_each_engine_with_requests_of_an_owner_is_told_of_that_owners_key() -> None:
+    policies = NamedPolicies("fair_share")
+    one, other, idle = policies(), policies(), policies()
+    requests = [Request(n, 7, [1], sampling={"max_tokens": 9, "seed": 1}) for n in (1, 2)]
     for view, request in zip((one, other), requests, strict=True):
         view.on_arrival(request, 0)
 
     one.on_service(requests[0], 8, 1)
 
-    assert list(one.rekey(1)) == [1]
-    assert list(other.rekey(1)) == [2]
-    assert list(one.rekey(1)) == list(other.rekey(1)) == []
+    for view, told in ((one, [(7, 8.0)]), (other, [(7, 8.0)]), (idle, [])):
+        assert list(view.rekey(1)) == []
+        assert list(view.rekey_owners(1)) == told
+        assert list(view.rekey_owners(1)) == []
 
 
 def test_requests_of_a_lost_engine_are_new_to_the_policy_at_the_next() -> None:

@@ -36,10 +36,12 @@ class World:
         nature: Nature | None = None,
         eviction: str = "lru",
         admission: Admission = "known",
+        first_request: int = 1,
         **facts: Any,
     ) -> None:
         self.eviction = eviction
         self.admission = admission
+        self.first_request = first_request
         self.facts = FACTS | facts
         self.nature = nature or Nature()
         self.policy = policy or priority()
@@ -84,7 +86,7 @@ class World:
     def add(
         self, prompt: list[int], *, max_tokens: int = 8, owner: int = 1, **options: Any
     ) -> Request:
-        number = len(self.requests) + 1
+        number = self.first_request + len(self.requests)
         sampling = {"max_tokens": max_tokens, "seed": options.pop("seed", 3)}
         if "logprobs" in options:
             sampling["logprobs"] = options.pop("logprobs")
