@@ -35,7 +35,7 @@ class PendingAsk(Waiter):
     __slots__ = ("answer", "correlation", "keeps", "on_end", "rebuild", "table")
 
     def __init__(self, table: CallTable, correlation: int, rebuild: Rebuild | None) -> None:
-        super().__init__(table.loop)
+        Waiter.__init__(self, table.loop)  # super() costs as much as all of the rest
         self.table = table
         self.correlation = correlation
         self.rebuild = rebuild  # applies the hints of the answering handler, if they are known
@@ -271,10 +271,9 @@ class CallTable:
         if envelope.kind == _ITEM:
             return self._take_item(envelope)
         call = self._remove(envelope.correlation)
-        if call is None:
-            return False
-        call.finish(envelope)
-        return True
+        if call is not None:
+            call.finish(envelope)
+        return call is not None
 
     def _take_item(self, envelope: Envelope) -> bool:
         call = self._pending.get(envelope.correlation)

@@ -161,31 +161,35 @@ class AgentRuntime:
 
     def settle(self) -> None:
         """Start what may start; called at the end of each batch, from the top of the loop."""
-        if not self._queue and not self._is_stopping:
+        if self._is_settling:
             return
-        if self._execution is None or self._is_settling:
-            return
-        self._is_settling = True
-        started_ns = flushed_ns = num_started = 0
-        try:
-            while self._queue and self.num_running < self._concurrency:
-                if self._is_stopping or self._awaits_state or self.peer.is_greeting:
-                    break  # I3: what begins after HELLO would be granted again, and run twice
-                self._start(self._queue.popleft())
-                num_started += 1
-                if self._queue and num_started % _LOOK_EVERY == 1:
-                    now = self.host.clock.monotonic_ns()
-                    started_ns, flushed_ns = started_ns or now, flushed_ns or now
-                    if now - flushed_ns > _FLUSH_AFTER_NS:
-                        self.peer.flush()
-                        flushed_ns = now
-                    if now - started_ns > _YIELD_AFTER_NS:
-                        self._pump_later()
-                        break
-        finally:
-            self._is_settling = False
+        if self._queue and self._execution is not None:
+            self._is_settling = True
+            try:
+                self._start_turns(self._queue)
+            finally:
+                self._is_settling = False
         if self._is_stopping and not self.num_running and not self._said_bye:
             self._say_bye()
+
+    def _start_turns(self, queue: deque[Envelope]) -> None:
+        started_ns = flushed_ns = num_started = 0
+        while self.num_running < self._concurrency:
+            if self._is_stopping or self._awaits_state or self.peer.is_greeting:
+                return  # I3: what begins after HELLO would be granted again, and run twice
+            self._start(queue.popleft())
+            if not queue:
+                return
+            num_started += 1
+            if num_started % _LOOK_EVERY == 1:
+                now = self.host.clock.monotonic_ns()
+                started_ns, flushed_ns = started_ns or now, flushed_ns or now
+                if now - flushed_ns > _FLUSH_AFTER_NS:
+                    self.peer.flush()
+                    flushed_ns = now
+                if now - started_ns > _YIELD_AFTER_NS:
+                    self._pump_later()
+                    return
 
     # --- what the kernel says -------------------------------------------------------------
 

@@ -113,20 +113,22 @@ class Turn:
         Raises:
             TurnTooLargeError: the turn would be above its limits; the effect is not in it.
         """
-        size = envelope.size
-        self.check_room_for(size)
-        self._size += size
+        self._size = self.check_room_for(envelope.size)
         self.effects.append(envelope)
 
-    def check_room_for(self, size: int) -> None:
-        """Raise TurnTooLargeError if an effect of so many bytes does not fit a turn's limits."""
-        limits = self.limits
-        if len(self.effects) >= limits["turn_messages"]:
-            value, limit = len(self.effects) + 1, limits["turn_messages"]
+    def check_room_for(self, size: int) -> int:
+        """Return the turn's bytes with an effect of so many more.
+
+        Raises:
+            TurnTooLargeError: it would be above the limits of a turn.
+        """
+        effects, limits, size = self.effects, self.limits, self._size + size
+        if len(effects) >= limits["turn_messages"]:
+            value, limit = len(effects) + 1, limits["turn_messages"]
             raise TurnTooLargeError(what="effects", value=value, limit=limit)
-        if self._size + size > limits["turn_bytes"]:
-            value, limit = self._size + size, limits["turn_bytes"]
-            raise TurnTooLargeError(what="bytes", value=value, limit=limit)
+        if size > limits["turn_bytes"]:
+            raise TurnTooLargeError(what="bytes", value=size, limit=limits["turn_bytes"])
+        return size
 
     def note_tell(self, receiver: int, size: int, room_epoch: int) -> None:
         """Remember the room that a tell has taken; what was taken in an epoch before is void."""
@@ -177,12 +179,11 @@ class Turn:
         Raises:
             PayloadTooLargeError, TurnTooLargeError: it must not leave.
         """
-        limits = self.limits
-        check_payload(envelope, limits)
+        check_payload(envelope, self.limits)
         self.num_calls += 1
-        if self.num_calls > limits["turn_calls"]:
-            value, limit = self.num_calls, limits["turn_calls"]
-            raise TurnTooLargeError(what="calls", value=value, limit=limit)
+        limit = self.limits["turn_calls"]
+        if self.num_calls > limit:
+            raise TurnTooLargeError(what="calls", value=self.num_calls, limit=limit)
 
     def deadline_left(self, now_ns: int, own_s: float | None, receiver: object) -> int:
         """Return the nanoseconds a call may take: its own or the inherited, whichever ends first.

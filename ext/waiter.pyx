@@ -69,7 +69,9 @@ cdef class Waiter:
         if not self.is_done:
             self._asyncio_future_blocking = True
             return self
-        raise StopIteration(self.result())
+        if self._error is not None:
+            raise self._error
+        raise StopIteration(self._value)
 
     def result(self):
         """Return the value, or raise the error."""

@@ -26,6 +26,7 @@ cdef enum:
     _VERSION = 1
     _MAX_PRIORITY = 7
     _HEADER = 128
+    _NO_PARTS = 10           # a ParseStatus that only a message of parts can have
     _CHECKED = 124           # bytes of the header that its checksum covers
 
 if sys.byteorder != "little" or HEADER_SIZE != _HEADER:
@@ -324,6 +325,16 @@ def pack(list envelopes not None):
     return batch
 
 
+def pack_parts(list envelopes not None):
+    """Return the parts of one message: what ``pack`` gives, then the attachments, not copied."""
+    cdef list parts = [pack(envelopes)]
+    cdef Envelope e
+    for e in envelopes:
+        if e._attachments:
+            parts.extend(e._attachments)
+    return parts
+
+
 cdef int _check(const FrameHeader* h, uint64_t max_payload) noexcept nogil:
     if h.magic != _MAGIC:
         return PARSE_BAD_MAGIC
@@ -404,3 +415,12 @@ def unpack(bytes batch not None, list attachments not None, uint64_t max_payload
     if part != len(attachments):
         return PARSE_ATTACHMENT_MISMATCH, []
     return PARSE_OK, result
+
+
+def unpack_parts(parts not None, uint64_t max_payload):
+    """Return ``(status, envelopes)`` of one message's parts, a sequence of buffers; see ``unpack``."""
+    if not parts:
+        return _NO_PARTS, []
+    first = parts[0]
+    batch = first if type(first) is bytes else bytes(first)
+    return unpack(batch, list(parts[1:]), max_payload)

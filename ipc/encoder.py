@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgpack
@@ -37,6 +38,10 @@ class Body(NamedTuple):
     data: bytes
     refs: tuple[int, ...] = ()
     attachments: tuple[Buffer, ...] = ()
+
+
+# A named tuple's own __new__ is a Python function, which costs as much as packing a small body.
+_plain_body: Callable[[tuple[Any, ...]], Body] = partial(tuple.__new__, Body)
 
 
 class _Blob:
@@ -80,7 +85,7 @@ class Encoder:
             self._forget()
             data = self.pack(lifted)
         if not self.refs and not self.attachments:
-            return Body(data)
+            return _plain_body((data, (), ()))
         body = Body(data, tuple(self.refs), tuple(self.attachments))
         self._forget()
         return body

@@ -49,7 +49,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from ext.wire import HEADER_SIZE, Envelope, checksum, pack, unpack
+from ext.wire import HEADER_SIZE, Envelope, checksum, pack_parts, unpack_parts
 from ipc.errors import BadFrameError
 from ipc.protocol import Flag
 
@@ -76,6 +76,7 @@ _REASONS = {
     7: "payload checksum",
     8: "attachments do not add up",
     9: "priority above 7",
+    10: "no parts",
 }
 
 
@@ -85,11 +86,7 @@ def encode(envelopes: list[Envelope]) -> list[Any]:
     Attachments are the very buffers given, not copies.
     Raises ValueError for a field the header cannot hold.
     """
-    parts: list[Any] = [pack(envelopes)]
-    for envelope in envelopes:
-        if envelope.attachments:
-            parts.extend(envelope.attachments)
-    return parts
+    return pack_parts(envelopes)
 
 
 def decode(parts: Sequence[Any], max_payload: int = MAX_PAYLOAD) -> list[Envelope]:
@@ -98,9 +95,7 @@ def decode(parts: Sequence[Any], max_payload: int = MAX_PAYLOAD) -> list[Envelop
     Raises:
         BadFrameError: the bytes are not a batch; nothing of it may be used.
     """
-    if not parts:
-        raise BadFrameError(reason="no parts")
-    status, envelopes = unpack(bytes(parts[0]), list(parts[1:]), max_payload)
+    status, envelopes = unpack_parts(parts, max_payload)
     if status:
         raise BadFrameError(reason=_REASONS[status])
     return envelopes

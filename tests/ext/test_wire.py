@@ -4,11 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext.wire import HEADER_SIZE, Envelope, checksum, digest64, pack, unpack
+from ext.wire import (
+    HEADER_SIZE,
+    Envelope,
+    checksum,
+    digest64,
+    pack,
+    pack_parts,
+    unpack,
+    unpack_parts,
+)
 from tests.reference.envelope import xxh64
 
 LIMIT = 1 << 20
 OK, BAD_LENGTH, BAD_MAGIC, BAD_VERSION, BAD_HEADER_CHECKSUM = 0, 1, 2, 3, 4
+NO_PARTS = 10
 TOO_LONG, PAYLOAD_MISMATCH, BAD_PAYLOAD_CHECKSUM, ATTACHMENT_MISMATCH, BAD_FIELD = 5, 6, 7, 8, 9
 
 
@@ -168,3 +178,21 @@ def test_an_envelope_is_compared_by_value_and_cannot_be_hashed() -> None:
 
 def test_what_an_envelope_prints_holds_no_payload() -> None:
     assert "secret" not in repr(Envelope(10, payload=b"secret"))
+
+
+def test_a_message_is_its_batch_and_then_the_attachments_in_order() -> None:
+    first, second = bytearray(b"first"), memoryview(b"second")
+    envelopes = [Envelope(10), Envelope(11, attachments=(first, second)), Envelope(12)]
+
+    parts = pack_parts(envelopes)
+
+    assert parts[0] == pack(envelopes)
+    assert parts[1] is first
+    assert parts[2] is second
+    for sequence in (parts, tuple(parts), [memoryview(parts[0]), first, second]):
+        assert unpack_parts(sequence, LIMIT) == (OK, envelopes)
+
+
+def test_a_message_of_no_parts_has_a_status_of_its_own() -> None:
+    assert unpack_parts([], LIMIT) == (NO_PARTS, [])
+    assert unpack_parts([b""], LIMIT) == (BAD_LENGTH, [])

@@ -142,7 +142,7 @@ def test_a_payload_above_the_limit_is_refused() -> None:
 
 
 def test_every_status_has_its_reason() -> None:
-    assert ipc.envelope._REASONS.keys() == set(range(1, 10))
+    assert ipc.envelope._REASONS.keys() == set(range(1, 11))
 
 
 def test_attachments_are_the_very_objects_given() -> None:
