@@ -41,6 +41,9 @@ cdef enum ParseStatus:
 # XXH64 of ``length`` bytes at ``data``, seed 0 (the published algorithm).
 cdef uint64_t xxh64(const uint8_t* data, size_t length) noexcept nogil
 
+# (ParseStatus, envelopes) of a batch; see wire.pyx.
+cpdef tuple unpack(bytes batch, list attachments, uint64_t max_payload)
+
 # Fields as in ipc/envelope.py. Nothing but bytes is ever in _payload, and a tuple in _attachments.
 cdef class Envelope:
     cdef public uint8_t kind

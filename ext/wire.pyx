@@ -371,19 +371,22 @@ cdef Envelope _load(const FrameHeader* h, bytes payload):
     return e
 
 
-def unpack(bytes batch not None, list attachments not None, uint64_t max_payload):
+cpdef tuple unpack(bytes batch, list attachments, uint64_t max_payload):
     """Return ``(status, envelopes)``; the list is empty unless status is 0.
 
     batch: as ``pack`` makes it. attachments: the remaining parts, taken by the envelopes in order.
     """
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(batch)
-    cdef Py_ssize_t offset = 0
+    cdef Py_ssize_t length, offset = 0
     cdef Py_ssize_t part = 0
     cdef FrameHeader h
     cdef int status
     cdef Envelope e
     cdef list result = []
-    cdef const char* start = PyBytes_AS_STRING(batch)
+    cdef const char* start
+    if batch is None or attachments is None:
+        raise TypeError("a batch is bytes, with a list of attachments")
+    length = PyBytes_GET_SIZE(batch)
+    start = PyBytes_AS_STRING(batch)
     if length == 0:
         return PARSE_BAD_LENGTH, []
     while offset < length:

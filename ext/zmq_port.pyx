@@ -18,8 +18,10 @@ from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer, PyBuffer_Rele
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from ext.wire cimport PARSE_BAD_LENGTH, unpack
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -177,6 +179,27 @@ cdef class Port:
 
         Raises OSError for anything but "nothing there".
         """
+        return self._receive()
+
+    def take(self, uint64_t max_payload):
+        """Take one message of a ROUTER, a batch of envelopes; None if none waits.
+
+        Returns (route, status, envelopes, bytes): the last three as ``ext.wire.unpack`` says, and
+        how long the parts after the route are. Raises as ``receive`` does.
+        """
+        cdef list parts = self._receive()
+        cdef Py_ssize_t size = 0
+        if parts is None:
+            return None
+        route = bytes(parts.pop(0))
+        if not parts:
+            return route, <int>PARSE_BAD_LENGTH, [], 0
+        for part in parts:
+            size += len(part)
+        status, envelopes = unpack(bytes(parts.pop(0)), parts, max_payload)
+        return route, status, envelopes, size
+
+    cdef list _receive(self):
         cdef list parts = None
         cdef char msg[_MSG_SIZE]
         cdef int more = 1

@@ -57,6 +57,7 @@ __all__ = [
     "HEADER_SIZE",
     "MAX_PAYLOAD",
     "Envelope",
+    "bad_frame",
     "checksum",
     "decode",
     "encode",
@@ -97,8 +98,13 @@ def decode(parts: Sequence[Any], max_payload: int = MAX_PAYLOAD) -> list[Envelop
     """
     status, envelopes = unpack_parts(parts, max_payload)
     if status:
-        raise BadFrameError(reason=_REASONS[status])
+        raise bad_frame(status)
     return envelopes
+
+
+def bad_frame(status: int) -> BadFrameError:
+    """Return the error of a batch that ``ext.wire.unpack`` refuses with this status."""
+    return BadFrameError(reason=_REASONS[status])
 
 
 def join_refs(refs: Sequence[int], body: bytes) -> bytes:

@@ -58,7 +58,8 @@ Messages, numbered
 A turn's commit, numbered, agent to kernel
     COMMIT    turn = message id of the turn, index = number of effect envelopes that follow
               directly (numbered like all). FAILED: the handler raised, body: error, no effects.
-              CANCELLED: the turn was stopped on request, no effects.
+              CANCELLED: the turn was stopped on request, no effects. REPLIES: body, handles
+              and attachments are those of the reply, which is then no effect of its own.
     effects   TELL (receiver, body, refs) · REPLY / ERROR · STATE (body: {key: bytes | nil}) ·
               TIMER (correlation = timer id, deadline = delay ns, payload = a TELL's payload to
               itself; CANCELLED: cancel it) · PUBLISH (body: [topic, payload bytes]) ·
@@ -160,6 +161,7 @@ class Flag:
     RECORDED: Final = 256  # to a peer: this answer was recorded, not made anew
     SYSTEM: Final = 512  # to an agent: a message of the kernel's own
     NO_BUDGET_WAIT: Final = 1024  # ASK, RESERVE: refuse instead of waiting for budget
+    REPLIES: Final = 2048  # COMMIT: the body is the answer to the ask that is being handled
 
 
 WATCH_OPERATIONS = {

@@ -255,18 +255,21 @@ class Acceptance:
 
     def count_slots(self, record: ActorRecord) -> None:
         """Bring the slots that an actor holds in line with its turns (D3)."""
-        turns, order = record.open, self.state.slots.order
-        if order is not None:
-            held = order.account(record, self.state.now_ns)
-        elif record.concurrency == 1:
-            held = 0 if not turns or next(iter(turns.values())).is_parked else 1
-        else:
+        turns, slots = record.open, self.state.slots
+        if slots.order is not None:
+            held = slots.order.account(record, self.state.now_ns)
+        elif record.concurrency > 1:
             parked = sum(turn.is_parked for turn in turns.values())
             held = max(0, min(record.concurrency, len(turns)) - parked)
+        else:
+            held = 0
+            for first in turns.values():
+                held = 0 if first.outstanding or first.is_parked else 1
+                break
         if record.is_stopped:
             held = 0
         if held != record.slots:
-            self.state.slots.change(held - record.slots, self.state.now_ns)
+            slots.change(held - record.slots, self.state.now_ns)
             record.slots = held
             if record.solo:
                 self.state.dirty[record.id] = None  # while one waits, the next may run
@@ -292,7 +295,7 @@ class Acceptance:
             for child in state.spawned.pop(message.id, ()):
                 state.doomed[child] = "the turn that spawned it never committed"
         if state.llm.made:
-            state.llm.undone += state.llm.made.pop(message.id, ())
+            state.llm.undo(message.id)
         receiver = state.actors.get(message.receiver)
         if receiver is not None:
             if message.pool:

@@ -67,6 +67,7 @@ class Answering(Acceptance):
         envelope.turn = call.turn
         envelope.digest = call.digest
         envelope.message = call.id
+        envelope.sequence = 0  # the number it bore was its maker's
         call.answer = envelope
         state.output.changes.put_new("answer", call.id, (envelope,))
         if call.receiver == 0:
@@ -168,7 +169,7 @@ class Answering(Acceptance):
     def _end_request(self, call: Call) -> None:
         """A call to the kernel has its answer, or nobody waits for it any more."""
         self.state.timers.cancel(Due.DEADLINE, call.id)
-        self.state.llm.ended_calls.append(call.id)
+        self.state.llm.end_call(call.id)
 
     def is_followed(self, call: Call) -> bool:
         """Say whether others wait for the same answer, by its idempotency key."""

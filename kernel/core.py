@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ext.wire import Envelope
+from ipc.channel import Channel
 from ipc.errors import LLMOSError
 from ipc.protocol import Flag, Kind
 from kernel.actor_record import ActorRecord, Turn
@@ -92,6 +93,9 @@ class Core:
         self.llm = parts.llm
         self.recorded = parts.llm.recorder.told
         self._marks = parts.marks
+        self._settle = parts.settling.settle
+        self._save_budgets = parts.upkeep.save
+        self._on_effect = parts.turns.on_effect
         self._of_agent = self._takes_of_agents(parts)
         self._of_client = self._takes_of_clients(parts)
         parts.recover(snapshot)
@@ -131,9 +135,10 @@ class Core:
 
     def begin(self, monotonic_ns: int, wall_ns: int) -> None:
         """Open a loop turn; what is due happens here."""
-        self.state.now_ns, self.state.wall_ns = monotonic_ns, wall_ns
-        if self.state.timers.is_due(monotonic_ns):
-            for kind, key in self.state.timers.pop_due(monotonic_ns):
+        state = self.state
+        state.now_ns, state.wall_ns = monotonic_ns, wall_ns
+        if state.timers.is_due(monotonic_ns):
+            for kind, key in state.timers.pop_due(monotonic_ns):
                 self._on_due(kind, key)
 
     def receive(self, route: bytes, envelopes: list[Envelope]) -> None:
@@ -143,17 +148,18 @@ class Core:
             if not envelope.sequence:
                 self._on_unnumbered(route, envelope)
                 peer = self._peer_at(route)
-            elif peer is None or peer.channel is None:
+            elif peer is None or (channel := peer.channel) is None:
                 self.state.counters.add("frames_of_strangers")
             else:
-                self._on_numbered(peer, envelope)
+                self._on_numbered(peer, channel, envelope)
                 if envelope.kind == _BYE:
                     peer = self._peer_at(route)
 
     def _peer_at(self, route: bytes) -> Peer | None:
         """Return who has proved to be at the other end of a connection."""
-        owner = self.state.peers.owner(route)
-        return self.state.peer(owner) if owner is not None else None
+        state = self.state
+        owner = state.peers.owner(route)
+        return state.peer(owner) if owner is not None else None
 
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         """A StartProcess worked."""
@@ -198,20 +204,21 @@ class Core:
 
     def finish(self) -> Output:
         """Close the loop turn and return what it produced."""
-        state = self.state
-        self.parts.settling.settle()
-        self._marks.write()
-        self.parts.upkeep.save(state.output.changes)
+        state, marks = self.state, self._marks
+        self._settle()
+        if state.touched:
+            marks.write()
         output = state.output
         output.is_patient = True
-        for route, (peer, batch) in state.outgoing.items():
-            is_early = self._marks.close(peer, batch)
-            if is_early:
-                output.early.add(route)
-            elif len(batch) > 1 or batch[0].kind != _ACK:
-                output.is_patient = False
-            output.frames.append((route, batch))
-        state.outgoing = {}
+        self._save_budgets(output.changes)
+        if state.outgoing:
+            outgoing, state.outgoing = state.outgoing, {}
+            for route, (peer, batch) in outgoing.items():
+                if marks.close(peer, batch):
+                    output.early.add(route)
+                elif len(batch) > 1 or batch[0].kind != _ACK:
+                    output.is_patient = False
+                output.frames.append((route, batch))
         state.output = Output()
         return output
 
@@ -232,9 +239,7 @@ class Core:
         else:
             self.state.counters.add("frames_unexpected")
 
-    def _on_numbered(self, peer: Peer, envelope: Envelope) -> None:
-        channel = peer.channel
-        assert channel is not None
+    def _on_numbered(self, peer: Peer, channel: Channel, envelope: Envelope) -> None:
         if envelope.acknowledged > channel.heard:
             self._on_acknowledged(peer, envelope.acknowledged)
         if channel.receive(envelope) is None:
@@ -246,7 +251,7 @@ class Core:
             self._marks.want_ack(peer)
         if isinstance(peer, ActorRecord):
             if peer.commit:  # its effects follow directly
-                self.turns.on_effect(peer, envelope)
+                self._on_effect(peer, envelope)
                 return
             handler = self._of_agent.get(envelope.kind)
         else:

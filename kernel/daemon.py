@@ -22,7 +22,7 @@ from typing import Protocol
 
 from ipc.clock import Clock
 from kernel.driver import CoreInputs
-from kernel.host.edge import Edge
+from kernel.host.edge import INPUT, READABLE, Edge
 from kernel.host.group_commit import GroupCommit
 from kernel.host.launcher import Exited, Inspected, Launcher, Started
 from kernel.host.structured_log import structlog
@@ -94,6 +94,7 @@ class Daemon:
         self._edge = edge
         self._launcher = launcher
         self._watcher = watcher
+        self._descriptor = watcher.fileno()
         self._clock = clock
         self._free_bytes = free_bytes
         self._monitor = monitor
@@ -125,11 +126,11 @@ class Daemon:
 
     def turn(self) -> None:
         """Do one loop turn; waits until there is something to do."""
-        core = self._core
-        has_input, is_readable = self._edge.wait(self._watcher.fileno(), self._timeout_ms())
-        now_ns = self._clock.monotonic_ns()
-        core.begin(now_ns, self._clock.wall_ns())
-        if is_readable:
+        core, edge, clock = self._core, self._edge, self._clock
+        found = edge.wait(self._descriptor, self._timeout_ms())
+        now_ns = clock.monotonic_ns()
+        core.begin(now_ns, clock.wall_ns())
+        if found & READABLE:
             self._watcher.dispatch(self._watcher.wait(0))
         if self._launcher.has_events:
             self._tell_process_events()
@@ -138,24 +139,26 @@ class Daemon:
         if self._wants_shutdown:
             self._wants_shutdown = False
             core.request_shutdown()
-        if has_input:
-            self._edge.drain(core.receive)
-        self._group.add(core.finish(), now_ns, is_busy=self._edge.has_input)
+        if found & INPUT:
+            edge.drain(core.receive)
+        self._group.add(core.finish(), now_ns, is_busy=edge.has_input)
 
     def _timeout_ms(self) -> int:
         if self._launcher.has_events or self._wants_shutdown:
             return 0
-        due_ns = self._core.next_due_ns()
-        if due_ns is None or due_ns > self._next_tick_ns:
-            due_ns = self._next_tick_ns
-        if self._group.due_ns is not None and due_ns > self._group.due_ns:
-            due_ns = self._group.due_ns
+        due_ns = self._next_tick_ns
+        core_due_ns, commit_due_ns = self._core.next_due_ns(), self._group.due_ns
+        if core_due_ns is not None and core_due_ns < due_ns:
+            due_ns = core_due_ns
+        if commit_due_ns is not None and commit_due_ns < due_ns:
+            due_ns = commit_due_ns
         wait_ns = due_ns - self._clock.monotonic_ns()
         return (wait_ns + 999_999) // 1_000_000 if wait_ns > 0 else 0
 
     def _emit(self, output: Output) -> None:
+        send = self._edge.send
         for route, batch in output.frames:
-            self._edge.send(route, batch)
+            send(route, batch)
         for command in output.commands:
             self._run_command(command)
 

@@ -51,8 +51,7 @@ class Effects:
             if effect.deadline:
                 check_deadline(effect.deadline)
             if effect.flags & Flag.HAS_REFS:
-                for target in _refs_of(effect):
-                    self._check_target(record, target)
+                self.check_refs(record, effect)
             if effect.kind == Kind.TELL:
                 self._check_target(record, effect.receiver)
             elif effect.kind == Kind.STATE:
@@ -65,6 +64,11 @@ class Effects:
         if growth > 0 and total > self.state.config.state_bytes:
             limit = self.state.config.state_bytes
             raise LimitError(what=f"bytes of state of {record.name}", value=total, limit=limit)
+
+    def check_refs(self, record: ActorRecord, effect: Envelope) -> None:
+        """Verify that the actor holds the handles that it passes on. Raises as ``check`` does."""
+        for target in _refs_of(effect):
+            self._check_target(record, target)
 
     def _check_target(self, record: ActorRecord, target: int) -> None:
         if target != record.id and target not in record.handles:

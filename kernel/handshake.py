@@ -278,7 +278,7 @@ class Handshake:
                 self.delivery.forget_call(call)
             elif not self.delivery.is_followed(call):
                 self.delivery.cancel_call(call)
-        state.llm.departed.append(session.id)
+        state.llm.depart(session.id)
         state.counters.add("sessions_ended")
 
     def expire_sessions(self) -> None:

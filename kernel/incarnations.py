@@ -155,7 +155,7 @@ class Incarnations:
         record.crash_reason = None
         record.handled = 0
         state.touched.pop(record.id, None)
-        state.llm.lost_processes.append(record.id)
+        state.llm.lose(record.id)
         state.note_member(record)
         state.output.changes.delete("mark", record.id)
         self.delivery.room.take_back_all(record)

@@ -102,7 +102,7 @@ class Inheritance:
             if message is not None:
                 found += self._of_message(message, priority)
             elif call.receiver == 0:
-                self.state.llm.raised[identifier] = priority
+                self.state.llm.urge(identifier, priority)
         return found
 
     def _of_message(self, message: Message, priority: int) -> list[tuple[Turn, int]]:

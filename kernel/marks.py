@@ -34,30 +34,31 @@ class Marks:
     def write(self) -> None:
         """Journal how far each peer has been heard; from here on it may be told so."""
         state = self.state
-        put = state.output.changes.put
-        for identifier, peer in state.touched.items():
+        touched, state.touched = state.touched, {}
+        for identifier, peer in touched.items():
             channel = peer.channel
             if channel is None:
                 continue
             covered = channel.covered = _safe_mark(peer, channel.taken)
-            put("mark", signed(identifier), (peer.incarnation, covered))
+            row = (peer.incarnation, covered)
+            state.output.changes.put("mark", signed(identifier), row)
             if covered - peer.told >= ACK_EVERY:
                 self.want_ack(peer)
             if identifier not in self._later:
                 if not self._later:
                     state.timers.set(Due.ACK, 0, state.now_ns + ACK_DELAY_NS)
                 self._later[identifier] = peer
-        state.touched = {}
 
     def close(self, peer: Peer, batch: list[Envelope]) -> bool:
         """Give the batch its mark; say whether it may leave early: then it tells nothing new."""
         is_early = isinstance(peer, ActorRecord) and _all_grants(batch)
+        resent_to = peer.resent_to
         for envelope in batch:
-            if not 0 < envelope.sequence <= peer.resent_to:
+            is_news = envelope.sequence > resent_to or not envelope.sequence
+            if is_news:
                 envelope.acknowledged = peer.told  # it must not outrun a refusal further on
-        is_news = not 0 < batch[-1].sequence <= peer.resent_to
-        if peer.channel is not None and is_news and not is_early:
-            batch[-1].acknowledged = peer.told = peer.channel.covered
+        if is_news and not is_early and peer.channel is not None:
+            envelope.acknowledged = peer.told = peer.channel.covered
             self._later.pop(peer.id, None)
         return is_early
 

@@ -12,7 +12,7 @@ an ask is saved, and an agent works while what it was granted is being written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ext.wire import Envelope
@@ -158,12 +158,14 @@ Command = (
 )
 
 
-@dataclass(slots=True)
 class Output:
     """The outcome of one loop turn."""
 
-    changes: WriteSet = field(default_factory=WriteSet)
-    frames: list[tuple[bytes, list[Envelope]]] = field(default_factory=list)  # (route, batch)
-    commands: list[Command] = field(default_factory=list)
-    early: set[bytes] = field(default_factory=set)  # routes whose batch may leave before
-    is_patient: bool = False  # what is not early only acknowledges: nobody waits for an answer
+    __slots__ = ("changes", "commands", "early", "frames", "is_patient")
+
+    def __init__(self) -> None:
+        self.changes = WriteSet()
+        self.frames: list[tuple[bytes, list[Envelope]]] = []  # (route, batch)
+        self.commands: list[Command] = []
+        self.early: set[bytes] = set()  # routes whose batch may leave before
+        self.is_patient = False  # what is not early only acknowledges: nobody waits for an answer

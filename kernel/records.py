@@ -1,7 +1,8 @@
-"""The journal's contract: tables, keys, and the write set of one kernel loop turn.
+"""The journal's contract: tables, keys, and who commits the write set of a kernel loop turn.
 
-What it is not: SQLite (kernel/journal/journal.py). The core only ever fills a ``WriteSet``; whoever
-drives it commits the set atomically, and only then lets the frames out that depend on it.
+What it is not: SQLite (kernel/journal/journal.py). The core only ever fills a ``WriteSet``
+(ext/write_set.pyx); whoever drives it commits the set atomically, and only then lets the frames
+out that depend on it.
 
 A write set holds, per table, the last thing said of each key: a row, or None for "gone".
 A row that was put and deleted within one set, and was never in the journal, leaves no trace.
@@ -40,9 +41,12 @@ Cost: one dict write a record.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from ext.write_set import WriteSet
+
+__all__ = ["TABLES", "Journal", "Rows", "Snapshot", "Table", "WriteSet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,81 +116,6 @@ TABLES: dict[str, Table] = {
 
 Rows = dict[Any, tuple[Any, ...]]
 Snapshot = dict[str, Rows]  # table -> key -> row
-
-
-class WriteSet:
-    """What one loop turn changes; see the module head."""
-
-    __slots__ = ("_new", "num_deleted", "tables")
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[Hashable, tuple[Any, ...] | None]] = {}
-        self._new: dict[str, set[Hashable]] = {}  # keys the journal has never had
-        self.num_deleted = 0  # rows, whether they were in the journal or not
-
-    def __bool__(self) -> bool:
-        return any(self.tables.values())
-
-    @property
-    def num_new(self) -> int:
-        """Return how many rows would be spared if they were deleted before the commit."""
-        return sum(map(len, self._new.values()))
-
-    @property
-    def opens_ids(self) -> bool:
-        """Say whether it reserves ids: if it is lost, the next kernel gives the same ones."""
-        return "meta" in self.tables
-
-    def put(self, table: str, key: Hashable, row: tuple[Any, ...]) -> None:
-        """Store the row; it replaces what the key had."""
-        rows = self.tables.get(table)
-        if rows is None:
-            rows = self.tables[table] = {}
-        rows[key] = row
-
-    def put_new(self, table: str, key: Hashable, row: tuple[Any, ...]) -> None:
-        """Store the row of a key that the journal has never had."""
-        rows = self.tables.get(table)
-        if rows is None:
-            rows = self.tables[table] = {}
-        rows[key] = row
-        new = self._new.get(table)
-        if new is None:
-            new = self._new[table] = set()
-        new.add(key)
-
-    def delete(self, table: str, key: Hashable) -> None:
-        """Remove the key; no trace of it is left if it was new in this set."""
-        rows = self.tables.get(table)
-        if rows is None:
-            rows = self.tables[table] = {}
-        new = self._new.get(table)
-        if new is not None and key in new:
-            new.discard(key)
-            rows.pop(key, None)
-        else:
-            rows[key] = None
-        self.num_deleted += 1
-
-    def absorb(self, later: WriteSet) -> None:
-        """Take over what a later set says; it is empty of meaning afterwards."""
-        if not self.tables:
-            self.tables, self._new = later.tables, later._new
-            self.num_deleted += later.num_deleted
-            return
-        for table, rows in later.tables.items():
-            mine = self.tables.setdefault(table, {})
-            for key, row in rows.items():
-                if row is None:
-                    self.delete(table, key)
-                else:
-                    mine[key] = row
-        for table, keys in later._new.items():
-            new = self._new.get(table)
-            if new is None:
-                self._new[table] = keys
-            else:
-                new |= keys
 
 
 class Journal(Protocol):

@@ -41,20 +41,13 @@ class Settling:
     def settle(self) -> None:
         """Do what was left to do, until nothing is: terminations, crashes, grants, answers."""
         state = self.state
-        while state.doomed or state.crashed or state.dirty or self._is_unsettled():
+        while state.dirty or self._is_unsettled():
             if state.pools_due:
                 self.pools.settle()
-            while state.doomed:
-                actor, reason = next(iter(state.doomed.items()))
-                del state.doomed[actor]
-                record = state.actors.get(actor)
-                if record is not None:
-                    self.termination.terminate(record, reason)
-            while state.crashed:
-                actor, reason = state.crashed.popitem()
-                record = state.actors.get(actor)
-                if record is not None:
-                    self.incarnations.crash(record, reason)
+            if state.doomed:
+                self._terminate_doomed()
+            if state.crashed:
+                self._end_crashed()
             if self.llm.is_unsettled:
                 self.llm.settle()
             if self.upkeep.accounts:
@@ -65,26 +58,45 @@ class Settling:
             self.lifecycle.shut_down()
 
     def _is_unsettled(self) -> bool:
-        if self.state.pools_due or (self.upkeep.accounts and self.upkeep.is_unsettled):
+        state = self.state
+        if state.doomed or state.crashed or state.pools_due or self.llm.is_unsettled:
             return True
-        return self.llm.is_unsettled or self._line_moves()
+        if self.upkeep.accounts and self.upkeep.is_unsettled:
+            return True
+        slots = state.slots
+        if slots.order is not None:
+            return self._order_moves(slots.order)
+        return slots.waiting > 0 and self._line_moves()
+
+    def _terminate_doomed(self) -> None:
+        state = self.state
+        while state.doomed:
+            actor, reason = next(iter(state.doomed.items()))
+            del state.doomed[actor]
+            record = state.actors.get(actor)
+            if record is not None:
+                self.termination.terminate(record, reason)
+
+    def _end_crashed(self) -> None:
+        state = self.state
+        while state.crashed:
+            actor, reason = state.crashed.popitem()
+            record = state.actors.get(actor)
+            if record is not None:
+                self.incarnations.crash(record, reason)
 
     def _pump_dirty(self) -> None:
-        state = self.state
+        state, pump = self.state, self.delivery.pump
         while state.dirty:
             dirty, state.dirty = state.dirty, {}
             for actor in dirty:
                 record = state.actors.get(actor)
                 if record is not None:
-                    self.delivery.pump(record)
+                    pump(record)
 
     def _line_moves(self) -> bool:
         """Let those in line for a slot go on; say whether any could."""
         slots, moved = self.state.slots, False
-        if slots.order is not None:
-            return self._order_moves(slots.order)
-        if not slots.waiting:
-            return False
         while (call := slots.take_answer()) is not None:
             self.delivery.resume_next(call)
             moved = True

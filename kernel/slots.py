@@ -51,9 +51,10 @@ class SlotLine:
 
     def change(self, change: int, now_ns: int) -> None:
         """Take so many slots more, or give them back."""
-        self._busy_ns += self.used * (now_ns - self._since_ns)
+        used = self.used
+        self._busy_ns += used * (now_ns - self._since_ns)
         self._since_ns = now_ns
-        self.used += change
+        self.used = used + change
 
     def busy_ns(self, now_ns: int) -> int:
         """Return the time slots were in use, summed over slots."""

@@ -178,7 +178,7 @@ class Termination:
         state.pools_due.pop(record.id, None)
         del state.actors[record.id]
         state.max_turns -= record.concurrency
-        state.llm.departed.append(record.id)
+        state.llm.depart(record.id)
         changes.delete("actor", record.id)
         if record.account is not None:
             self._close_account(record, record.account)

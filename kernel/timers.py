@@ -3,6 +3,8 @@
 Mechanism only: what a due entry means is decided by its reader. Times are monotonic
 nanoseconds passed in. An entry is named by (kind, key); setting it again moves it.
 
+Invariant: the first entry of the heap is live, so a look at when something is due costs nothing.
+
 Cost: O(log n) to set and to pop; a cancelled entry is dropped when it surfaces or when
 more than half of the heap is dead.
 """
@@ -38,8 +40,8 @@ class TimerHeap:
     __slots__ = ("_counter", "_heap", "_live")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, int, Hashable]] = []
-        self._live: dict[tuple[int, Hashable], tuple[int, int]] = {}
+        self._heap: list[tuple[int, Due, int, Hashable]] = []
+        self._live: dict[tuple[Due, Hashable], tuple[int, int]] = {}
         self._counter = 0
 
     def __len__(self) -> int:
@@ -52,10 +54,12 @@ class TimerHeap:
         heapq.heappush(self._heap, (due_ns, kind, self._counter, key))
         if len(self._heap) > 2 * len(self._live) + 64:
             self._compact()
+        self._drop_dead()
 
     def cancel(self, kind: Due, key: Hashable) -> None:
         """Forget (kind, key) if it is set."""
-        self._live.pop((kind, key), None)
+        if self._live.pop((kind, key), None) is not None:
+            self._drop_dead()
 
     def due_at(self, kind: Due, key: Hashable) -> int | None:
         """Return when (kind, key) is due, or None when it is not set."""
@@ -69,17 +73,21 @@ class TimerHeap:
     def pop_due(self, now_ns: int) -> Iterator[tuple[Due, Hashable]]:
         """Remove and yield what is due, in order; what is set meanwhile may be among it."""
         while self._heap and self._heap[0][0] <= now_ns:
-            due_ns, kind, counter, key = heapq.heappop(self._heap)
-            if self._live.get((kind, key)) == (due_ns, counter):
-                del self._live[kind, key]
-                yield Due(kind), key
+            _, kind, _, key = heapq.heappop(self._heap)
+            del self._live[kind, key]
+            self._drop_dead()
+            yield kind, key
 
     def next_due_ns(self) -> int | None:
-        """Return when the first live entry is due, or None."""
+        """Return when the first entry is due, or None."""
         heap = self._heap
-        while heap and self._live.get((heap[0][1], heap[0][3])) != (heap[0][0], heap[0][2]):
-            heapq.heappop(heap)
         return heap[0][0] if heap else None
+
+    def _drop_dead(self) -> None:
+        """Let a live entry be the first."""
+        heap, live = self._heap, self._live
+        while heap and live.get((heap[0][1], heap[0][3])) != (heap[0][0], heap[0][2]):
+            heapq.heappop(heap)
 
     def _compact(self) -> None:
         self._heap = [

@@ -36,6 +36,8 @@ from kernel.supervisor import backoff_ns
 from kernel.timers import Due
 
 _NOT_COMMITTED = int(Flag.FAILED | Flag.CANCELLED)
+_HAS_REFS = int(Flag.HAS_REFS)
+_REPLIES = int(Flag.REPLIES)
 
 
 class Turns:
@@ -83,26 +85,24 @@ class Turns:
     def _commit(
         self, record: ActorRecord, turn: Turn, commit: Envelope, effects: list[Envelope]
     ) -> None:
-        if effects:
-            try:
-                self._check_size(effects)
-                self.effects.check(record, effects)
-            except LLMOSError as error:
-                self._fail(record, turn, error)
-                self._refuse(record, commit, error)
-                return
+        try:
+            self._check(record, commit, effects)
+        except LLMOSError as error:
+            self._fail(record, turn, error)
+            self._refuse(record, commit, error)
+            return
         state, message = self.state, turn.message
         if state.calls.has_unclaimed(message.id):
             state.counters.add("turns_diverged")
         reply = self.effects.apply(record, turn, effects) if effects else None
         call = state.calls.get(message.id)
         if call is not None:
-            self.delivery.finish_call(call, reply or Envelope(Kind.REPLY, payload=NOTHING))
+            self.delivery.finish_call(call, reply or _reply_of(commit))
         if state.spawned:
             for child in state.spawned.pop(message.id, ()):
                 self._adopt_child(child)
         if state.llm.made:
-            state.llm.kept += state.llm.made.pop(message.id, ())
+            state.llm.keep(message.id)
         if message.pool:
             self.delivery.routing.succeed(message)
         record.handled += 1
@@ -117,14 +117,20 @@ class Turns:
             record.spawn_call = record.spawn_turn = 0
             self.state.save_actor(record)
 
-    def _check_size(self, effects: list[Envelope]) -> None:
-        config = self.state.config
-        if len(effects) > config.turn_messages:
-            limit = config.turn_messages
-            raise TurnTooLargeError(value=len(effects), what="effects", limit=limit)
-        size = sum(effect.size for effect in effects)
+    def _check(self, record: ActorRecord, commit: Envelope, effects: list[Envelope]) -> None:
+        """Verify that the commit can be applied as a whole; see ``Effects.check``."""
+        config, size = self.state.config, commit.size
+        if commit.flags & _HAS_REFS:
+            self.effects.check_refs(record, commit)
+        if effects:
+            if len(effects) > config.turn_messages:
+                limit = config.turn_messages
+                raise TurnTooLargeError(value=len(effects), what="effects", limit=limit)
+            size += sum(effect.size for effect in effects)
         if size > config.turn_bytes:
             raise TurnTooLargeError(value=size, what="bytes of effects", limit=config.turn_bytes)
+        if effects:
+            self.effects.check(record, effects)
 
     def _close(self, record: ActorRecord, turn: Turn) -> None:
         """The agent is done with the turn: its slot is free, and it waits for nothing."""
@@ -329,6 +335,15 @@ class Turns:
             self.end_turn(message)
         else:
             self._bury(message, "max_attempts", error)
+
+
+def _reply_of(commit: Envelope) -> Envelope:
+    """Return the reply that the commit carries; nothing if it has none."""
+    if not commit.flags & _REPLIES:
+        return Envelope(Kind.REPLY, payload=NOTHING)
+    reply = commit.copy()
+    reply.kind, reply.flags, reply.index = Kind.REPLY, commit.flags & _HAS_REFS, 0
+    return reply
 
 
 def _is_behind(message: Message, failed: Message) -> bool:

@@ -30,7 +30,7 @@ class Ownership:
         if record.account is not None:
             return record.account
         account = record.account = self.tree.open(record.id, record.name, None, {})
-        self.state.llm.budgeted.append(record.id)
+        self.state.llm.budget(record.id)
         for identifier in self.state.tree.children(record.id):
             child = self.ensure(self.state.actors[identifier])
             self.tree.adopt(account, child)

@@ -22,8 +22,7 @@ from collections.abc import Callable
 import zmq
 
 from ext.wire import Envelope
-from ipc.envelope import decode, encode
-from ipc.errors import BadFrameError
+from ipc.envelope import bad_frame, encode
 from ipc.port import POLLIN, open_port, send_message
 
 MAX_PART_BYTES = 1 << 30
@@ -31,6 +30,7 @@ HIGH_WATER_MARK = 16384  # messages per peer; above the window of any peer
 DRAIN_ENVELOPES = 64  # about half a millisecond of the core's time, and what an agent is granted
 FAREWELL_MS = 300
 DRAIN_BYTES = 16 << 20
+INPUT, READABLE = 1, 2  # what ``wait`` has found
 
 Receive = Callable[[bytes, list[Envelope]], None]
 
@@ -57,13 +57,12 @@ class Edge:
             raise
         self._port = open_port(self._socket)
 
-    def wait(self, descriptor: int, timeout_ms: int) -> tuple[bool, bool]:
+    def wait(self, descriptor: int, timeout_ms: int) -> int:
         """Wait for input or the descriptor; timeout_ms: -1 for ever.
 
-        Returns: whether there is input, whether the descriptor may be readable.
+        Returns INPUT | READABLE (the descriptor may be); 0 when the time is over.
         """
-        found = self._port.wait(descriptor, timeout_ms)
-        return bool(found & 1), bool(found & 2)
+        return self._port.wait(descriptor, timeout_ms)
 
     def has_input(self) -> bool:
         """Say whether a message waits."""
@@ -72,23 +71,20 @@ class Edge:
     def drain(self, receive: Receive) -> int:
         """Hand over what waits, within I3; return the number of messages taken."""
         taken = taken_envelopes = taken_bytes = 0
+        take, max_payload = self._port.take, self._max_payload
         while taken_envelopes < DRAIN_ENVELOPES and taken_bytes < DRAIN_BYTES:
-            parts = self._port.receive()
-            if parts is None:
+            found = take(max_payload)
+            if found is None:
                 break
             taken += 1
-            route = bytes(parts[0])
-            del parts[0]
-            try:
-                envelopes = decode(parts, self._max_payload)
-            except BadFrameError as error:
-                self._count_bad(str(error))
+            route, status, envelopes, num_bytes = found
+            if status:
+                self._count_bad(str(bad_frame(status)))
                 taken_envelopes += 1
-                continue
-            taken_envelopes += len(envelopes)
-            for part in parts:
-                taken_bytes += len(part)
-            receive(route, envelopes)
+            else:
+                taken_envelopes += len(envelopes)
+                taken_bytes += num_bytes
+                receive(route, envelopes)
         return taken
 
     def send(self, route: bytes, batch: list[Envelope]) -> bool:

@@ -61,17 +61,26 @@ class GroupCommit:
 
         Raises JournalWriteError (G4).
         """
+        changes = self._changes
         if output.changes:
-            self._changes.absorb(output.changes)
+            changes.absorb(output.changes)
             self._num_sets += 1
             if self._due_ns is None:
                 self._due_ns = now_ns + ACK_HOLD_NS
-        if output.early and not output.commands and not self._changes.opens_ids:
+        if output.early and not output.commands and not changes.opens_ids:
             self._let_go_early(output)
         if output.frames or output.commands:
+            if self._is_awaited(output) and (output.commands or not is_busy()):
+                self._held.append(output)
+                self.flush()
+                return
             self._hold(output, now_ns)
         if self._is_time(now_ns, is_busy=is_busy):
             self.flush()
+
+    def _is_awaited(self, output: Output) -> bool:
+        """Say whether somebody waits for what has to leave."""
+        return bool(output.commands) or not (output.is_patient and self._is_patient)
 
     def _let_go_early(self, output: Output) -> None:
         """Emit the batches that may leave now; the others stay in the output."""
@@ -80,15 +89,18 @@ class GroupCommit:
             self._emit(output)
             output.frames = []
         elif early:
-            self._emit(Output(frames=[frame for frame in output.frames if frame[0] in early]))
+            first = Output()
+            first.frames = [frame for frame in output.frames if frame[0] in early]
+            self._emit(first)
             output.frames = [frame for frame in output.frames if frame[0] not in early]
 
     def _hold(self, output: Output, now_ns: int) -> None:
         if not self._held:
             self._paid_ns = now_ns
         self._held.append(output)
-        self._held_routes.update(route for route, _ in output.frames)
-        if output.commands or not output.is_patient:
+        for route, _ in output.frames:
+            self._held_routes.add(route)
+        if self._is_awaited(output):
             self._is_patient = False
         due_ns = now_ns + (ACK_HOLD_NS if self._is_patient else HOLD_NS)
         if self._due_ns is None or due_ns < self._due_ns:
@@ -100,7 +112,7 @@ class GroupCommit:
         if not self._held:
             return False
         if not self._is_patient:
-            return bool(self._held[-1].commands) or not is_busy()
+            return not is_busy()
         return not self._pays(now_ns, is_busy=is_busy)
 
     def _pays(self, now_ns: int, *, is_busy: Callable[[], bool]) -> bool:

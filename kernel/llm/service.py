@@ -281,11 +281,12 @@ class LlmService:
     @property
     def is_unsettled(self) -> bool:
         """Say whether ``settle`` has something to do."""
-        return bool(self.state.llm or self.generation.table.wanted)
+        return self.state.llm.is_due or bool(self.generation.table.wanted)
 
     def settle(self) -> None:
         """Draw the consequences of what has ended elsewhere in the core."""
         todo = self.state.llm
+        todo.is_due = False
         lost, todo.lost_processes = todo.lost_processes, []
         for actor in lost:
             self.fleet.on_lost(actor, todo.not_loaded.pop(actor, None))
@@ -316,15 +317,15 @@ class LlmService:
 
     def plan(self) -> None:
         """Give engines their next steps, and endpoints their next calls."""
-        remote = self.generation.remote
+        remote, table = self.generation.remote, self.generation.table
         while remote.dirty:
             model = next(iter(remote.dirty))
             del remote.dirty[model]
             self.remote_calls.pump(model)
-        table = self.generation.table
-        dirty, table.dirty = table.dirty, {}
-        for engine in dirty.values():
-            self.steps.plan(engine)
+        if table.dirty:
+            dirty, table.dirty = table.dirty, {}
+            for engine in dirty.values():
+                self.steps.plan(engine)
 
     def on_due(self, label: Any) -> None:
         """Time may have let a remote call through."""
@@ -365,11 +366,11 @@ class LlmService:
     def _check_turns(self) -> None:
         for session in self.sessions:
             if self.state.peer(session.owner) is None:
-                self.state.llm.undone.append(session.id)
+                self.state.llm.drop([session.id])
             elif session.turn in self.state.messages:
                 self.state.llm.made.setdefault(session.turn, []).append(session.id)
             elif session.turn:
-                self.state.llm.undone.append(session.id)
+                self.state.llm.drop([session.id])
 
     def _load_items(self, call_id: int, payloads: list[bytes]) -> None:
         call = self.state.calls.get(call_id)

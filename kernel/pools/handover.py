@@ -54,7 +54,7 @@ class PoolHandover:
         for child in state.spawned.get(turn, ()):
             if child in state.actors:  # else it has ended by itself
                 self._give_child(state.actors[child], new)
-        state.llm.moved[turn] = new.id
+        state.llm.move(turn, new.id)
 
     def doing_for(self, turn: int) -> list[int]:
         """Return who has the asks of a turn, and those below them: an actor an ask."""

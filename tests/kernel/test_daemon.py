@@ -51,7 +51,8 @@ class EchoCore:
         return self.counters
 
     def begin(self, monotonic_ns: int, wall_ns: int) -> None:
-        self.output = Output(commands=self.commands)
+        self.output = Output()
+        self.output.commands = self.commands
         self.commands = []
         if self.due_ns is not None and self.due_ns <= monotonic_ns:
             self.told.append("due")

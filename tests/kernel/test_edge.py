@@ -12,7 +12,7 @@ import zmq
 from ext.wire import Envelope
 from ext.zmq_port import Part
 from ipc.envelope import decode, encode
-from kernel.host.edge import Edge
+from kernel.host.edge import INPUT, Edge
 
 
 def envelope(number: int = 1, payload: bytes = b"hello", **fields: Any) -> Envelope:
@@ -54,7 +54,7 @@ class Stage:
         count = 0
         never, end = os.pipe()
         while count < until:
-            assert self.edge.wait(never, 10_000)[0]
+            assert self.edge.wait(never, 10_000) & INPUT
             count += self.edge.drain(lambda route, batch: self.taken.append((route, batch)))
         os.close(never)
         os.close(end)

@@ -41,11 +41,20 @@ class Stage:
         patient: bool = False,
     ) -> None:
         """Add an output with a frame for a route, if it has a name, and a grant for another."""
-        output = Output(is_patient=patient)
+        output = Output()
+        output.is_patient = patient
         output.changes.put("mark", int.from_bytes(name or grant, "big"), (1, 1))
         output.frames += [(route, []) for route in (name, grant) if route]
         output.early.update([grant] if grant else [])
         self.group.add(output, now_ns, is_busy=lambda: busy)
+
+
+def output_to(route: bytes, *, is_early: bool = False) -> Output:
+    """Return an output with a frame for a route."""
+    output = Output()
+    output.frames = [(route, [])]
+    output.early = {route} if is_early else set()
+    return output
 
 
 def test_a_lone_output_is_committed_before_it_leaves() -> None:
@@ -90,7 +99,7 @@ def test_grants_never_overtake_what_is_held_for_the_same_route() -> None:
 
 def test_grants_with_ids_of_a_new_block_wait_until_it_is_committed() -> None:
     stage = Stage()
-    opening = Output(frames=[(b"a", [])], early={b"a"})
+    opening = output_to(b"a", is_early=True)
     opening.changes.put("meta", "counter", (1,))
 
     stage.group.add(opening, 0, is_busy=lambda: True)
@@ -138,7 +147,8 @@ def test_nothing_is_held_beyond_its_time_or_number() -> None:
 
 def test_commands_are_not_held() -> None:
     stage = Stage()
-    output = Output(commands=[Shutdown()], frames=[(b"a", [])])
+    output = output_to(b"a")
+    output.commands = [Shutdown()]
     output.changes.put("mark", 1, (1, 1))
 
     stage.group.add(output, 0, is_busy=lambda: True)
@@ -159,7 +169,7 @@ def test_a_failed_commit_lets_nothing_out() -> None:
 
 def test_what_is_put_and_deleted_between_two_commits_leaves_no_row() -> None:
     stage = Stage()
-    put, delete = Output(frames=[(b"p", [])], early={b"p"}), Output(frames=[(b"x", [])])
+    put, delete = output_to(b"p", is_early=True), output_to(b"x")
     put.changes.put_new("retry", 5, (1, 1))
     delete.changes.delete("retry", 5)
 

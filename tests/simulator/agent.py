@@ -255,7 +255,15 @@ class VirtualAgent(VirtualPeer):
             reply.payload, reply.index = encode_plain(turn.result()), turn.num_items
             effects.append(reply)
         self.state.update(changes)
-        self._end(turn, Envelope(Kind.COMMIT, self.id, turn=turn.id, index=len(effects)), effects)
+        self._end(turn, self._commit_of(turn, effects), effects)
+
+    def _commit_of(self, turn: VirtualTurn, effects: list[Envelope]) -> Envelope:
+        """Return the commit; it may carry the reply itself, which is then no effect."""
+        commit = Envelope(Kind.COMMIT, self.id, turn=turn.id)
+        if effects[-1].kind == Kind.REPLY and not turn.num_items and self.world.chance(0.5):
+            commit.payload, commit.flags = effects.pop().payload, Flag.REPLIES
+        commit.index = len(effects)
+        return commit
 
     def _evidence(self, turn: VirtualTurn) -> dict[str, bytes]:
         number = decode_plain(self.state["n"]) + 1 if "n" in self.state else 1

@@ -339,5 +339,10 @@ class _Door:
 def copy_of(changes: WriteSet) -> WriteSet:
     """Return a set that says the same; merging uses the given one up."""
     copy = WriteSet()
-    copy.tables = {table: dict(rows) for table, rows in changes.tables.items()}
+    for table, rows in changes.tables.items():
+        for key, row in rows.items():
+            if row is None:
+                copy.delete(table, key)
+            else:
+                copy.put(table, key, row)
     return copy

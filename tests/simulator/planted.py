@@ -16,6 +16,7 @@ from kernel.core import Core
 from kernel.mailbox import Mailbox, Message
 from kernel.output import Output
 from kernel.pools.pool import Member, Pool
+from kernel.records import WriteSet
 from kernel.state import KernelState
 from tests.simulator.kernel_host import KernelHost, Killed
 from tests.simulator.simulation import Parts
@@ -91,11 +92,14 @@ class EmittingHost(KernelHost):
     def settle(self, core: Core, output: Output) -> None:
         """Emit, then commit."""
         phase, self._phase = self._phase, None
-        self.emit(Output(frames=output.frames, commands=output.commands))
+        changes, output.changes = output.changes, WriteSet()
+        self.emit(output)
         if phase is not None:
             self._die("after emission")
             raise Killed
-        super().settle(core, Output(changes=output.changes))
+        rest = Output()
+        rest.changes = changes
+        super().settle(core, rest)
 
 
 class HoardingCore(Core):
