@@ -1,4 +1,4 @@
-"""ext/write_set.pyx against plain dicts: what is said last holds, and what was new leaves no trace."""
+"""ext/write_set.pyx against plain dicts: what is said last holds, a new row leaves no trace."""
 
 from __future__ import annotations
 
