@@ -40,7 +40,7 @@ from ipc.errors import (
 from ipc.plain import encode_plain
 from ipc.protocol import ON_CHILD_BUDGET, ON_CHILD_EXIT, ON_DOWN, ON_START, Flag, Kind
 
-_ASK, _REPLY, _COMMIT = int(Kind.ASK), int(Kind.REPLY), int(Kind.COMMIT)
+_ASK, _COMMIT, _REPLIES = int(Kind.ASK), int(Kind.COMMIT), int(Flag.REPLIES)
 _MESSAGE = [str, list, dict]
 _FIRST_WALL_NS = 1 << 60  # no correlation counts so far
 
@@ -211,8 +211,9 @@ class Execution:
     # --- ends -----------------------------------------------------------------------------
 
     def _succeed(self, turn: Turn, handler: Handler | None, result: Any) -> None:
+        commit = Envelope(_COMMIT, turn=turn.id)
         if turn.envelope.kind == _ASK:
-            turn.add_effect(self._reply(turn, handler, result))
+            self._answer(turn, commit, handler, result)
         state, changes = turn.touched, None
         if state is not None:
             if state.is_stale and turn.is_open and not turn.is_cancelled:
@@ -224,19 +225,23 @@ class Execution:
                 turn.add_effect(Envelope(Kind.STATE, self._port.id, payload=body, turn=turn.id))
         if turn.is_cancelled:
             raise asyncio.CancelledError
-        if self._end(turn, Envelope(_COMMIT, turn=turn.id), turn.effects) and changes:
+        if self._end(turn, commit, turn.effects) and changes:
             self._keeper.store.apply(changes)
 
-    def _reply(self, turn: Turn, handler: Handler | None, result: Any) -> Envelope:
-        reply = Envelope(_REPLY, self._port.id, turn.envelope.sender, turn=turn.id)
+    def _answer(self, turn: Turn, commit: Envelope, handler: Handler | None, result: Any) -> None:
+        """Have the commit carry the result. A stream's end is an effect: its index counts items."""
         if turn.is_stream:
-            reply.index = turn.num_items
-            result = None
-        elif handler is not None:
+            end = Envelope(Kind.REPLY, self._port.id, turn.envelope.sender, turn=turn.id)
+            end.index = turn.num_items
+            bodies.fill(end, bodies.encode(None))
+            turn.add_effect(end)
+            return
+        if handler is not None:
             result = handler.signature.result(result)
-        bodies.fill(reply, bodies.encode(result))
-        check_payload(reply, turn.limits)
-        return reply
+        bodies.fill(commit, bodies.encode(result))
+        check_payload(commit, turn.limits)
+        turn.count_reply(commit.size)
+        commit.flags |= _REPLIES
 
     def _fail(self, turn: Turn, error: LLMOSError) -> None:
         commit = Envelope(Kind.COMMIT, turn=turn.id, flags=Flag.FAILED)

@@ -116,6 +116,10 @@ class Turn:
         self._size = self.check_room_for(envelope.size)
         self.effects.append(envelope)
 
+    def count_reply(self, size: int) -> None:
+        """Count the reply that the commit carries. Raises as ``add_effect``."""
+        self._size = self.check_room_for(size)
+
     def check_room_for(self, size: int) -> int:
         """Return the turn's bytes with an effect of so many more.
 
