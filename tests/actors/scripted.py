@@ -22,7 +22,7 @@ from ipc import envelope as wire
 from ipc.clock import ManualClock
 from ipc.errors import LLMOSError, to_wire
 from ipc.plain import decode_plain, encode_plain
-from ipc.protocol import Kind, Limits
+from ipc.protocol import Flag, Kind, Limits
 
 ME = 5
 OTHER = 9
@@ -228,5 +228,8 @@ class ScriptedKernel:
 
 
 def kinds(envelopes: list[Envelope]) -> list[str]:
-    """Return the names of the envelopes' kinds."""
-    return [Kind(envelope.kind).name for envelope in envelopes]
+    """Return the names of the envelopes' kinds; of a commit also whether it carries a reply."""
+    return [
+        "COMMIT+REPLY" if envelope.flags & Flag.REPLIES else Kind(envelope.kind).name
+        for envelope in envelopes
+    ]

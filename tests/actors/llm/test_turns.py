@@ -100,12 +100,12 @@ def said(envelope: Envelope) -> tuple[str, dict[str, Any]]:
 
 def outcome(sent: list[Envelope]) -> Any:
     """Return the reply that the turn has committed."""
-    commit, *effects = sent
+    commit = sent[0]
     assert commit.kind == Kind.COMMIT
     if commit.flags & Flag.FAILED:
         raise from_wire(decode_plain(commit.payload))
-    (reply,) = [effect for effect in effects if effect.kind == Kind.REPLY]
-    return read(reply, lambda _: None)  # type: ignore[arg-type, return-value]
+    assert commit.flags & Flag.REPLIES
+    return read(commit, lambda _: None)  # type: ignore[arg-type, return-value]
 
 
 def item(call: Envelope, index: int, text: str) -> Envelope:
