@@ -43,6 +43,7 @@ cdef uint64_t xxh64(const uint8_t* data, size_t length) noexcept nogil
 
 # (ParseStatus, envelopes) of a batch; see wire.pyx.
 cpdef tuple unpack(bytes batch, list attachments, uint64_t max_payload)
+cpdef tuple unpack_parts(parts, uint64_t max_payload)
 
 # Fields as in ipc/envelope.py. Nothing but bytes is ever in _payload, and a tuple in _attachments.
 cdef class Envelope:

@@ -420,7 +420,7 @@ cpdef tuple unpack(bytes batch, list attachments, uint64_t max_payload):
     return PARSE_OK, result
 
 
-def unpack_parts(parts not None, uint64_t max_payload):
+cpdef tuple unpack_parts(parts, uint64_t max_payload):
     """Return ``(status, envelopes)`` of one message's parts, a sequence of buffers; see ``unpack``."""
     if not parts:
         return _NO_PARTS, []

@@ -21,7 +21,7 @@ from libc.errno cimport EAGAIN, EINTR
 from libc.stdint cimport int64_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from ext.wire cimport PARSE_BAD_LENGTH, unpack
+from ext.wire cimport unpack_parts
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -184,7 +184,7 @@ cdef class Port:
     def take(self, uint64_t max_payload):
         """Take one message of a ROUTER, a batch of envelopes; None if none waits.
 
-        Returns (route, status, envelopes, bytes): the last three as ``ext.wire.unpack`` says, and
+        Returns (route, status, envelopes, bytes): the last three as ``ext.wire.unpack_parts`` says, and
         how long the parts after the route are. Raises as ``receive`` does.
         """
         cdef list parts = self._receive()
@@ -192,11 +192,9 @@ cdef class Port:
         if parts is None:
             return None
         route = bytes(parts.pop(0))
-        if not parts:
-            return route, <int>PARSE_BAD_LENGTH, [], 0
         for part in parts:
             size += len(part)
-        status, envelopes = unpack(bytes(parts.pop(0)), parts, max_payload)
+        status, envelopes = unpack_parts(parts, max_payload)
         return route, status, envelopes, size
 
     cdef list _receive(self):

@@ -103,7 +103,7 @@ def decode(parts: Sequence[Any], max_payload: int = MAX_PAYLOAD) -> list[Envelop
 
 
 def bad_frame(status: int) -> BadFrameError:
-    """Return the error of a batch that ``ext.wire.unpack`` refuses with this status."""
+    """Return the error of a batch that ``ext.wire.unpack_parts`` refuses with this status."""
     return BadFrameError(reason=_REASONS[status])
 
 
