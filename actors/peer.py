@@ -130,15 +130,14 @@ class Peer:
             self._arm_resend()
 
     def post_all(self, envelopes: list[Envelope]) -> None:
-        """Post several that belong together: they leave as one batch."""
-        offer = self.channel.offer
-        outbox = self._outbox if self.is_up else []  # what the link cannot take is kept
-        for envelope in envelopes:
-            if self._overflow or not offer(envelope):
-                self._overflow.append(envelope)
-            else:
-                outbox.append(envelope)
-        if not self._corks and self._outbox:
+        """Post several that belong together: they leave as one batch. The list becomes ours."""
+        num_offered = 0 if self._overflow else self.channel.offer_all(envelopes)
+        if num_offered < len(envelopes):
+            self._overflow.extend(envelopes[num_offered:])
+            del envelopes[num_offered:]
+        if self.is_up:
+            self._outbox += envelopes
+        if self._outbox and not self._corks:
             self._wake()
         if self._resend_timer is None:
             self._arm_resend()

@@ -97,7 +97,7 @@ class TurnPort:
         self._check_options(options)
         envelope = self._envelope(Kind.TELL, receiver, call_body(call))
         envelope.turn = turn.id
-        envelope.trace = turn.trace
+        envelope.trace = turn.envelope.trace
         envelope.priority = DEFAULT_PRIORITY if options.priority is None else options.priority
         if options.deadline is not None:
             envelope.deadline = int(options.deadline * 1e9)
@@ -183,7 +183,7 @@ class TurnPort:
                 self.id,
                 payload=encode_plain([topic, inner.payload]),
                 turn=turn.id,
-                trace=turn.trace,
+                trace=turn.envelope.trace,
                 flags=inner.flags,
                 attachments=inner.attachments,
             )
@@ -200,7 +200,7 @@ class TurnPort:
         envelope.correlation = (digest64(text) & _TIMER_BITS) or 1
         envelope.deadline = int(delay_s * 1e9)
         envelope.turn = turn.id
-        envelope.trace = turn.trace
+        envelope.trace = turn.envelope.trace
         turn.add_effect(envelope)
         return envelope.correlation
 
@@ -268,8 +268,8 @@ class TurnPort:
     ) -> Envelope:
         """Give the envelope what every call of a turn has."""
         envelope.turn = turn.id
-        envelope.trace = turn.trace
-        envelope.priority = turn.priority
+        envelope.trace = turn.envelope.trace
+        envelope.priority = turn.envelope.priority
         if options is not PLAIN:
             envelope.flags |= _wait_flags(options)
             if options.priority is not None:

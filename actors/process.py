@@ -108,6 +108,7 @@ class AgentProcess:
             lease_s=lease_s,
             grace_s=request.grace_s,
         )
+        self.turn_begins = self.watchdog.watch
 
     def run(self) -> int:
         """Run until the farewell has been taken, or there is no kernel to take it."""
@@ -140,10 +141,6 @@ class AgentProcess:
         if self._given_up is not None:
             self._given_up.cancel()
             self._given_up = None
-
-    def turn_begins(self) -> None:
-        """A turn starts: the watchdog watches."""
-        self.watchdog.watch()
 
     def leave(self, reason: str) -> None:
         """End the process after this turn of the loop."""

@@ -72,8 +72,6 @@ class Turn:
         self.envelope = envelope
         self.actor = actor  # its name, for errors
         self.limits = limits
-        self.priority = envelope.priority
-        self.trace = envelope.trace
         self.credit = envelope.index  # items the asker still takes
         self.room_epoch = room_epoch
         self.effects: list[Envelope] = []

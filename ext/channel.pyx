@@ -74,6 +74,17 @@ cdef class Channel:
         self._number(envelope)
         return True
 
+    def offer_all(self, list envelopes not None):
+        """``offer`` each in order, up to the first without room; return how many had it."""
+        cdef Py_ssize_t count = 0
+        cdef Envelope envelope
+        for envelope in envelopes:
+            if not self._has_room():
+                break
+            self._number(envelope)
+            count += 1
+        return count
+
     def receive(self, Envelope envelope not None):
         """Return the envelope if it is the next one, else None: it is dropped."""
         if envelope.sequence != self.taken + 1:

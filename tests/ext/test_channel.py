@@ -18,6 +18,7 @@ NUMBERS = st.integers(0, 90)
 SIZES = st.integers(0, 300)
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["number", "offer"]), SIZES),
+    st.tuples(st.just("offer_all"), st.integers(0, 20)),
     st.tuples(st.sampled_from(["receive", "take"]), NUMBERS | st.integers(0, 2**64 - 1)),
     st.tuples(st.just("acknowledge"), NUMBERS | st.just(2**64 - 1)),
     st.tuples(st.sampled_from(["cover", "forget_incoming"]), st.none()),
@@ -42,6 +43,8 @@ def do(channel: Channel | Reference, name: str, argument: int | None) -> Any:
         result = getattr(channel, name)()
     elif name == "acknowledge":
         result = channel.acknowledge(argument)
+    elif name == "offer_all":
+        result = channel.offer_all([Envelope(10, payload=bytes(n)) for n in range(argument)])
     elif name in ("receive", "take"):
         result = getattr(channel, name)(Envelope(10, sequence=argument))
     else:

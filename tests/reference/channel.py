@@ -5,6 +5,7 @@ Shares no code with ext/channel.pyx.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable
 
@@ -66,6 +67,10 @@ class Channel:
             return False
         self.number(envelope)
         return True
+
+    def offer_all(self, envelopes: list[Envelope]) -> int:
+        """``offer`` each in order, up to the first without room; return how many had it."""
+        return len(list(itertools.takewhile(self.offer, envelopes)))
 
     def receive(self, envelope: Envelope) -> Envelope | None:
         """Return the envelope if it is the next one, else None: it is dropped."""
