@@ -51,16 +51,17 @@ class Marks:
 
     def close(self, peer: Peer, batch: list[Envelope]) -> bool:
         """Give the batch its mark; say whether it may leave early: then it tells nothing new."""
-        is_early = isinstance(peer, ActorRecord) and _all_grants(batch)
-        resent_to = peer.resent_to
+        told, resent_to = peer.told, peer.resent_to
         for envelope in batch:
             is_news = envelope.sequence > resent_to or not envelope.sequence
             if is_news:
-                envelope.acknowledged = peer.told  # it must not outrun a refusal further on
-        if is_news and not is_early and peer.channel is not None:
-            envelope.acknowledged = peer.told = peer.channel.covered
+                envelope.acknowledged = told  # it must not outrun a refusal further on
+        if isinstance(peer, ActorRecord) and _all_grants(batch):
+            return True
+        if is_news and (channel := peer.channel) is not None:
+            envelope.acknowledged = peer.told = channel.covered
             self._later.pop(peer.id, None)
-        return is_early
+        return False
 
     def want_ack(self, peer: Peer) -> None:
         """Acknowledge at the end of this loop turn, whatever else is sent."""

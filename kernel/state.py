@@ -149,17 +149,15 @@ class KernelState:
             return
         channel.number(envelope)
         if peer.route is not None:
-            self._out(peer.route, peer).append(envelope)
+            self.post_unnumbered(peer.route, envelope, peer)
 
     def post_unnumbered(self, route: bytes, envelope: Envelope, peer: Peer) -> None:
-        """Send an envelope of the handshake, or an ACK."""
-        self._out(route, peer).append(envelope)
-
-    def _out(self, route: bytes, peer: Peer) -> list[Envelope]:
+        """Send an envelope that has its number, or one of the handshake, or an ACK."""
         entry = self.outgoing.get(route)
         if entry is None:
-            entry = self.outgoing[route] = (peer, [])
-        return entry[1]
+            self.outgoing[route] = (peer, [envelope])
+        else:
+            entry[1].append(envelope)
 
     def peer(self, identifier: int) -> Peer | None:
         """Return the agent or session with this id, or None when it is gone."""
