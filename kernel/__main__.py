@@ -129,6 +129,7 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         )
         parts.callback(launcher.close)
         link.warm_up()  # it imports while the journal is read
+        _pause_gc()
         journal = _open_journal(home, config, clock)
         parts.callback(journal.close)
         core = _make_core(home, config, journal, clock, enforcement)
@@ -237,11 +238,17 @@ def _listen(home: Home, config: KernelConfig) -> Edge:
         raise BadHomeError(home=str(home.socket), problem=str(error)) from None
 
 
+def _pause_gc() -> None:
+    """Collect what imports have left; recovery makes only what stays, and needs no collections."""
+    gc.collect()
+    gc.disable()
+
+
 def _calm_gc() -> None:
     """Leave what recovery made out of collections, and make collections rare."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    gc.enable()
 
 
 def _say_ready(ready_fd: int | None, home: Home) -> None:

@@ -27,7 +27,7 @@ from kernel.records import Rows, Table
 SPILL_BYTES = 256 << 10  # payload and attachments together; above it they get a file
 
 _REFERENCE = struct.Struct("<2sQ")
-_IN_FILE, _IN_TABLE = b"LF", b"LS"
+_INLINE, _IN_FILE, _IN_TABLE = b"LO", b"LF", b"LS"
 _NUM_ATTACHMENTS = 7  # offsets in the header, see ipc/envelope.py
 _PAYLOAD_LEN = 108
 _SIGN = 1 << 63
@@ -124,11 +124,15 @@ def _split(blob: Blob) -> tuple[bytes, list[Any]]:
 
 
 class TableCodec:
-    """SQL and row conversion of one table."""
+    """SQL and row conversion of one table.
+
+    has_envelopes: a column of it holds envelopes.
+    """
 
     def __init__(self, table: Table) -> None:
         self.name = table.name
         self._envelope_at = table.envelopes[0] if table.envelopes else None
+        self.has_envelopes = self._envelope_at is not None
         keys = [column for column, _ in table.key]
         names = keys + [column for column, _ in table.columns]
         marks = ", ".join("?" * len(names))
@@ -143,11 +147,6 @@ class TableCodec:
             f"{column} = ?" for column in keys
         )
         self.load_sql = f"SELECT * FROM {table.name} ORDER BY {', '.join(keys)}"
-
-    @property
-    def has_envelopes(self) -> bool:
-        """Say whether a column of this table holds envelopes."""
-        return self._envelope_at is not None
 
     def envelope_of(self, row: tuple[Any, ...]) -> Envelope | None:
         """Return the envelope in a row, if there is one."""
@@ -212,8 +211,8 @@ class TableCodec:
             if self._signed and key < 0:
                 key += _WRAP
             row = values[num_keys:]
-            if at is not None and row[at] is not None:
-                envelope = self._decode(key, row[at], decode)
+            if at is not None and (blob := row[at]) is not None:
+                envelope = self._decode(key, blob, decode)
                 if envelope is None:
                     continue
                 row = (*row[:at], envelope, *row[at + 1 :])
@@ -222,6 +221,8 @@ class TableCodec:
 
     def _decode(self, key: Hashable, blob: Blob, decode: DecodeEnvelope) -> Envelope | None:
         try:
+            if blob[:2] == _INLINE:  # most of them
+                return read_envelope(blob)
             return decode(self.name, key, blob)
         except (ValueError, TypeError) as error:
             raise BadRecordError(table=self.name, key=key, problem=str(error)) from None
