@@ -143,23 +143,17 @@ class Core:
 
     def receive(self, route: bytes, envelopes: list[Envelope]) -> None:
         """Take one decoded batch from a connection."""
-        peer = self._peer_at(route)
+        peer = self.state.peer_at(route)
         for envelope in envelopes:
             if not envelope.sequence:
                 self._on_unnumbered(route, envelope)
-                peer = self._peer_at(route)
+                peer = self.state.peer_at(route)
             elif peer is None or (channel := peer.channel) is None:
                 self.state.counters.add("frames_of_strangers")
             else:
                 self._on_numbered(peer, channel, envelope)
                 if envelope.kind == _BYE:
-                    peer = self._peer_at(route)
-
-    def _peer_at(self, route: bytes) -> Peer | None:
-        """Return who has proved to be at the other end of a connection."""
-        state = self.state
-        owner = state.peers.owner(route)
-        return state.peer(owner) if owner is not None else None
+                    peer = self.state.peer_at(route)
 
     def process_started(self, actor: int, incarnation: int, pid: int, start_time: int) -> None:
         """A StartProcess worked."""
@@ -230,7 +224,7 @@ class Core:
         elif envelope.kind == Kind.TICK:
             self.parts.handshake.on_tick(envelope)
         elif envelope.kind == Kind.ACK:
-            peer = self._peer_at(route)
+            peer = self.state.peer_at(route)
             if peer is not None:
                 self.heartbeat.heard(peer.id)
                 self._on_acknowledged(peer, envelope.acknowledged)

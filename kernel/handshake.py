@@ -57,7 +57,7 @@ class Handshake:
 
     def on_hello(self, route: bytes, envelope: Envelope) -> None:
         """Take a peer's claim, or answer REJECT. A connection says hello once."""
-        if self.state.peers.owner(route) is not None:
+        if route in self.state.peers.owners:
             self.state.counters.add("frames_repeated")
             return
         try:

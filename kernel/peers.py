@@ -29,21 +29,17 @@ class Session:
 class Peers:
     """Routes to whom they belong: actor id or session id; sessions by id."""
 
-    __slots__ = ("_owners", "sessions")
+    __slots__ = ("owners", "sessions")
 
     def __init__(self) -> None:
-        self._owners: dict[bytes, int] = {}
+        self.owners: dict[bytes, int] = {}
         self.sessions: dict[int, Session] = {}
 
     def bind(self, route: bytes, owner: int) -> None:
         """The peer on this route has proved who it is."""
-        self._owners[route] = owner
+        self.owners[route] = owner
 
     def unbind(self, route: bytes | None) -> None:
         """Forget a route."""
         if route is not None:
-            self._owners.pop(route, None)
-
-    def owner(self, route: bytes) -> int | None:
-        """Return whose route it is, or None for a stranger."""
-        return self._owners.get(route)
+            self.owners.pop(route, None)

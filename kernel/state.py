@@ -159,6 +159,11 @@ class KernelState:
         else:
             entry[1].append(envelope)
 
+    def peer_at(self, route: bytes) -> Peer | None:
+        """Return who has proved to be at the other end of a connection, unless gone since."""
+        owner = self.peers.owners.get(route, 0)
+        return self.peers.sessions.get(owner) if owner & SESSION_BIT else self.actors.get(owner)
+
     def peer(self, identifier: int) -> Peer | None:
         """Return the agent or session with this id, or None when it is gone."""
         if identifier & SESSION_BIT:

@@ -87,7 +87,7 @@ class Checker:
         if envelope.kind == Kind.COMMIT:
             self._commits_read[envelope.turn] = None
         if envelope.kind == Kind.CANCEL:
-            self._gave_up.add(core.state.peers.owner(route) or 0)
+            self._gave_up.add(core.state.peers.owners.get(route, 0))
 
     def on_turn_begun(self, agent: VirtualAgent, turn: VirtualTurn) -> None:
         """A handler begins on a message."""

@@ -33,8 +33,7 @@ class AckingHost(KernelHost):
         super()._turn(epoch)
 
     def _acknowledge(self, core: Core, route: bytes, parts: list[Any]) -> None:
-        owner = core.state.peers.owner(route)
-        peer = core.state.peer(owner) if owner is not None else None
+        peer = core.state.peer_at(route)
         channel = peer.channel if peer is not None else None
         batch, link = decode(parts), self._routes.get(route)
         if channel is None or link is None:
