@@ -80,6 +80,7 @@ class Mailbox:
 
     __slots__ = (
         "_blocked",
+        "_first",
         "_lanes",
         "lent_bytes",
         "lent_messages",
@@ -100,6 +101,7 @@ class Mailbox:
         self.lent_bytes = 0
         self.waiting: deque[Waiter] = deque()
         self._lanes: list[deque[Message]] = [deque() for _ in range(PRIORITIES)]
+        self._first = PRIORITIES  # no lane below it holds anything
         self._blocked: dict[tuple[int, int], list[Message]] = {}
         self.num_queued = 0  # neither granted nor waiting for room
 
@@ -155,6 +157,8 @@ class Mailbox:
             return
         self.num_queued += 1
         queue.append(message)
+        if priority < self._first:
+            self._first = priority
 
     def put_back(self, messages: list[Message]) -> None:
         """Return granted messages to their places (a crash, a refused commit)."""
@@ -168,15 +172,18 @@ class Mailbox:
 
     def next(self) -> Message | None:
         """Remove and return the next message, or None when nothing may start."""
-        for lane in self._lanes:
-            if lane:
+        lanes = self._lanes
+        for first in range(self._first, PRIORITIES):
+            if lanes[first]:
+                self._first = first
                 self.num_queued -= 1
-                return lane.popleft()
+                return lanes[first].popleft()
+        self._first = PRIORITIES
         return None
 
     def peek(self) -> Message | None:
         """Return what ``next`` would return, and leave it there."""
-        for lane in self._lanes:
+        for lane in self._lanes[self._first :]:
             if lane:
                 return lane[0]
         return None
@@ -234,6 +241,7 @@ class Mailbox:
         lane = self._lanes[priority]
         if not messages:
             return
+        self._first = min(self._first, priority)
         if not lane or messages[-1].order < lane[0].order:
             lane.extendleft(reversed(messages))
             return
@@ -246,6 +254,7 @@ class Mailbox:
             orders = [message.order for message in lane]
             assert orders == sorted(orders), "I1/I2"
             assert not any((m.sender, m.envelope.priority) in self._blocked for m in lane), "I4"
+        assert not any(self._lanes[: self._first])
         held = sum(len(messages) for messages in self._blocked.values())
         assert self.num_queued == sum(map(len, self._lanes)) + held
         assert min(self.used_messages, self.used_bytes, self.lent_messages, self.lent_bytes) >= 0

@@ -31,6 +31,7 @@ from kernel.rings import Rings
 from kernel.state import Keyed
 from kernel.streams import Streams
 
+_IS_SPECIAL = int(Flag.NOWAIT | Flag.KEYED | Flag.HAS_REFS)
 FOLLOW = "$follow"  # a repeated ask that waits for the answer of the first with its key
 
 
@@ -59,10 +60,12 @@ class Sending:
 
     def client_tell(self, session: Session, envelope: Envelope) -> None:
         """Accept a client's tell, or let it wait for room, or raise to refuse it."""
-        if self._is_repeated(session, envelope):
+        is_keyed = envelope.flags & Flag.KEYED
+        if is_keyed and self._is_repeated(session, envelope):
             return
         receiver = self._open_receiver(session, envelope)
-        self._claim_key(envelope, 0)
+        if is_keyed:
+            self._claim_key(envelope, 0)
         message = self.delivery.accept(receiver, envelope)
         if not self.delivery.enqueue_or_wait(receiver, message):
             session.held[message.id] = envelope.correlation
@@ -73,11 +76,13 @@ class Sending:
             raise UsageError(
                 reason="a stream cannot have an idempotency key: its items are not kept"
             )
-        if self._is_repeated(session, envelope):
+        is_keyed = envelope.flags & Flag.KEYED
+        if is_keyed and self._is_repeated(session, envelope):
             return
         receiver = self._open_receiver(session, envelope)
         message = self.delivery.accept(receiver, envelope)
-        self._claim_key(envelope, message.id)
+        if is_keyed:
+            self._claim_key(envelope, message.id)
         is_stream = bool(envelope.flags & Flag.STREAM)
         self.state.calls.add(Call(message.id, envelope, is_stream=is_stream))
         self.delivery.enqueue_or_wait(receiver, message)
@@ -92,22 +97,27 @@ class Sending:
     def _open_receiver(self, session: Session, envelope: Envelope) -> ActorRecord:
         """Return the receiver after all checks that must leave nothing behind."""
         check_deadline(envelope.deadline)
-        self.check_storage()
+        if self.state.is_storage_low:
+            self.check_storage()
         receiver = self.delivery.find_receiver(session, envelope.receiver)
-        if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
-            raise self.delivery.room.full_error(receiver)
         envelope.sender = session.id
         envelope.turn = 0
-        if envelope.flags & Flag.KEYED and len(self.state.keyed) >= self.state.config.max_keys:
-            limit = self.state.config.max_keys
-            raise LimitError(what="idempotency keys", value=len(self.state.keyed), limit=limit)
-        self.delivery.pass_handles(session, receiver, envelope)
+        if envelope.flags & _IS_SPECIAL:
+            self._check_special(session, receiver, envelope)
         return receiver
+
+    def _check_special(self, session: Session, receiver: ActorRecord, envelope: Envelope) -> None:
+        """Check what only some messages ask for; give the handles that one passes on."""
+        state = self.state
+        if envelope.flags & Flag.NOWAIT and not receiver.mailbox.is_open_to(envelope.size):
+            raise self.delivery.room.full_error(receiver)
+        if envelope.flags & Flag.KEYED and len(state.keyed) >= state.config.max_keys:
+            limit = state.config.max_keys
+            raise LimitError(what="idempotency keys", value=len(state.keyed), limit=limit)
+        self.delivery.pass_handles(session, receiver, envelope)
 
     def _is_repeated(self, session: Session, envelope: Envelope) -> bool:
         """Say whether the key was used before; if so the caller gets what it then stood for."""
-        if not envelope.flags & Flag.KEYED:
-            return False
         keyed = self.state.keyed.get(envelope.digest)
         if keyed is None:
             return False
@@ -131,12 +141,11 @@ class Sending:
         self.state.output.changes.put("message", call.id, (waiting, self.state.wall_ns, 0))
 
     def _claim_key(self, envelope: Envelope, call: int) -> None:
-        if envelope.flags & Flag.KEYED:
-            expires = self.state.wall_ns + int(self.state.config.key_age_s * 1e9)
-            self.state.keyed[envelope.digest] = Keyed(expires, None, call)
-            self.state.output.changes.put("keyed", envelope.digest, (expires, None))
-            if call:
-                self.state.keys_of_calls[call] = envelope.digest
+        expires = self.state.wall_ns + int(self.state.config.key_age_s * 1e9)
+        self.state.keyed[envelope.digest] = Keyed(expires, None, call)
+        self.state.output.changes.put("keyed", envelope.digest, (expires, None))
+        if call:
+            self.state.keys_of_calls[call] = envelope.digest
 
     # --- agents -------------------------------------------------------------------------
 

@@ -85,12 +85,13 @@ class Turns:
     def _commit(
         self, record: ActorRecord, turn: Turn, commit: Envelope, effects: list[Envelope]
     ) -> None:
-        try:
-            self._check(record, commit, effects)
-        except LLMOSError as error:
-            self._fail(record, turn, error)
-            self._refuse(record, commit, error)
-            return
+        if effects or commit.flags & _REPLIES:
+            try:
+                self._check(record, commit, effects)
+            except LLMOSError as error:
+                self._fail(record, turn, error)
+                self._refuse(record, commit, error)
+                return
         state, message = self.state, turn.message
         if state.calls.has_unclaimed(message.id):
             state.counters.add("turns_diverged")

@@ -61,6 +61,7 @@ class TailMailbox(Mailbox):
         for message in messages:
             self.num_queued += 1
             self._lanes[message.envelope.priority].append(message)
+            self._first = 0
 
     def check_integrity(self) -> None:
         """Say nothing: the promise itself must be seen broken."""
