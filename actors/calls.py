@@ -271,9 +271,10 @@ class CallTable:
         if envelope.kind == _ITEM:
             return self._take_item(envelope)
         call = self._remove(envelope.correlation)
-        if call is not None:
-            call.finish(envelope)
-        return call is not None
+        if call is None:
+            return False
+        call.finish(envelope)
+        return True
 
     def _take_item(self, envelope: Envelope) -> bool:
         call = self._pending.get(envelope.correlation)

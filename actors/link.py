@@ -137,20 +137,15 @@ class Link:
     def _transmit(self, envelopes: list[Envelope]) -> None:
         if self._is_forked:
             raise ClosedError(what="the channel to the kernel, in a forked child,")
-        if len(envelopes) <= _BATCH:
-            self._send(envelopes)
-        else:
-            for start in range(0, len(envelopes), _BATCH):
-                self._send(envelopes[start : start + _BATCH])
-        if not self._is_draining:
-            self._drain_if_news()
-
-    def _send(self, envelopes: list[Envelope]) -> None:
         socket, port = self._socket, self._port
         if socket is None or port is None:
             return  # kept by the channel, and sent after the next welcome
         # refused only when the connection is gone, and its monitor is about to say so: as above
-        send_message(socket, port, encode(envelopes))
+        send_message(socket, port, encode(envelopes[:_BATCH]))
+        for start in range(_BATCH, len(envelopes), _BATCH):
+            send_message(socket, port, encode(envelopes[start : start + _BATCH]))
+        if not self._is_draining:
+            self._drain_if_news()
 
     def _drain_if_news(self) -> None:
         port = self._port
