@@ -15,7 +15,7 @@ class Place:
 class Seat(Job):
     owner: int
     @property
-    def place(self) -> Place: ...
+    def place(self) -> Place | None: ...
     @property
     def call(self) -> int: ...
     @property
@@ -36,6 +36,7 @@ class TurnLine:
         token_ns: int,
         tells_at_once: bool,
         tells_last: bool = True,
+        is_by_owner: bool = False,
     ) -> None: ...
     def __len__(self) -> int: ...
     @property

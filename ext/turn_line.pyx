@@ -9,7 +9,7 @@ as None does nothing, and is not called. Imports nothing from this project.
 An **agent** here is anything with these: ``place``, which is the line's, None at first; ``open``,
 its turns by number in the order of their grants, the same dictionary for ever; ``id`` and ``spec``.
 ``concurrency`` of its turns are at work: those that are parked, and the first of the others. A turn
-has a ``message`` and ``is_parked``; a message ``id``, ``due_ns`` and an ``envelope``.
+is one of ext/turn.pyx; a message has ``id``, ``due_ns`` and an ``envelope``.
 
 Invariants (``check_integrity``):
   O1  an agent stands in line at most once to be granted a message; a turn that goes on likewise.
@@ -17,8 +17,8 @@ Invariants (``check_integrity``):
       of one that ends it is told after the agent's next has arrived (``settle``): who has more
       mail was not idle in between. Where ``tells_at_once`` it is told when that happens.
   O3  who waits is in the queue under the key the policy gives now, once ``rekey`` was asked.
-  O4  a seat is in ``seats``, by the number of its job, from its arrival to its end; it has a handle
-      if it is in the queue, once.
+  O4  a seat is in ``seats``, by the number of its job, from its arrival until its policy has been
+      told of its end, and has a place until it ends; it has a handle if it is in the queue, once.
 
 Cost: what the policy's functions cost, a queue operation and one object a job. What an agent's
 place keeps is not asked of it at each decision: a look at a field of a Python object costs as much
@@ -31,6 +31,7 @@ from ext.dary_heap cimport LINE_BYTES, ROOT, Heap, prefetch, rank_slot
 from ext.job cimport Job
 from ext.ready_queue cimport QUEUE_OK, FloatReadyQueue, QueueEntry, float_order
 from ext.slot_table cimport Slot
+from ext.turn cimport Turn, is_waiting
 from ext.turn_lengths cimport Mean, TurnLengths, handler_of
 from ext.wire cimport Envelope
 
@@ -57,11 +58,12 @@ cdef class Place:
 cdef class Seat(Job):
     """A job, and where it stands.
 
-    place: its agent's.  alike: which turns its length is like; None: nobody asks.
+    place: its agent's; None: it has ended.  alike: which turns its length is like; None: nobody asks.
     call: the finished call whose answer it waits to be given; 0: it waits to be granted.
     handle: of its place in the queue; 0: it does not wait for a slot.
     since_ns: when it took its slot; 0: it has none.  served: what it was given, in tokens.
     has_begun: its turn is open: it is among those of its place.
+    is_told: the policy knows that it has ended.
     """
 
     cdef readonly Place place
@@ -69,7 +71,7 @@ cdef class Seat(Job):
     cdef readonly uint64_t call, handle
     cdef readonly int64_t since_ns
     cdef int64_t served
-    cdef bint has_begun
+    cdef bint has_begun, is_told
 
 
 cdef inline void fetch_named(Seat seat) noexcept:
@@ -88,26 +90,29 @@ cdef class TurnLine:
     token_ns: service is counted in tokens of this length, at least one a stretch.
     tells_last: the policy wants to know what a job was given before it ended, and not only before
         it waited for an answer.
+    is_by_owner: what one of an owner's jobs is given changes the keys of all, and ``rekey`` names
+        none of them.
     """
 
     cdef readonly dict seats
     cdef FloatReadyQueue _queue  # of seats, by their addresses; `seats` keeps them alive (O4)
-    cdef dict _ended             # by number; their policy is about to be told
+    cdef list _ended             # seats whose policy is about to be told, but for those it knows of
     cdef object _on_arrival, _key, _on_service, _on_done, _rekey
     cdef TurnLengths _lengths
     cdef int64_t _token_ns
-    cdef bint _tells_at_once, _tells_last
+    cdef bint _tells_at_once, _tells_last, _is_by_owner
 
     def __cinit__(self, *_args, **_options):
-        self.seats, self._ended, self._queue = {}, {}, FloatReadyQueue()
+        self.seats, self._ended, self._queue = {}, [], FloatReadyQueue()
 
     def __init__(
         self, *, key, on_arrival, on_service, on_done, rekey, TurnLengths lengths, int64_t token_ns,
-        bint tells_at_once, bint tells_last=True,
+        bint tells_at_once, bint tells_last=True, bint is_by_owner=False,
     ):
         self._key, self._on_arrival, self._on_service = key, on_arrival, on_service
         self._on_done, self._rekey, self._lengths = on_done, rekey, lengths
         self._token_ns, self._tells_at_once, self._tells_last = token_ns, tells_at_once, tells_last
+        self._is_by_owner = is_by_owner
 
     def __len__(self):
         """Return how many wait for a slot."""
@@ -164,8 +169,16 @@ cdef class TurnLine:
 
     def settle(self, now_ns):
         """All that wants a slot stands in line: let the policy forget the jobs that have ended."""
-        while self._ended:
-            self._on_done(self._ended.popitem()[1], now_ns)
+        cdef Seat seat
+        cdef Py_ssize_t i
+        if not self._ended:
+            return
+        for i in range(<Py_ssize_t>len(self._ended) - 1, -1, -1):
+            seat = self._ended[i]
+            if not seat.is_told:
+                self._on_done(seat, now_ns)
+                del self.seats[seat.id]
+        self._ended.clear()
 
     def take(self, now_ns):
         """Return who gets a slot that is free, which stands in line no more; None: nobody waits."""
@@ -266,20 +279,20 @@ cdef class TurnLine:
         """Do so for several at once: those parked have begun, of the others the first run."""
         cdef Py_ssize_t may_run = min(concurrency, <Py_ssize_t>len(place.turns)), running = 0
         for turn in place.turns.values():
-            may_run -= <bint>turn.is_parked
+            may_run -= is_waiting(turn)
         for number, turn in place.turns.items():
-            if running < may_run or turn.is_parked:
+            if running < may_run or is_waiting(turn):
                 running += self.follow(place, number, turn, now_ns)
         return running
 
-    cdef bint follow(self, Place place, number, turn, now_ns) except -1:
+    cdef bint follow(self, Place place, number, Turn turn, now_ns) except -1:
         """Note whether a turn that may run has its slot; say so."""
         cdef Seat seat = self.seats.get(number)
         if seat is None or seat.place is not place:          # it never stood in line
             message = turn.message
             seat = self.arrive(place, number, message, now_ns, message.envelope.priority, ())
         self.begin(seat)
-        if turn.is_parked:
+        if is_waiting(turn):
             if seat.since_ns:
                 self.charge(seat, now_ns)
             return False
@@ -302,6 +315,17 @@ cdef class TurnLine:
         cdef int64_t tokens = self.stretch(seat, now_ns)
         if self._on_service is not None:
             self._on_service(seat, tokens, now_ns)
+        if self._is_by_owner:
+            self.restand(seat.place, now_ns)
+
+    cdef object restand(self, Place place, now_ns):
+        """Let what waits of an agent wait under the keys of now."""
+        cdef Seat seat = place.seat
+        if seat is not None and seat.handle:
+            self.stand(seat, now_ns)
+        for seat in place.begun:
+            if seat.handle:
+                self.stand(seat, now_ns)
 
     cdef int64_t stretch(self, Seat seat, int64_t now_ns) except -1:
         """Return what a job was given since it took its slot, which it has no more."""
@@ -314,7 +338,7 @@ cdef class TurnLine:
 
     cdef Seat arrive(self, Place place, number, message, now_ns, priority, parents):
         """Let the policy know of a new job; return its seat, which does not wait yet."""
-        cdef Seat seat = Seat.__new__(Seat)
+        cdef Seat seat = Seat.__new__(Seat), former = self.seats.get(number)
         cdef Envelope envelope = message.envelope
         due_ns = message.due_ns
         seat.place, seat.id, seat.owner, seat.priority = place, number, place.owner, priority
@@ -326,10 +350,12 @@ cdef class TurnLine:
         if self._lengths is not None:
             seat.alike = self._lengths.mean_of(place.agent_class, handler_of(envelope))
             seat.predicted_tokens = self._lengths.guess(seat.alike)
-        if number in self.seats:                 # it was another agent's of its pool
-            self.end(self.seats[number], now_ns)
-        if self._ended and number in self._ended:            # it begins anew
-            self._on_done(self._ended.pop(number), now_ns)
+        if former is not None:                   # it begins anew, or was another agent's of its pool
+            if former.place is not None:
+                self.end(former, now_ns)
+            if not former.is_told:
+                self._on_done(former, now_ns)
+                former.is_told = True
         if self._on_arrival is not None:
             self._on_arrival(seat, now_ns)
         self.seats[number] = seat
@@ -338,21 +364,22 @@ cdef class TurnLine:
     cdef object end(self, Seat seat, now_ns):
         """Forget a job: its turn has ended, or it wants no slot any more."""
         cdef Place place = seat.place
-        number = seat.id
         if seat.since_ns:
             if self._tells_last:
                 self.charge(seat, now_ns)
             else:
                 self.stretch(seat, now_ns)
         self.unstand(seat)
-        if self._on_done is not None:
-            if self._tells_at_once:
+        if self._on_done is not None and not self._tells_at_once:
+            self._ended.append(seat)
+        else:
+            if self._on_done is not None:
                 self._on_done(seat, now_ns)
-            else:
-                self._ended[number] = seat
+            seat.is_told = True
+            del self.seats[seat.id]
+        seat.place = None
         if self._lengths is not None and seat.served:
             self._lengths.learn(seat.alike, seat.served)
-        del self.seats[number]
         if place.seat is seat:
             place.seat = None
         elif seat in place.begun:                # another agent of its pool has it now
@@ -371,6 +398,9 @@ cdef class TurnLine:
         waiting = {entry.handle: entry.item for entry in self._queue}
         for number, seat in self.seats.items():
             assert seat.id == number, "O4"
+            if seat.place is None:
+                assert not (seat.handle or seat.is_told) and seat in self._ended, "O4"
+                continue
             assert not seat.handle or waiting.pop(seat.handle) == <uint64_t><void*>seat, "O4"
             is_first, is_open = seat.place.seat is seat, seat in seat.place.begun
             assert is_first != is_open == seat.has_begun, "O2"

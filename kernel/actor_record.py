@@ -13,11 +13,11 @@ from typing import Any
 
 import msgpack
 
+from ext.turn import Turn as Turn
 from ipc.channel import Channel
 from ipc.protocol import Declares, SpawnSpec
 from kernel.budget.accounts import Account
-from kernel.budget.lines import Waiter
-from kernel.mailbox import Mailbox, Message
+from kernel.mailbox import Mailbox
 from kernel.pools.pool import Pool
 
 
@@ -41,34 +41,6 @@ class Plan(Enum):
     RESTART = "restart"
     STOP = "stop"
     TERMINATE = "terminate"
-
-
-class Turn:
-    """A message that an agent has been granted and not committed."""
-
-    __slots__ = (
-        "budget_waits",
-        "is_adopted",
-        "is_cancelled",
-        "is_starved",
-        "message",
-        "outstanding",
-        "reservations",
-    )
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.outstanding: set[int] = set()  # ids of calls whose answer has not been sent
-        self.reservations: list[int] = []  # receivers whose room it waits for
-        self.budget_waits: dict[int, Waiter] | None = None  # for tells, by number of the RESERVE
-        self.is_cancelled = False
-        self.is_adopted = False  # begun before this kernel
-        self.is_starved = False  # it has yielded all that its stream's asker will take
-
-    @property
-    def is_parked(self) -> bool:
-        """Say whether the turn waits for something and so holds no slot."""
-        return bool(self.outstanding or self.reservations or self.is_starved or self.budget_waits)
 
 
 @dataclass(slots=True)

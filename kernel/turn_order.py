@@ -24,7 +24,7 @@ from typing import Any
 from ext.turn_lengths import TurnLengths
 from ext.turn_line import TurnLine
 from kernel.policy.policy import Policy, Unchanging
-from kernel.policy.policy_names import BY_LENGTH, BY_OWN_SERVICE, BY_PATH
+from kernel.policy.policy_names import BY_LENGTH, BY_OWN_SERVICE, BY_OWNER, BY_PATH
 from kernel.policy.turn_policies import TOKEN_NS, new_turn_policy
 
 
@@ -41,11 +41,12 @@ class TurnOrder(TurnLine):
             on_arrival=_needed(policy, "on_arrival"),
             on_service=_needed(policy, "on_service"),
             on_done=_needed(policy, "on_done"),
-            rekey=_needed(policy, "rekey"),
+            rekey=None if name in BY_OWNER else _needed(policy, "rekey"),
             lengths=TurnLengths() if name in BY_LENGTH else None,
             token_ns=TOKEN_NS,
             tells_at_once=self.is_by_path,  # what it has told others comes after it
             tells_last=name not in BY_OWN_SERVICE,
+            is_by_owner=name in BY_OWNER,
         )
 
     def standing(self) -> tuple[list[int], list[int]]:

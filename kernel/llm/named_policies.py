@@ -25,14 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
 from kernel.policy.estimate import Estimate
 from kernel.policy.length_predictor import CallFeatures, LengthPredictor
-from kernel.policy.policy import ByOwner, Job
+from kernel.policy.policy import Job
 from kernel.policy.policy import Policy as JobPolicy
-from kernel.policy.policy_names import BY_LENGTH, POLICIES, new_policy
+from kernel.policy.policy_names import BY_LENGTH, BY_OWNER, POLICIES, new_policy
 
 HISTORY = 50  # completions
 NOT_PREEMPTIVE = frozenset({"fcfs"})
@@ -67,23 +68,24 @@ class Standing:
 class NamedPolicies:
     """One policy, and its views: call it to get one for a scheduler."""
 
-    __slots__ = ("_guesses_all", "_predictor", "by_owner", "name", "policy", "standings", "views")
+    __slots__ = ("_guesses_all", "_predictor", "name", "policy", "standings", "views")
 
     def __init__(self, name: str, *, guesses_all: bool = False) -> None:
         """guesses_all: also for policies that do not order by length.
 
         Raises: UnknownPolicyError: lists those there are.
         """
-        self._order_by(name)
+        self.name = name
+        self.policy: JobPolicy = new_policy(name)
         self._guesses_all = guesses_all
         self._predictor = LengthPredictor() if guesses_all or self.is_by_length else None
         self.standings: dict[int, Standing] = {}
         self.views: dict[View, int] = {}  # how many requests each has, if any
 
-    def _order_by(self, name: str) -> None:
-        self.policy: JobPolicy = new_policy(name)
-        self.by_owner = self.policy if isinstance(self.policy, ByOwner) else None
-        self.name = name
+    @property
+    def is_by_owner(self) -> bool:
+        """Say whether all requests of an owner have one key."""
+        return self.name in BY_OWNER
 
     @property
     def is_by_length(self) -> bool:
@@ -107,7 +109,8 @@ class NamedPolicies:
         """
         if name == self.name:
             return
-        self._order_by(name)
+        self.policy = new_policy(name)
+        self.name = name
         if not (self._guesses_all or self.is_by_length):
             self._predictor = None
         elif self._predictor is None:
@@ -139,15 +142,16 @@ class NamedPolicies:
 
     def collect(self, now_ns: int) -> None:
         """Tell each view which of its keys have changed (N1)."""
-        if self.by_owner is not None:
-            for owner, key in self.by_owner.rekey_owners(now_ns):
-                for view in self.views:
-                    view.moved[owner] = key
-            return
         for number in self.policy.rekey(now_ns):
             standing = self.standings.get(number)
             if standing is not None:
                 standing.view.changed[number] = None
+
+    def move_owner(self, job: Job, now_ns: int) -> None:
+        """One of an owner's jobs was served: tell each view the key of all of them (N1)."""
+        key = self.policy.key(job, now_ns)
+        for view in self.views:
+            view.moved[job.owner] = key
 
 
 class View:
@@ -158,7 +162,7 @@ class View:
     def __init__(self, policies: NamedPolicies) -> None:
         self._policies = policies
         self.changed: dict[int, None] = {}
-        self.moved: dict[int, float] = {}  # owners, and their keys of now
+        self.moved: dict[Any, float] = {}  # owners, and their keys of now
 
     @property
     def margin(self) -> float:
@@ -168,7 +172,7 @@ class View:
     @property
     def is_by_owner(self) -> bool:
         """See ``Policy``."""
-        return self._policies.by_owner is not None
+        return self._policies.is_by_owner
 
     def on_arrival(self, job: Request, now_ns: int) -> None:
         """See ``Policy``."""
@@ -217,6 +221,8 @@ class View:
             emitted = job.num_emitted
             tokens, standing.emitted = emitted - standing.emitted, emitted
         self._policies.policy.on_service(standing.job, tokens, now_ns)
+        if self._policies.is_by_owner:
+            self._policies.move_owner(standing.job, now_ns)
         if standing.left is None:
             return
         standing.left -= tokens

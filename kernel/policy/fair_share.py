@@ -8,7 +8,8 @@ Bound: of two owners with work waiting all the time, the counters differ by at m
 slice / weight + slice / weight', where slice is the most that is given between two decisions:
 `quantum_tokens`, and for a request's first slice its prompt besides. So what they get is in the
 ratio of their weights, up to one slice each.
-What every decision asks, counters and whose keys they change, is in ext/share_counters.pyx.
+What every decision asks, the counters, is in ext/share_counters.pyx. ``rekey`` names nobody: this
+is one of the policies BY_OWNER (kernel/policy/policy_names.py).
 Cost: O(1) a call, but O(log owners) where an owner who was idle comes back.
 Source: Sheng et al., Fairness in Serving Large Language Models, OSDI 2024 (VTC); Waldspurger and
 Weihl, Stride Scheduling, 1995.
@@ -79,7 +80,7 @@ class FairShare(ShareCounters):
     def _least_counter(self) -> float:
         while self._by_counter:
             counter, number, account = self._by_counter[0]
-            if not account.jobs:
+            if not account.num_jobs:
                 heapq.heappop(self._by_counter)
             elif account.counter > counter:
                 heapq.heapreplace(self._by_counter, (account.counter, number, account))

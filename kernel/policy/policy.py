@@ -4,7 +4,9 @@ A scheduler holds jobs (LLM requests, or agents that want a turn) in a queue ord
 keys leave in the order of arrival. It tells the policy what arrives, is served and ends, and asks
 for a job's key when the job enters the queue: at arrival, and again each time it comes back after a
 slice. Keys of jobs that are in the queue change only through `rekey`, which the scheduler asks
-between decisions, once per epoch; so a decision costs a queue operation, whatever the policy.
+between decisions, once per epoch; so a decision costs a queue operation, whatever the policy. Or an
+owner's jobs all have one key, which changes as one of them is served (BY_OWNER in
+kernel/policy/policy_names.py): then the scheduler moves them all, and `rekey` names none.
 
 Promise of every policy: the same calls give the same answers. Time is a parameter, nothing is
 random, and `key` changes nothing. A finished job is forgotten: what a policy keeps of one is in the
@@ -15,7 +17,7 @@ The policies by name are in kernel/policy/policy_names.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol
 
 from ext.job import Job as Job
 from ipc.errors import BadPolicyError
@@ -54,17 +56,6 @@ class Policy(Protocol):
 
     def rekey(self, now_ns: int) -> Iterable[int]:
         """Return the ids of jobs whose keys have changed since they were asked."""
-
-
-@runtime_checkable
-class ByOwner(Policy, Protocol):
-    """A policy under which all jobs of an owner have one key.
-
-    Who lets them stand in one place asks ``rekey_owners``; who does not, ``rekey``; never both.
-    """
-
-    def rekey_owners(self, now_ns: int) -> Iterable[tuple[Any, float]]:
-        """Return owners whose key has changed since this was asked, and it."""
 
 
 class Unchanging:

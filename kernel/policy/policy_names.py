@@ -32,6 +32,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 # What the schedulers need to know of a policy besides.
 BY_LENGTH = frozenset({"sjf", "srpt"})  # it asks how long a job will be
 BY_PATH = frozenset({"critical_path"})  # it asks what came before a job
+BY_OWNER = frozenset({"fair_share"})  # an owner's jobs have one key, which moves as one is served
 # What a job is given changes no other's place: of one that ends it need not be told.
 BY_OWN_SERVICE = frozenset({"srpt", "round_robin", "feedback"})
 

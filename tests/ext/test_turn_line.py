@@ -12,8 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ext.job import Job
+from ext.turn import Turn
 from ext.turn_line import TurnLine
 from ext.wire import Envelope
+from kernel.policy.policy_names import POLICIES
+from kernel.turn_order import TurnOrder
+from tests.reference.fair_share import NAME, OneByOne
 from tests.trials import trials
 
 TOKEN_NS = 10
@@ -72,8 +76,11 @@ def message(number: int, priority: int = 4) -> Any:
 
 
 def begin(agent: Agent, number: int) -> None:
-    turn = SimpleNamespace(message=message(number), is_parked=False)
-    agent.open[number] = turn
+    agent.open[number] = Turn(message(number))
+
+
+def park(turn: Turn, *, is_parked: bool = True) -> None:
+    turn.outstanding = {77} if is_parked else set()
 
 
 Step = tuple[str, int, int]
@@ -147,10 +154,10 @@ def test_service_is_counted_in_tokens_and_at_least_one_a_stretch(
     begin(agent, 5)
     line.account(agent, 100)
 
-    agent.open[5].is_parked = True
+    park(agent.open[5])
     line.account(agent, 100 + 7 * TOKEN_NS + 9)
     line.line_up_answer(agent, agent.open[5].message, 77, 200, 4)
-    agent.open[5].is_parked = False
+    park(agent.open[5], is_parked=False)
     again = line.take(200)
     line.account(agent, 200)
     agent.open.clear()
@@ -171,7 +178,7 @@ def test_a_parked_turn_is_at_work_wherever_it_stands_and_holds_no_slot(
     line = line_of(Watched())
     for number in (1, 2, 3):
         begin(agent, number)
-        agent.open[number].is_parked = number in parked
+        park(agent.open[number], is_parked=number in parked)
 
     assert line.account(agent, 1) == running
     line.check_integrity()
@@ -217,3 +224,66 @@ def test_a_key_that_is_no_number_is_refused() -> None:
 
     with pytest.raises(ValueError, match="key of job 3 is nan"):
         line.line_up(Agent(1), message(3), 1, 4)
+
+
+class Served:
+    """Agents of three turns at once each, in a line of a turn policy; slots are plenty."""
+
+    def __init__(self, policy: str) -> None:
+        self.line = TurnOrder(policy)
+        self.agents = [Agent(n, {"weight": 1.0 + n % 2}, concurrency=3) for n in range(3)]
+        self.number = 0
+
+    def act(self, kind: str, which: int, now_ns: int) -> Any:
+        agent, turns = self.agents[which], list(self.agents[which].open.values())
+        running = [turn for turn in turns if not turn.is_parked]
+        if kind == "line_up" and len(turns) < 3 and not (agent.place and agent.place.seat):
+            self.number += 1
+            self.line.line_up(agent, message(self.number), now_ns, 4)
+        elif kind == "park" and running:
+            park(running[0])
+        elif kind == "answer" and len(turns) > len(running):
+            turn = next(turn for turn in turns if turn.is_parked)
+            self.line.line_up_answer(agent, turn.message, turn.message.id, now_ns, 4)
+        elif kind == "end" and running:
+            del agent.open[running[-1].message.id]
+        if kind != "take":
+            self.line.account(agent, now_ns)
+            return None
+        self.line.settle(now_ns)
+        return self.take(now_ns)
+
+    def take(self, now_ns: int) -> int | None:
+        seat = self.line.take(now_ns)
+        if seat is None:
+            return None
+        agent = self.agents[seat.owner]
+        if seat.call:
+            park(agent.open[seat.id], is_parked=False)
+        else:
+            begin(agent, seat.id)
+        self.line.account(agent, now_ns)
+        self.line.check_integrity()
+        return seat.id
+
+
+ACTS = st.tuples(
+    st.sampled_from(["line_up", "line_up", "take", "take", "park", "answer", "end"]),
+    st.integers(0, 2),
+    st.integers(1, 9),
+)
+
+
+@settings(max_examples=trials(150), deadline=None)
+@given(acts=st.lists(ACTS, min_size=20, max_size=80))
+def test_turns_of_an_owner_move_together_as_if_each_was_named(
+    acts: list[tuple[str, int, int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(POLICIES, NAME, OneByOne)
+        ours, each = Served("fair_share"), Served(NAME)
+    now_ns = 0
+
+    for kind, which, step in acts:
+        now_ns += 1_000 * step
+        assert ours.act(kind, which, now_ns) == each.act(kind, which, now_ns)

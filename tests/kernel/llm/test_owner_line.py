@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,9 @@ from kernel.llm.owners import OwnerAccount
 from kernel.llm.request import Request
 from kernel.llm.task import DONE, FRESH, Task
 from kernel.llm.waiting_line import WaitingLine
+from kernel.policy.policy_names import POLICIES
 from tests.kernel.llm.world import World, prompt
+from tests.reference.fair_share import NAME, OneByOne
 from tests.trials import trials
 
 OWNERS = 3
@@ -147,20 +150,15 @@ FACTS: dict[str, Any] = {
 
 
 class Engines:
-    """Two engines under one policy. is_one_by_one: each request has a place of its own there."""
+    """Two engines under one policy."""
 
-    def __init__(self, *, is_one_by_one: bool) -> None:
-        self.is_one_by_one = is_one_by_one
-        self.policies = NamedPolicies("fair_share")
-        self.split()
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        self.policies = NamedPolicies(policy)
         self.worlds = [
             World(policy=self.policies(), first_request=first, **FACTS) for first in (1, 1001)
         ]
         self.worlds[0].set_quota(0, 12)
-
-    def split(self) -> None:
-        if self.is_one_by_one:
-            self.policies.by_owner = None  # so `rekey` names each request
 
     def act(self, what: str, engine: int, number: int) -> None:
         world = self.worlds[engine]
@@ -175,8 +173,7 @@ class Engines:
         elif what == "cancel" and live:
             world.cancel(live[number % len(live)])
         elif what == "use":
-            self.policies.use("fair_share" if number % 4 else "round_robin", world.tick())
-            self.split()
+            self.policies.use(self.policy if number % 4 else "round_robin", world.tick())
         elif what == "step":
             for _ in range(number % 5):
                 world.step()
@@ -193,11 +190,12 @@ class Engines:
 def test_with_one_place_an_owner_engines_are_sent_the_same_plans(
     actions: list[tuple[str, int, int]],
 ) -> None:
-    ours, each = Engines(is_one_by_one=False), Engines(is_one_by_one=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(POLICIES, NAME, OneByOne)
+        ours, each = Engines("fair_share"), Engines(NAME)
+        for action in actions:
+            for engines in (ours, each):
+                engines.act(*action)
 
-    for action in actions:
-        for engines in (ours, each):
-            engines.act(*action)
-
-    assert ours.finish() == each.finish()
+        assert ours.finish() == each.finish()
     assert not ours.policies.views

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from ext.ready_queue import FloatReadyQueue
+from kernel.policy.fair_share import FairShare
 from kernel.policy.policy import Job, Policy
 
 TOKEN_NS = 20_000_000
@@ -68,7 +69,9 @@ class Server:
         self.handles[job.id] = self.queue.push(self.policy.key(job, self.now_ns), job.id)
 
     def rekey(self) -> None:
-        for number in self.policy.rekey(self.now_ns):
+        # An owner's jobs move together, and need not be named.
+        is_by_owner = isinstance(self.policy, FairShare)
+        for number in list(self.handles) if is_by_owner else self.policy.rekey(self.now_ns):
             if number in self.handles:
                 key = self.policy.key(self.jobs[number], self.now_ns)
                 self.queue.update(self.handles[number], key)
