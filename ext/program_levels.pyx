@@ -2,12 +2,16 @@
 # cython: initializedcheck=False, embedsignature=True
 """Jobs of programs, in levels of what each program was given: the part that every decision asks.
 
-What it is not: the policy, which says what counts before a job, when somebody has waited too long
-and what levels mean (kernel/policy/least_attained.py). Imports nothing from this project.
+What it is not: the policy, which says when somebody has waited too long and what levels mean
+(kernel/policy/least_attained.py). Imports nothing from this project.
 
 A job falls to the level of the sum of what counted before it and what it is given; levels begin at
 1, and each is twice as wide as the one above it, from ``first_bound`` on. Within a level the order
 is that of coming to it. On level 0 one stands until it is done.
+
+What counts before a job is what the finished jobs of its program were given. Where paths count
+(``max_paths``) it is the longest path of jobs that led to it, and of one that names no parents, or
+none that is remembered, the longest its program has finished.
 
 Cost: O(1) a call, one object a job; in Python three times as long (bench/turn_policies.py).
 """
@@ -52,6 +56,7 @@ cdef class ProgramLevels:
     """See the module head. A job's note is its standing.
 
     first_bound: in tokens.  num_levels: the last has no bound.  epoch_ns: how often to ``look``.
+    max_paths: finished jobs whose path is remembered, those of late; 0: sums count, and no paths.
     programs: all that have jobs, and at most `max_idle` that have none, by name.
     """
 
@@ -60,14 +65,18 @@ cdef class ProgramLevels:
     cdef readonly int64_t first_bound
     cdef public int64_t max_idle
     cdef object idle             # programs without jobs, the one longest so first
-    cdef int64_t num_levels, last_place, num_programs, epoch_ns, next_epoch_ns
+    cdef object paths            # tokens along the path that ended with a job, the oldest first
+    cdef int64_t max_paths, num_levels, last_place, num_programs, epoch_ns, next_epoch_ns
 
     def __cinit__(self, *_args, **_options):
         self.programs, self.changed, self.idle = {}, {}, OrderedDict()
+        self.paths = OrderedDict()
 
-    def __init__(self, *, int64_t first_bound, int64_t num_levels, max_idle, epoch_ns):
+    def __init__(
+        self, *, int64_t first_bound, int64_t num_levels, max_idle, epoch_ns, int64_t max_paths=0
+    ):
         self.first_bound, self.num_levels = first_bound, num_levels
-        self.max_idle, self.epoch_ns = max_idle, epoch_ns
+        self.max_idle, self.epoch_ns, self.max_paths = max_idle, epoch_ns, max_paths
 
     def on_arrival(self, Job job not None, now_ns):
         """Let a job stand on the level of what counts before it, and its prompt."""
@@ -81,7 +90,9 @@ cdef class ProgramLevels:
             self.watch(program)
         cdef Standing standing = Standing.__new__(Standing)
         standing.program = program
-        standing.before = self.attained_before(job, program) if job.parents else program.attained
+        standing.before = program.attained
+        if self.max_paths and job.parents:
+            standing.before = self.longest_before(job, program)
         self.put(standing, standing.before + <int64_t>job.prompt_tokens)
         job.note = program.jobs[job.id] = standing
 
@@ -104,13 +115,24 @@ cdef class ProgramLevels:
     cpdef watch(self, Program program):
         """A program has jobs, and nobody looks at how long it waits: the policy's part."""
 
-    cpdef int64_t attained_before(self, Job job, Program program) except -1:
-        """Return the tokens that count for a job that names parents: the policy's part."""
-        return program.attained
+    cdef int64_t longest_before(self, Job job, Program program) except -1:
+        """Return the tokens along the longest path to a job that is known."""
+        cdef int64_t longest = -1
+        for parent in job.parents:
+            longest = max(longest, <int64_t>self.paths.get(parent, -1))
+        return program.attained if longest < 0 else longest
 
-    cpdef add_finished(self, Job job, Standing standing):
-        """Count a job that is done for those of its program that come later: the policy's part."""
-        standing.program.attained += standing.served
+    cdef object add_finished(self, Job job, Standing standing):
+        """Count a job that is done for those that come later."""
+        cdef Program program = standing.program
+        cdef int64_t path = standing.before + standing.served
+        if not self.max_paths:
+            program.attained += standing.served
+            return
+        program.attained = max(program.attained, path)
+        self.paths[job.id] = path
+        if len(self.paths) > self.max_paths:
+            self.paths.popitem(last=False)
 
     def key(self, Job job not None, now_ns):
         """Return the place of a job: its level, and its place within that."""

@@ -54,7 +54,9 @@ class LeastAttained(ProgramLevels):
         patience: float = PATIENCE,
         token_ns: int = TOKEN_NS,
         first_bound: int = FIRST_BOUND,
+        max_paths: int = 0,
     ) -> None:
+        """max_paths: see ext/program_levels.pyx; 0: the sum of a program's calls counts."""
         need_positive("least_attained", "quantum_tokens", quantum_tokens)
         need_positive("least_attained", "patience", patience)
         need_positive("least_attained", "token_ns", token_ns)
@@ -64,6 +66,7 @@ class LeastAttained(ProgramLevels):
             num_levels=NUM_LEVELS,
             max_idle=MAX_PROGRAMS,
             epoch_ns=EPOCH_NS,
+            max_paths=max_paths,
         )
         self._quantum_tokens = quantum_tokens
         self._patience = patience
