@@ -20,6 +20,7 @@ import sys
 
 import numpy as np
 
+cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.math cimport INFINITY
@@ -42,6 +43,7 @@ if sys.byteorder != "little":
     raise ImportError("plans are little-endian, and written here as they stand in memory")
 
 
+@cython.final
 cdef class SlotRows:
     """See the module head. One entry a slot:
 
@@ -49,22 +51,6 @@ cdef class SlotRows:
     unplanned: samples it may still be given steps for.  unsampled: that have not come yet.
     wants, told: I1.  recent, counts: I2.  last_ns: when its last token came, 0: none did.
     """
-
-    cdef readonly object ids, streams, handles, keys, unplanned, unsampled, wants, told, recent, counts, last_ns
-    cdef uint64_t[::1] _ids
-    cdef uint8_t[::1] _streams
-    cdef int64_t[::1] _handles
-    cdef double[::1] _keys
-    cdef int64_t[::1] _unplanned
-    cdef int64_t[::1] _unsampled
-    cdef uint8_t[::1] _wants
-    cdef uint8_t[::1] _told
-    cdef int32_t[:, ::1] _recent
-    cdef int64_t[::1] _counts
-    cdef int64_t[::1] _last_ns
-    cdef int32_t[:, ::1] _scratch
-    cdef Py_ssize_t _size, _next, _stride
-    cdef Py_ssize_t _cycle           # pushes between two turns of a row
 
     def __init__(self, Py_ssize_t num_slots):
         if num_slots < 1:
@@ -90,8 +76,10 @@ cdef class SlotRows:
 
     # Who is in a slot
 
-    def enter(self, Py_ssize_t slot, uint64_t request, bint is_streamed, int64_t handle, double key,
-              int64_t samples, int64_t steps, bint is_whole=False):
+    cpdef bint enter(
+        self, Py_ssize_t slot, uint64_t request, bint is_streamed, int64_t handle, double key,
+        int64_t samples, int64_t steps, bint is_whole=False,
+    ) except? -1:
         """A request takes a free slot, with an empty row; it does not decode yet.
 
         samples: it may have, at most.  steps: it may be given for now; ``extend`` gives more.
@@ -121,7 +109,7 @@ cdef class SlotRows:
         """All known tokens are planned and a sample with them; returns whether it decodes now."""
         return self._ends_prefill(slot)
 
-    cdef bint _ends_prefill(self, Py_ssize_t slot) except -1:
+    cdef bint _ends_prefill(self, Py_ssize_t slot) except? -1:
         self._unplanned[slot] -= 1
         self._wants[slot] = self._unplanned[slot] > 0
         return self._wants[slot] == 1
@@ -284,16 +272,8 @@ cdef class SlotRows:
         """Whether a row could be full before its next turn, with a token a step."""
         return self._counts[slot] + self._cycle > _ROW_TOKENS
 
-    def count(self, Py_ssize_t slot):
-        """How many tokens its row has."""
-        return self._counts[slot]
-
-    def last_token_ns(self, Py_ssize_t slot):
-        """When its last token came; 0: none did."""
-        return self._last_ns[slot]
-
-    def take(self, Py_ssize_t slot, cnp.ndarray before not None, Py_ssize_t num_before):
-        """Empty its row; returns its tokens behind ``before[:num_before]``, and when the last one came.
+    cpdef cnp.ndarray take(self, Py_ssize_t slot, cnp.ndarray before, Py_ssize_t num_before):
+        """Empty its row; returns its tokens behind ``before[:num_before]``.
 
         The array is a new one.
         """
@@ -307,7 +287,7 @@ cdef class SlotRows:
         memcpy(out, source, num_before * sizeof(int32_t))
         memcpy(out + num_before, &self._recent[slot, 0], count * sizeof(int32_t))
         self._counts[slot] = 0
-        return joined, self._last_ns[slot]
+        return joined
 
     def with_prompts(self, cnp.ndarray slots not None, list prompts not None, list counts not None):
         """A step's slots, the decodes' first, then these: (slots, handles, ids, streams, counts).

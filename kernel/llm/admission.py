@@ -68,7 +68,7 @@ class Admission:
         if self._is_under_way(head):
             return
         lower: list[Task] | None = None
-        slots = shared.batch.num_free
+        slots = len(shared.batch.free)
         decoding = len(shared.batch.decodes())
         room = self._room() - decoding  # each takes a block at most
         tokens = draft.budget - decoding
@@ -129,12 +129,17 @@ class Admission:
         shared = self._shared
         if self._is_under_way(task):
             return BLOCKED
-        is_demoted = self._is_demoted(task)
-        if self._is_plain(task) and not is_demoted:
+        is_demoted = shared.demotion.is_in_use and self._is_demoted(task)
+        if not is_demoted and self._is_plain(task):
             begun = shared.cache.begin(task.handle, draft.budget, self._kept())
             if begun is not None:
                 self._enter(task, draft, *begun)
                 return ADMITTED
+        return self._weigh(task, draft, is_demoted=is_demoted)
+
+    def _weigh(self, task: Task, draft: Draft, *, is_demoted: bool) -> Verdict:
+        """Admit a task if there is room by all that counts, or say what is to become of it."""
+        shared = self._shared
         cached, computing = self._look_up(task)
         if computing:
             # A step under way computes what this task would have to compute next.
@@ -164,10 +169,8 @@ class Admission:
         return is_free and not task.is_on_host and shared.batch.num_taken > 0
 
     def _is_demoted(self, task: Task) -> bool:
-        """Say whether what is cached of a task goes on in host memory."""
-        shared = self._shared
-        may_be = shared.demotion.is_in_use and not task.is_on_host
-        return may_be and shared.cache.demoted(task.handle) > 0
+        """Say whether what is cached of a task goes on in host memory, where some once went."""
+        return not task.is_on_host and self._shared.cache.demoted(task.handle) > 0
 
     def unpark(self) -> None:
         """Let those that waited for a step, or for a quota with room now, stand in line again."""
@@ -309,12 +312,11 @@ class Admission:
         if request.family and count:
             copied = self._copy_tail(task, draft, start, count)
             start, count = start + copied, count - copied
-        ids = request.ids.tobytes()
         shared.enter_slot(task)
         if shared.growth is not None:
             shared.growth.enter(task, shared.policy.estimate(request), start)
         task.num_blocks = len(blocks) // WIRE_BYTES
-        draft.begin(task, new_request(task, ids, blocks, start), start, count)
+        draft.begin(task, new_request(task, blocks, start), start, count)
         task.told = task.told or start
         if not request.first_planned_ns:
             self._account(request, start)
@@ -340,13 +342,16 @@ class Admission:
 
     def _account(self, request: Request, cached: int) -> None:
         shared = self._shared
+        num_prompt = request.num_prompt
+        if cached > num_prompt:
+            cached = num_prompt
         request.first_planned_ns = shared.now_ns
-        request.cached_tokens = cached if cached < request.num_prompt else request.num_prompt
-        shared.prompt += request.num_prompt
-        shared.cached_tokens += request.cached_tokens
+        request.cached_tokens = cached
+        shared.prompt += num_prompt
+        shared.cached_tokens += cached
 
 
-def new_request(task: Task, ids: bytes, blocks: bytes, computed: int) -> NewRequest:
+def new_request(task: Task, blocks: bytes, computed: int) -> NewRequest:
     """Return what an engine must know of a request that takes a slot."""
     request = task.request
     sampling: Sampling = request.sampling
@@ -355,7 +360,7 @@ def new_request(task: Task, ids: bytes, blocks: bytes, computed: int) -> NewRequ
     return {
         "slot": task.slot,
         "request": request.id,
-        "ids": ids,
+        "ids": request.ids.tobytes(),
         "num_prompt": request.num_prompt,
         "sampling": sampling,
         "stream": request.stream,

@@ -51,16 +51,11 @@ class Batch:
         self.rows = SlotRows(num_slots)
         self.prefilling: dict[int, Task] = {}
         self.num_taken = 0
-        self._free = list(range(num_slots - 1, -1, -1))
+        self.free = list(range(num_slots - 1, -1, -1))  # slots nobody has
         self._holders: list[Task | None] | None = None
         self._ones = np.ones(num_slots, np.int32)
         self._decodes: Decodes | None = None
         self.no_decodes = self.decodes()
-
-    @property
-    def num_free(self) -> int:
-        """Slots nobody has."""
-        return len(self._free)
 
     def holders(self) -> list[Task | None]:
         """Return who has each slot now; it stays so while they change (I3)."""
@@ -73,20 +68,13 @@ class Batch:
 
         is_whole: all of it in this step, with a sample: it decodes from the next one on.
         """
-        slot = self._free.pop()
-        request, rows = task.request, self.rows
+        slot = self.free.pop()
         task.place = SLOT
         task.slot = slot
         self.tasks[slot] = task
         self._holders = None
-        emitted = task.known - request.num_prompt
-        samples = request.max_tokens - emitted
-        allowed = request.allowance - emitted
-        steps = samples if samples < allowed else allowed  # `min` takes 1,000 instructions
-        stream, handle, key = request.stream, task.handle, task.key
-        if rows.enter(slot, request.id, stream, handle, key, samples, steps, is_whole):
+        if task.request.enter_row(self.rows, slot, task.handle, task.key, is_whole):
             self._decodes = None
-        request.enter_row(rows, slot)
         if not is_whole:
             self.prefilling[slot] = task
         self.num_taken += 1
@@ -100,7 +88,7 @@ class Batch:
         self.prefilling.pop(slot, None)
         if self.rows.leave(slot):
             self._decodes = None
-        self._free.append(slot)
+        self.free.append(slot)
         self.num_taken -= 1
         task.account.running -= 1
         return slot

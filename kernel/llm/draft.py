@@ -27,21 +27,29 @@ class Draft:
         self.number = number
         self.budget = budget
         self.decodes = no_decodes
-        self.stretches: list[int] = []  # of prompts: slots, and numbers of tokens
-        self.counts: list[int] = []
+        self._prefill: list[int] = []  # of prompts: triples of slot, start, count
         self.sampled: list[Task] = []  # of these, those that come to their last known token
         self._decode_blocks = b""
         self._blocks: list[bytes] = []  # pairs
-        self._prefill: list[int] = []  # triples
         self._add: list[NewRequest] = []
         self._copies_out: list[Pairs] = []
         self._copies_in: list[Pairs] = []
         self._copies: list[int] = []  # pairs
 
     @property
+    def slots(self) -> list[int]:
+        """Slots of the prompts' stretches."""
+        return self._prefill[::3]
+
+    @property
+    def counts(self) -> list[int]:
+        """Tokens of the prompts' stretches."""
+        return self._prefill[2::3]
+
+    @property
     def is_empty(self) -> bool:
         """Say whether there is nothing that the engine has to do in a step."""
-        is_step = len(self.decodes) or self.stretches or self._add
+        is_step = self._prefill or self._add or len(self.decodes.slots)
         return not (is_step or self._copies_out or self._copies_in)
 
     def decode(self, decodes: Decodes, blocks: bytes) -> None:
@@ -52,10 +60,7 @@ class Draft:
 
     def prefill(self, task: Task, start: int, count: int) -> None:
         """Compute tokens [start, start + count) of a task."""
-        slot = task.slot
-        self._prefill += (slot, start, count)
-        self.stretches.append(slot)
-        self.counts.append(count)
+        self._prefill += (task.slot, start, count)
         self.budget -= count
 
     def sample(self, task: Task) -> None:

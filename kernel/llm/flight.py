@@ -10,6 +10,8 @@ row and no stretch of the step disturbs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,8 @@ from ext.slot_rows import SlotRows
 from kernel.llm.batch import Batch
 from kernel.llm.draft import Draft
 from kernel.llm.task import Task
+
+NOBODY: frozenset[int] = frozenset()
 
 
 class Flight:
@@ -32,9 +36,9 @@ class Flight:
     """
 
     __slots__ = (
+        "_computed",
         "_decoding",
         "_rows",
-        "_stretches",
         "gone",
         "handles",
         "holders",
@@ -54,28 +58,29 @@ class Flight:
     def __init__(self, draft: Draft, batch: Batch) -> None:
         self.number = draft.number
         self.sampled = draft.sampled
-        self.gone: set[int] = set()
-        self.left: set[int] = set()
-        self.void: set[int] = set()
+        self.gone = self.left = self.void = NOBODY
         self.holders = batch.holders()
         decodes = draft.decodes
         self.num_decodes = len(decodes.slots)
         self.slots = self.mark_slots = decodes.slots
         self.handles = self.mark_handles = decodes.handles
+        # Bytes, 1 where a slot decodes, and where anything of it is computed.
         self._decoding = decodes.mask
+        self._computed: bytes | bytearray = decodes.mask
         self._rows: dict[int, int] = {}  # of sampled prompts, by slot
-        self._stretches: list[int] = []  # of prompts; none if each has a row
-        if draft.stretches:
-            self._add_prompts(draft, batch.rows)
+        if slots := draft.slots:
+            self._add_prompts(draft, slots, batch.rows)
         else:
             self.ids, self.streams, self.mark_counts = batch.labels(decodes)
 
-    def _add_prompts(self, draft: Draft, rows: SlotRows) -> None:
-        decodes, slots = self.slots, draft.stretches
+    def _add_prompts(self, draft: Draft, slots: list[int], rows: SlotRows) -> None:
+        decodes = self.slots
         whole = rows.with_prompts(decodes, slots, draft.counts)
         self.mark_slots, self.mark_handles, _, _, self.mark_counts = whole
+        self._computed = computed = bytearray(self._decoding)
+        for slot in slots:
+            computed[slot] = 1
         if len(draft.sampled) < len(slots):  # some stop before the last known token
-            self._stretches = slots
             slots = [task.slot for task in draft.sampled]
             whole = rows.with_prompts(decodes, slots, [1] * len(slots))
             self.handles = whole[1]
@@ -92,26 +97,23 @@ class Flight:
     def set_gone(self, task: Task) -> None:
         """The task has ended."""
         if self._has(task):
-            self.gone.add(task.slot)
+            self.gone |= {task.slot}
 
     def set_left(self, task: Task) -> None:
         """The task has left its slot."""
         if self._has(task):
-            self.left.add(task.slot)
+            self.left |= {task.slot}
 
     def set_void(self, task: Task) -> None:
         """The task's blocks were given up."""
         if self._has(task):
-            self.void.add(task.slot)
+            self.void |= {task.slot}
 
     def _has(self, task: Task) -> bool:
         # While a task is in a flight it is given no other slot: shared.py, I3.
-        slot = task.slot
-        if self.holders[slot] is not task:
-            return False
-        return bool(self._decoding[slot]) or slot in self._rows or slot in self._stretches
+        return bool(self._computed[task.slot]) and self.holders[task.slot] is task
 
-    def rows_of(self, slots: set[int]) -> NDArray[np.bool_]:
+    def rows_of(self, slots: Collection[int]) -> NDArray[np.bool_]:
         """Return which rows are of these slots."""
         return np.isin(self.slots, list(slots))
 

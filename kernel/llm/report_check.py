@@ -20,6 +20,7 @@ from ipc.engine import NO_TOKEN, Ended, Failed, Report
 from ipc.errors import BadFrameError
 from kernel.llm.draft import WIRE
 from kernel.llm.flight import Flight
+from kernel.llm.request import Request
 from kernel.llm.task import DONE, Task
 
 _End = TypeVar("_End", Ended, Failed)
@@ -29,15 +30,15 @@ REASONS = frozenset({"stop", "length", "tool_calls"})
 
 @dataclass(slots=True)
 class CheckedReport:
-    """A report in terms of tasks. Tasks that have ended meanwhile are in none of these.
+    """A report in terms of tasks and requests; of those that have ended meanwhile it has nothing.
 
     kept: which rows count; None: all.
     """
 
     tokens: NDArray[np.int32]
     kept: NDArray[np.bool_] | None
-    texts: list[tuple[Task, str]]
-    logprobs: list[tuple[Task, dict[str, Any]]]
+    texts: list[tuple[Request, str]]
+    logprobs: list[tuple[Request, dict[str, Any]]]
     ended: list[tuple[Task, Ended]]
     failed: list[tuple[Task, dict[str, Any]]]
 
@@ -51,8 +52,9 @@ def check_report(report: Report, flight: Flight, rows: SlotRows, vocab_size: int
     tokens, flags = _tokens(report, flight, rows, vocab_size)
     ended = _of_tasks(report.get("ended"), flight, _check_ended)
     failed = _of_tasks(report.get("failed"), flight, _check_failed)
-    ending = {end["slot"] for _, end in ended} | {failure["slot"] for _, failure in failed}
-    if len(ending) != len(ended) + len(failed):
+    ends = [*ended, *failed] if failed else ended
+    ending = {end["slot"] for _, end in ends}
+    if len(ending) != len(ends):
         _refuse("a request ended twice")
     kept = None
     if flags & NOT_ALL_TOKENS or flight.is_disturbed or failed:
@@ -62,7 +64,8 @@ def check_report(report: Report, flight: Flight, rows: SlotRows, vocab_size: int
             limited = rows.at_limit(flight.slots)
         else:
             limited = flight.slots[(tokens < 0) | _at_limit(flight, rows)].tolist()
-        _check_limited(limited, flight, ending)
+        if not ending.issuperset(limited):
+            _check_limited(limited, flight, ending)
     _check_counts(kept, flight, ended)
     return CheckedReport(
         tokens,
@@ -118,24 +121,27 @@ def _of_tasks(
     found: list[tuple[Task, _End]] = []
     if not items:
         return found
+    if not isinstance(items, list):
+        _refuse("ends that are no list")
     for item in items:
-        if not isinstance(item, dict):
-            _refuse("an end that is no map")
-        task = _holder(item.get("slot"), flight)
-        check(item)
+        try:
+            check(item)
+            task = _holder(item["slot"], flight)
+        except (KeyError, TypeError):
+            _refuse("an end that is no map, or lacks something")
         if task.place is not DONE:
             found.append((task, item))
     return found
 
 
 def _check_ended(ended: Ended) -> None:
-    is_complete = isinstance(ended.get("text"), str) and type(ended.get("tokens")) is int
-    if ended.get("reason") not in REASONS or not is_complete:
+    is_complete = type(ended["text"]) is str and type(ended["tokens"]) is int
+    if ended["reason"] not in REASONS or not is_complete:
         _refuse("an end without a reason, a text and a number of tokens")
 
 
 def _check_failed(failed: Failed) -> None:
-    if not isinstance(failed.get("error"), dict):
+    if not isinstance(failed["error"], dict):
         _refuse("a failure without an error")
 
 
@@ -162,21 +168,24 @@ def _check_counts(
     kept: NDArray[np.bool_] | None, flight: Flight, ended: list[tuple[Task, Ended]]
 ) -> None:
     for task, end in ended:
-        has_token = flight.has_row(task.slot)
+        slot = task.slot
+        has_token = flight.has_row(slot)
         if has_token and kept is not None:
-            has_token = bool(kept[flight.row_of(task.slot)])
+            has_token = bool(kept[flight.row_of(slot)])
         if end["tokens"] != task.request.num_emitted + has_token:
-            _refuse(f"slot {end['slot']} ended after {end['tokens']} tokens")
+            _refuse(f"slot {slot} ended after {end['tokens']} tokens")
 
 
-def _pairs(items: list[list[Any]] | None, flight: Flight, kind: type) -> list[tuple[Task, Any]]:
-    found: list[tuple[Task, Any]] = []
+def _pairs(items: list[list[Any]] | None, flight: Flight, kind: type) -> list[tuple[Request, Any]]:
+    found: list[tuple[Request, Any]] = []
     if not items:
         return found
+    if not isinstance(items, list):
+        _refuse("texts or logprobs that are no list")
     for item in items:
         if not isinstance(item, (list, tuple)) or len(item) != 2 or not isinstance(item[1], kind):
             _refuse("texts and logprobs are pairs of a slot and its value")
         task = _holder(item[0], flight)
         if task.place is not DONE:
-            found.append((task, item[1]))
+            found.append((task.request, item[1]))
     return found

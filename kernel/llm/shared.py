@@ -122,11 +122,11 @@ class Shared:
 
     def end(self, task: Task) -> None:
         """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
-        self.changes += 1
         newest = None
         for flight in self.flights:
             newest = flight.number
             flight.set_gone(task)
+        self.changes += 1
         if task.place is SLOT:
             self._vacate(task)
             if newest is not None:

@@ -11,7 +11,7 @@ operations, whatever the number of requests.
 from __future__ import annotations
 
 from ext.kv_errors import OutOfBlocksError, QuotaExceededError
-from kernel.llm.admission import ASIDE, BLOCKED, Admission
+from kernel.llm.admission import ADMITTED, ASIDE, Admission
 from kernel.llm.batch import Decodes
 from kernel.llm.draft import Draft
 from kernel.llm.relief import Relief
@@ -94,23 +94,19 @@ class StepPlanner:
         return task
 
     def _plan_prompts(self, draft: Draft) -> None:
-        shared = self._shared
-        running = sorted(shared.batch.prefilling.values(), key=lambda task: task.rank)[::-1]
+        batch, line = self._shared.batch, self._shared.line
+        running = sorted(batch.prefilling.values(), key=lambda task: task.rank)[::-1]
         aside = 0
         is_open = True  # the line may still be looked at
         while draft.budget > 0:
-            waiting = shared.line.head() if is_open else None
+            waiting = line.head() if is_open and batch.free else None
             if running and (waiting is None or running[-1].key <= waiting.key):
                 self._go_on(running.pop(), draft)
-                continue
-            if waiting is None or not shared.batch.num_free:
-                is_open = False
-                if not running:
-                    break
-                continue
-            verdict = self._admission.admit(waiting, draft)
-            aside += verdict is ASIDE
-            is_open = verdict is not BLOCKED and aside < MAX_ASIDE
+            elif waiting is None:
+                return
+            elif (verdict := self._admission.admit(waiting, draft)) is not ADMITTED:
+                aside += 1
+                is_open = verdict is ASIDE and aside < MAX_ASIDE
 
     def _go_on(self, task: Task, draft: Draft) -> None:
         """Plan the next stretch of a prompt."""

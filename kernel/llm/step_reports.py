@@ -55,8 +55,8 @@ class StepReports:
         shared.complete(flight.number)
         self._store(flight, checked)
         shared.generated += len(tokens)
-        for task, text in checked.texts:
-            task.request.sent_chars += len(text)
+        for request, text in checked.texts:
+            request.sent_chars += len(text)
         for task, _ in checked.ended:
             task.request.is_complete = True
             shared.end(task)
@@ -67,8 +67,8 @@ class StepReports:
             request_ids=ids,
             streams=streams,
             tokens=tokens,
-            texts=[(task.request, text) for task, text in checked.texts],
-            logprobs=[(task.request, logprobs) for task, logprobs in checked.logprobs],
+            texts=checked.texts,
+            logprobs=checked.logprobs,
             ended=[(task.request, ended) for task, ended in checked.ended],
             ended_here=ends,
             failed=[(task.request, error) for task, error in checked.failed],

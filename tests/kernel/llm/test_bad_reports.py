@@ -33,6 +33,12 @@ def damaged(report: Any, how: str) -> Any:
         damage["ended"] = [{"slot": 0, "reason": "stop", "text": "", "tokens": 9}]
     elif how == "an unknown reason":
         damage["ended"] = [{"slot": 0, "reason": "quota", "text": "", "tokens": 1}]
+    elif how == "a reason that is no text":
+        damage["ended"] = [{"slot": 0, "reason": ["stop"], "text": "", "tokens": 1}]
+    elif how == "an end that is no map":
+        damage["ended"] = ["stop"]
+    elif how == "ends that are no list":
+        damage["ended"] = 5
     elif how == "ended twice":
         damage["ended"] = [{"slot": 0, "reason": "stop", "text": "", "tokens": 1}] * 2
     else:
@@ -52,6 +58,9 @@ def damaged(report: Any, how: str) -> Any:
         "a slot that is no number",
         "a wrong count",
         "an unknown reason",
+        "a reason that is no text",
+        "an end that is no map",
+        "ends that are no list",
         "ended twice",
         "a failure without error",
     ],

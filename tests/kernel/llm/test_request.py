@@ -35,7 +35,7 @@ def test_ids_seen_before_stay_as_they_were() -> None:
 
 def test_tokens_in_a_row_are_the_requests() -> None:
     rows, request = SlotRows(3), new_request()
-    request.enter_row(rows, 2)
+    request.enter_row(rows, 2, handle=1, key=0.0, is_whole=True)
 
     rows.push(np.array([2]), np.array([7], np.int32), 40)
     rows.push(np.array([0, 2]), np.array([1, 8], np.int32), 50)
@@ -48,13 +48,12 @@ def test_tokens_in_a_row_are_the_requests() -> None:
 
 def test_who_leaves_a_row_takes_its_tokens_along() -> None:
     rows, request, next_one = SlotRows(1), new_request(), new_request()
-    request.enter_row(rows, 0)
+    request.enter_row(rows, 0, handle=1, key=0.0, is_whole=True)
     rows.push(np.array([0]), np.array([7], np.int32), 40)
 
     request.leave_row()
     rows.leave(0)
-    rows.enter(0, 2, False, 2, 0.0, 9, 9)
-    next_one.enter_row(rows, 0)
+    next_one.enter_row(rows, 0, handle=2, key=0.0, is_whole=True)
     rows.push(np.array([0]), np.array([9], np.int32), 60)
 
     assert (request.emitted.tolist(), request.last_token_ns) == ([7], 40)
@@ -66,7 +65,7 @@ def test_each_row_takes_its_turn_before_it_is_full(num_rows: int) -> None:
     rows = SlotRows(num_rows)
     requests = [new_request() for _ in range(num_rows)]
     for row, request in enumerate(requests):
-        request.enter_row(rows, row)
+        request.enter_row(rows, row, handle=row, key=0.0, is_whole=True)
     all_rows = np.arange(num_rows)
 
     for token in range(3 * ROW_TOKENS):

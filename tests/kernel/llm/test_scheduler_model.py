@@ -137,7 +137,7 @@ class Histories(RuleBasedStateMachine):
 
     def is_over(self, slot: int) -> bool:
         flight = self.world.scheduler._shared.flights[0]
-        return bool(flight.gone[slot])
+        return slot in flight.gone
 
     @rule(owner=OWNERS, quota=st.none() | st.integers(0, 16))
     def set_quota(self, owner: int, quota: int | None) -> None:
