@@ -106,12 +106,18 @@ cdef class RequestTokens:
         self._row = slot
         return decodes
 
-    cpdef leave_row(self):
-        """Take home what the row has, if it has one."""
+    cpdef bint leave_row(self) except? -1:
+        """Leave its slot, if it has one, and take home what its row has.
+
+        Returns: whether it was wanted for a decode.
+        """
+        cdef SlotRows rows = self._rows
+        if rows is None:
+            return False
         self._absorb()
-        if self._rows is not None:
-            self._last_token_ns = self._rows._last_ns[self._row] or self._last_token_ns
-            self._rows = None
+        self._last_token_ns = rows._last_ns[self._row] or self._last_token_ns
+        self._rows = None
+        return rows.leave(self._row)
 
     def empty_row(self):
         """Make room in the row."""

@@ -27,6 +27,7 @@ cdef class SlotRows:
         self, Py_ssize_t slot, uint64_t request, bint is_streamed, int64_t handle, double key,
         int64_t samples, int64_t steps, bint is_whole=*,
     ) except? -1
+    cpdef bint leave(self, Py_ssize_t slot) except? -1
     cdef bint _ends_prefill(self, Py_ssize_t slot) except? -1
     cdef int64_t checked(self, int64_t slot) except -1
     cpdef cnp.ndarray take(self, Py_ssize_t slot, cnp.ndarray before, Py_ssize_t num_before)

@@ -53,5 +53,6 @@ class SlotRows:
         NDArray[np.uint64],
         NDArray[np.int64],
         NDArray[np.int32],
+        bytearray,
     ]: ...
     def at_limit(self, slots: NDArray[np.int64]) -> list[int]: ...

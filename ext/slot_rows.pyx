@@ -95,7 +95,7 @@ cdef class SlotRows:
         self._counts[slot] = self._last_ns[slot] = 0
         return is_whole and self._ends_prefill(slot)
 
-    def leave(self, Py_ssize_t slot):
+    cpdef bint leave(self, Py_ssize_t slot) except? -1:
         """A slot is free. The engine will be told by dropping it, so it decodes there no more.
 
         What its row has is to be taken before. Returns: whether it was wanted for a decode.
@@ -290,9 +290,10 @@ cdef class SlotRows:
         return joined
 
     def with_prompts(self, cnp.ndarray slots not None, list prompts not None, list counts not None):
-        """A step's slots, the decodes' first, then these: (slots, handles, ids, streams, counts).
+        """A step's slots, the decodes' first, then these: (slots, handles, ids, streams, counts, mask).
 
-        counts: of the prompts' tokens; int32, a decode counts 1.
+        counts: of the prompts' tokens; int32, a decode counts 1.  mask: a byte a slot, 1 where it is
+        one of these.
         """
         cdef const int64_t* before = int64s(slots)
         cdef Py_ssize_t i, num_decodes = length(slots), count = num_decodes + len(prompts)
@@ -304,6 +305,7 @@ cdef class SlotRows:
         cdef int64_t* slot = <int64_t*>cnp.PyArray_DATA(where)
         cdef int64_t* handle = <int64_t*>cnp.PyArray_DATA(found)
         cdef int32_t* tokens = <int32_t*>cnp.PyArray_DATA(numbers)
+        cdef bytearray mask = bytearray(self._size)
         memcpy(slot, before, num_decodes * sizeof(int64_t))
         for i in range(num_decodes, count):
             slot[i] = prompts[i - num_decodes]
@@ -311,5 +313,6 @@ cdef class SlotRows:
             # SAFETY: all columns have _size entries, and the slot is below it.
             handle[i] = (&self._handles[0])[self.checked(slot[i])]
             tokens[i] = 1 if i < num_decodes else counts[i - num_decodes]
+            mask[slot[i]] = 1
         ids, streams = self.labels(where)
-        return where, found, ids, streams, numbers
+        return where, found, ids, streams, numbers, mask

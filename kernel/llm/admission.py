@@ -52,6 +52,7 @@ class Admission:
     def __init__(self, shared: Shared, relief: Relief) -> None:
         self._shared = shared
         self._relief = relief
+        self._spare = shared.limits.num_blocks // 100  # blocks
 
     def make_way(self, draft: Draft) -> None:
         """Let lower ones give way to those that wait with a smaller key and would not fit.
@@ -229,7 +230,7 @@ class Admission:
     def _kept(self) -> int:
         """Blocks for others: what admitted prompts will still take, and some for growth."""
         batch = self._shared.batch
-        kept = batch.num_taken // 2 + self._shared.limits.num_blocks // 100
+        kept = batch.num_taken // 2 + self._spare
         return kept + self._promised() if batch.prefilling else kept
 
     def _promised(self) -> int:

@@ -83,11 +83,11 @@ class Batch:
     def leave(self, task: Task) -> int:
         """Take a task out of its slot; its place is the caller's to say."""
         slot = task.slot
-        task.request.leave_row()
-        self.tasks[slot] = self._holders = None
-        self.prefilling.pop(slot, None)
-        if self.rows.leave(slot):
+        if task.request.leave_row():
             self._decodes = None
+        self.tasks[slot] = self._holders = None
+        if self.prefilling:
+            self.prefilling.pop(slot, None)
         self.free.append(slot)
         self.num_taken -= 1
         task.account.running -= 1

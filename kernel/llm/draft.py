@@ -71,7 +71,8 @@ class Draft:
         """Give a task its slot, and its first stretch if there is one."""
         self._add.append(new)
         if count:
-            self.prefill(task, start, count)
+            self._prefill += (task.slot, start, count)
+            self.budget -= count
         if task.planned == task.known:
             self.sampled.append(task)
 

@@ -29,6 +29,7 @@ class Flight:
     holders: who had each slot when the plan was made.
     slots, handles, ids, streams: of the rows.  mark_slots, mark_handles, mark_counts: of what is
     computed: the decodes, then all stretches of prompts.  sampled: the prompts' tasks.
+    is_sampled: a byte a slot, 1 where it has a row.
     gone, left, void: slots of holders in this step of whom, since it was planned,
     gone: one has ended: nothing of his row counts.
     left: one lives on elsewhere: his token counts, the slot is not his.
@@ -37,12 +38,11 @@ class Flight:
 
     __slots__ = (
         "_computed",
-        "_decoding",
-        "_rows",
         "gone",
         "handles",
         "holders",
         "ids",
+        "is_sampled",
         "left",
         "mark_counts",
         "mark_handles",
@@ -64,10 +64,8 @@ class Flight:
         self.num_decodes = len(decodes.slots)
         self.slots = self.mark_slots = decodes.slots
         self.handles = self.mark_handles = decodes.handles
-        # Bytes, 1 where a slot decodes, and where anything of it is computed.
-        self._decoding = decodes.mask
         self._computed: bytes | bytearray = decodes.mask
-        self._rows: dict[int, int] = {}  # of sampled prompts, by slot
+        self.is_sampled: bytes | bytearray = decodes.mask
         if slots := draft.slots:
             self._add_prompts(draft, slots, batch.rows)
         else:
@@ -76,28 +74,21 @@ class Flight:
     def _add_prompts(self, draft: Draft, slots: list[int], rows: SlotRows) -> None:
         decodes = self.slots
         whole = rows.with_prompts(decodes, slots, draft.counts)
-        self.mark_slots, self.mark_handles, _, _, self.mark_counts = whole
-        self._computed = computed = bytearray(self._decoding)
-        for slot in slots:
-            computed[slot] = 1
+        self.mark_slots, self.mark_handles, _, _, self.mark_counts, self._computed = whole
         if len(draft.sampled) < len(slots):  # some stop before the last known token
             slots = [task.slot for task in draft.sampled]
             whole = rows.with_prompts(decodes, slots, [1] * len(slots))
-            self.handles = whole[1]
-        else:
-            self.handles = self.mark_handles
-        self.slots, _, self.ids, self.streams, _ = whole
-        self._rows = dict(zip(slots, range(self.num_decodes, len(self.slots)), strict=True))
+        self.slots, self.handles, self.ids, self.streams, _, self.is_sampled = whole
 
     @property
     def is_disturbed(self) -> bool:
         """Say whether something has happened to who is in this step."""
         return bool(self.gone or self.left or self.void)
 
-    def set_gone(self, task: Task) -> None:
-        """The task has ended."""
-        if self._has(task):
-            self.gone |= {task.slot}
+    def set_gone(self, tasks: list[Task]) -> None:
+        """The tasks have ended."""
+        if gone := [task.slot for task in tasks if self._has(task)]:
+            self.gone |= set(gone)
 
     def set_left(self, task: Task) -> None:
         """The task has left its slot."""
@@ -117,12 +108,6 @@ class Flight:
         """Return which rows are of these slots."""
         return np.isin(self.slots, list(slots))
 
-    def has_row(self, slot: int) -> bool:
-        """Say whether a slot is sampled in this step."""
-        return bool(self._decoding[slot]) or slot in self._rows
-
     def row_of(self, slot: int) -> int | None:
-        """Return the sampled row of a slot, if it has one. Cost: a scan of some bytes."""
-        if self._decoding[slot]:
-            return self._decoding.count(1, 0, slot)
-        return self._rows.get(slot)
+        """Return the sampled row of a slot, if it has one. Cost: a scan of the rows."""
+        return int((self.slots == slot).argmax()) if self.is_sampled[slot] else None

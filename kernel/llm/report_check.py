@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ext.slot_rows import AT_LIMIT, NOT_ALL_TOKENS, SlotRows
 from ipc.engine import NO_TOKEN, Ended, Failed, Report
 from ipc.errors import BadFrameError
-from kernel.llm.draft import WIRE
+from kernel.llm.draft import WIRE, WIRE_BYTES
 from kernel.llm.flight import Flight
 from kernel.llm.request import Request
 from kernel.llm.task import DONE, Task
@@ -86,7 +86,7 @@ def _tokens(
 ) -> tuple[NDArray[np.int32], int]:
     """Return the rows' tokens, and what is special about them."""
     data = report.get("tokens", b"")
-    if not isinstance(data, bytes) or len(data) != len(flight.slots) * WIRE.itemsize:
+    if not isinstance(data, bytes) or len(data) != len(flight.slots) * WIRE_BYTES:
         _refuse(f"not one token for each of the {len(flight.slots)} rows")
     tokens = np.frombuffer(data, WIRE)
     flags = rows.check(flight.slots, tokens, vocab_size)
@@ -108,10 +108,9 @@ def _at_limit(flight: Flight, rows: SlotRows) -> NDArray[np.bool_]:
 
 
 def _holder(slot: object, flight: Flight) -> Task:
-    if type(slot) is int and 0 <= slot < len(flight.holders):
-        task = flight.holders[slot]
-        if task is not None:
-            return task
+    holders = flight.holders
+    if type(slot) is int and 0 <= slot < len(holders) and (task := holders[slot]) is not None:
+        return task
     _refuse(f"slot {slot!r} is nobody's")
 
 
@@ -168,12 +167,11 @@ def _check_counts(
     kept: NDArray[np.bool_] | None, flight: Flight, ended: list[tuple[Task, Ended]]
 ) -> None:
     for task, end in ended:
-        slot = task.slot
-        has_token = flight.has_row(slot)
+        has_token = flight.is_sampled[task.slot]  # 1, or 0
         if has_token and kept is not None:
-            has_token = bool(kept[flight.row_of(slot)])
+            has_token = int(kept[flight.row_of(task.slot)])
         if end["tokens"] != task.request.num_emitted + has_token:
-            _refuse(f"slot {slot} ended after {end['tokens']} tokens")
+            _refuse(f"slot {task.slot} ended after {end['tokens']} tokens")
 
 
 def _pairs(items: list[list[Any]] | None, flight: Flight, kind: type) -> list[tuple[Request, Any]]:

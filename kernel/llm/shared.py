@@ -89,13 +89,14 @@ class Shared:
     def enter_slot(self, task: Task) -> None:
         """Give a task a free slot."""
         self.batch.enter(task, is_whole=task.planned == task.known)
-        task.entered = self.last_number + 1
         if task.request.family:
+            task.entered = self.last_number + 1
             self.siblings.enter(task)
 
     def leave_slot(self, task: Task) -> None:
         """Take a task's slot away; the next plan drops it. What its steps sample still counts."""
         self._vacate(task)
+        task.last_plan = self.last_number
         for flight in self.flights:
             flight.set_left(task)
 
@@ -105,14 +106,15 @@ class Shared:
         self.dropped.append(self.batch.leave(task))
         if task.request.family:
             self.siblings.leave(task)
-        task.last_plan = self.last_number
 
     def tell_service(self, task: Task) -> None:
         """Let the policy know of the tokens a running task was given since it was told last."""
-        is_prefilling = task.slot in self.batch.prefilling
-        served = task.planned if is_prefilling else task.request.num_tokens
+        request, prefilling = task.request, self.batch.prefilling
+        served = request.num_tokens
+        if prefilling and task.slot in prefilling:
+            served = task.planned
         if served > task.told:
-            self.policy.on_service(task.request, served - task.told, self.now_ns)
+            self.policy.on_service(request, served - task.told, self.now_ns)
             task.told = served
 
     def void_steps(self, task: Task) -> None:
@@ -122,28 +124,37 @@ class Shared:
 
     def end(self, task: Task) -> None:
         """Let go of a task, wherever it is. Its blocks are kept for the steps that have them."""
-        newest = None
+        self.end_all([task])
+
+    def end_all(self, tasks: list[Task]) -> None:
+        """Let go of tasks, as ``end``."""
+        newest, by_owner = self.newest, self.line.by_owner
         for flight in self.flights:
-            newest = flight.number
-            flight.set_gone(task)
-        self.changes += 1
+            flight.set_gone(tasks)
+        for task in tasks:
+            self._leave_place(task, newest)
+            task.place = DONE
+            if by_owner is not None:
+                by_owner.forget(task)
+            self.policy.on_done(task.request, self.now_ns)
+            if self.eviction is not None:
+                self.eviction.used(task, self.now_ns)
+            self.cache.free(task.handle, last_step=newest)
+            task.account.live -= 1
+            del self.live[task.request.id]
+
+    def _leave_place(self, task: Task, newest: int | None) -> None:
+        """Take a task from where it is. newest: number of the last plan that has not reported."""
         if task.place is SLOT:
             self._vacate(task)
             if newest is not None:
                 self._last_step = task.account.last_step = newest
-        elif task.place in (FRESH, RETURNED):
+            return
+        self.changes += 1
+        if task.place in (FRESH, RETURNED):
             self.line.remove(task)
         elif task.place is AT_QUOTA:
             self.by_quota[task.account.owner].remove(task)
-        if self.line.by_owner is not None:
-            self.line.by_owner.forget(task)
-        self.policy.on_done(task.request, self.now_ns)
-        if self.eviction is not None:
-            self.eviction.used(task, self.now_ns)
-        self.cache.free(task.handle, last_step=newest)
-        task.place = DONE
-        task.account.live -= 1
-        del self.live[task.request.id]
 
     def end_by_kernel(self, task: Task, reason: FinishReason) -> None:
         """End a task for a reason that the engine does not know."""

@@ -94,17 +94,17 @@ class StepPlanner:
         return task
 
     def _plan_prompts(self, draft: Draft) -> None:
-        batch, line = self._shared.batch, self._shared.line
+        batch, head, admit = self._shared.batch, self._shared.line.head, self._admission.admit
         running = sorted(batch.prefilling.values(), key=lambda task: task.rank)[::-1]
         aside = 0
         is_open = True  # the line may still be looked at
         while draft.budget > 0:
-            waiting = line.head() if is_open and batch.free else None
+            waiting = head() if is_open and batch.free else None
             if running and (waiting is None or running[-1].key <= waiting.key):
                 self._go_on(running.pop(), draft)
             elif waiting is None:
                 return
-            elif (verdict := self._admission.admit(waiting, draft)) is not ADMITTED:
+            elif (verdict := admit(waiting, draft)) is not ADMITTED:
                 aside += 1
                 is_open = verdict is ASIDE and aside < MAX_ASIDE
 

@@ -57,9 +57,12 @@ class StepReports:
         shared.generated += len(tokens)
         for request, text in checked.texts:
             request.sent_chars += len(text)
-        for task, _ in checked.ended:
+        ended = []
+        for task, end in checked.ended:
             task.request.is_complete = True
-            shared.end(task)
+            ended.append((task.request, end))
+        if ended:
+            shared.end_all([task for task, _ in checked.ended])
         for task, _ in checked.failed:
             shared.end(task)
         ends, shared.ends = shared.ends, []
@@ -69,7 +72,7 @@ class StepReports:
             tokens=tokens,
             texts=checked.texts,
             logprobs=checked.logprobs,
-            ended=[(task.request, ended) for task, ended in checked.ended],
+            ended=ended,
             ended_here=ends,
             failed=[(task.request, error) for task, error in checked.failed],
             step_ns=report.get("step_ns", 0),

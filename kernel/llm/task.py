@@ -31,7 +31,7 @@ class Task:
 
     order: unique, by arrival.  handle: of its block table in the KV cache.
     known, planned, num_blocks: tokens and blocks while its prompt is computed; not kept up later.
-    entered: number of the plan that gave it its slot, once it had one.
+    entered: number of the plan that gave it its slot, once it had one, if it is of a family.
     last_plan: no plan after this one has it; counts only outside a slot.
     told: tokens its policy was told of, cached ones included.
     """

@@ -158,13 +158,14 @@ def test_prompts_come_after_the_decodes() -> None:
     for slot in range(4):
         rows.enter(slot, 10 + slot, slot == 3, 20 + slot, 0.0, 5, 5)
 
-    slots, handles, ids, streams, counts = rows.with_prompts(int64([1]), [3, 0], [9, 7])
+    slots, handles, ids, streams, counts, mask = rows.with_prompts(int64([1]), [3, 0], [9, 7])
 
     assert slots.tolist() == [1, 3, 0]
     assert handles.tolist() == [21, 23, 20]
     assert (ids.dtype, ids.tolist()) == (np.uint64, [11, 13, 10])
     assert streams.tolist() == [0, 1, 0]
     assert (counts.dtype, counts.tolist()) == (np.int32, [1, 9, 7])
+    assert mask == bytes([1, 1, 0, 1])
 
 
 def test_who_enters_whole_decodes_from_the_next_step_on() -> None:

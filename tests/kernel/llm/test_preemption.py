@@ -96,6 +96,22 @@ def test_nobody_gives_way_while_a_running_prompt_takes_all_tokens_of_the_step_fi
     world.check_results()
 
 
+def test_one_urgent_request_makes_one_give_way() -> None:
+    world = World(max_running=3, max_step_tokens=64)
+    for seed in range(3):
+        world.add(prompt(4, seed), max_tokens=60, priority=6)
+    for _ in range(4):
+        world.step()
+    world.add(prompt(10, 90), max_tokens=4, priority=0)
+
+    for _ in range(3):
+        world.step()
+
+    assert world.scheduler.statistics().preemptions == 1
+    world.run()
+    world.check_results()
+
+
 def test_nobody_is_preempted_to_let_an_equal_in() -> None:
     world = World(max_running=2)
     requests = [world.add(prompt(10, seed), max_tokens=10, priority=4) for seed in range(5)]

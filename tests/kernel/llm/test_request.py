@@ -52,7 +52,6 @@ def test_who_leaves_a_row_takes_its_tokens_along() -> None:
     rows.push(np.array([0]), np.array([7], np.int32), 40)
 
     request.leave_row()
-    rows.leave(0)
     next_one.enter_row(rows, 0, handle=2, key=0.0, is_whole=True)
     rows.push(np.array([0]), np.array([9], np.int32), 60)
 
