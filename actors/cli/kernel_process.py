@@ -109,7 +109,7 @@ def launch_kernel(
             pass_fds=(write_fd,),
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=output,
+            stderr=None if output is None else subprocess.STDOUT,
             start_new_session=own_session,
             env={**os.environ, **(environment or {})},
         )

@@ -3,10 +3,11 @@
 import resource
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from actors.cli import checks, doctor, live_checks
+from actors.cli import checks, doctor, kernel_process, live_checks
 from actors.cli.checks import Finding
 from ipc.home import Home, home_at
 from ipc.start import PACKAGE_ROOT
@@ -106,6 +107,17 @@ def test_few_descriptors_are_warned_of(home: Home, monkeypatch: pytest.MonkeyPat
     assert (finding.state, finding.detail) == ("warning", "256 per process, at most unlimited")
 
 
+def test_a_slow_spawn_is_warned_of_and_explained(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_checks, "SLOW_SPAWN_MS", 0.0)
+
+    finding = live_checks.process_start(home)
+
+    assert finding.state == "warning"
+    assert "first agent" in (finding.remedy or "")
+
+
 def test_a_check_that_breaks_has_failed_and_the_others_still_run(home: Home) -> None:
     def open_sesame(_: Home) -> Finding:
         raise OSError("no such cave")
@@ -130,3 +142,18 @@ def test_where_no_controller_is_ours_it_says_how_cpu_limits_can_be_had(
     assert "Delegate=yes" in without.remedy
     assert whole.detail == "control groups (cpu, memory, pids)"
     assert whole.remedy is None
+
+
+def test_what_a_kernel_says_that_does_not_start_is_what_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start_badly(where: Home, **rest: Any) -> kernel_process.Started:
+        settings = kernel_process.Settings(config=tmp_path / "missing.toml")
+        return kernel_process.start_kernel(where, settings, **rest)
+
+    monkeypatch.setattr(live_checks, "start_kernel", start_badly)
+
+    finding = live_checks.process_start(home)
+
+    assert finding.state == "failed"
+    assert "missing.toml" in finding.detail
