@@ -258,14 +258,11 @@ class Acceptance:
         turns, slots = record.open, self.state.slots
         if slots.order is not None:
             held = slots.order.account(record, self.state.now_ns)
-        elif record.concurrency > 1:
+        elif record.concurrency == 1:
+            held = 0 if not turns or next(iter(turns.values())).is_parked else 1
+        else:
             parked = sum(turn.is_parked for turn in turns.values())
             held = max(0, min(record.concurrency, len(turns)) - parked)
-        else:
-            held = 0
-            for first in turns.values():
-                held = 0 if first.outstanding or first.is_parked else 1
-                break
         if record.is_stopped:
             held = 0
         if held != record.slots:

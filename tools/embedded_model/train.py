@@ -41,9 +41,7 @@ def corpus_tokenizer(seed: int) -> Tokenizer:
 
 
 def shared_tokenizer(settings: Settings, rank: int, path: Path) -> Tokenizer:
-    """Return the earlier model's tokenizer, or the one that the first process, or run, trained."""
-    if settings.weights:
-        return Tokenizer.from_file(str(Path(settings.weights) / "tokenizer.json"))
+    """Return the tokenizer that the first process, or the first run, trained."""
     if rank == 0 and not path.exists():
         corpus_tokenizer(settings.seed).save(str(path))
     distributed.barrier()

@@ -59,19 +59,11 @@ class Settings:
     kv_heads: int = 4
     weight_decay: float = 0.02
     checkpoint_every: int = 100
-    weights: str = ""  # a model folder to begin with, at the next two; else with chance
-    first_step: int = 0
-    first_pool: int = 0
 
 
 def build_model(settings: Settings, tokenizer: Tokenizer) -> LlamaForCausalLM:
-    """Return the model to begin with: an untrained one, or an earlier one."""
+    """Return the untrained model."""
     torch.manual_seed(settings.seed)
-    if settings.weights:
-        earlier: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(
-            settings.weights, dtype=torch.float32
-        )
-        return earlier
     end = tokenizer.token_to_id(END)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -154,7 +146,7 @@ def train(
     optimizers = build_optimizers(model, settings)
     quick = quick_copy(model)
     checkpoint = folder / "checkpoint.pt"
-    first = settings.first_step
+    first = 0
     if checkpoint.exists():
         first = restore(checkpoint, model, optimizers, settings)
     assign(quick, model)
@@ -162,8 +154,8 @@ def train(
         tokenizer,
         settings.seed,
         settings.batch_tokens,
-        first_pool=settings.first_pool + rank,
-        skip=first - settings.first_step,
+        first_pool=rank,
+        skip=first,
         workers=settings.workers,
     )
     started, tokens, losses = time.monotonic(), 0, []
