@@ -7,6 +7,7 @@ four times as fast.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -28,14 +29,16 @@ class Measurement:
 
 
 def alternate(runs: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Run all in turn, `repeats` times after one discarded round, and return the median of each."""
-    samples: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            sample = run()
-            if repeat:
-                samples[name].append(sample)
-    return {name: median(values) for name, values in samples.items()}
+    """Run all in turn, `repeats` times after one discarded round, and return the median of each.
+
+    Who gives no number in the discarded round (it hangs, or is not installed) is not run again.
+    """
+    first = {name: run() for name, run in runs.items()}
+    able = [name for name, sample in first.items() if not math.isnan(sample)]
+    rounds = [{name: runs[name]() for name in able} for _ in range(repeats)]
+    return {
+        name: median(each[name] for each in rounds) if name in able else math.nan for name in runs
+    }
 
 
 def print_json(measurements: list[Measurement]) -> None:
