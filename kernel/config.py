@@ -82,6 +82,13 @@ class KernelConfig(BaseModel):
         "known",
         description="admit while there is room for what is there | for what is expected to come",
     )
+    llm_plans_ahead: int = Field(
+        1,
+        ge=0,
+        le=1,
+        description="steps sent beside the one computed; 0: who comes in a step is in the next, and"
+        " the engine stands still while that is planned",
+    )
     llm_hold_s: float = Field(
         120.0,
         ge=0,

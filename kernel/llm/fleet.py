@@ -170,6 +170,7 @@ class Fleet:
                 model=engine.model.label,
                 eviction=self.state.config.kv_eviction,
                 admission=self.state.config.llm_admission,
+                plans_ahead=self.state.config.llm_plans_ahead,
             )
         engine.state, engine.progress, engine.failed_loads = EngineState.READY, 1.0, 0
         engine.model.error = None

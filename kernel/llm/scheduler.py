@@ -45,7 +45,6 @@ from kernel.llm.step_result import SchedulerStatistics, StepResult
 from kernel.llm.task import AT_QUOTA, FRESH, RETURNED, SLOT, Task
 
 Admission = Literal["known", "expected"]
-MAX_FLIGHTS = 2  # the step that runs, and one ahead of it
 
 
 class Scheduler:
@@ -56,6 +55,8 @@ class Scheduler:
     eviction: which cached blocks go first, by name (kernel/policy/eviction_names.py).
     admission: "known" admits while there is room for the tokens that are there; "expected", while
                there will be for those that are expected, by the policy's guesses.
+    plans_ahead: plans that may be out beside the one that is computed: 1, or 0 if the engine is to
+                 wait for each, so that who comes in a step is in the next.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Scheduler:
         model: str = "",
         eviction: str = "lru",
         admission: Admission = "known",
+        plans_ahead: int = 1,
     ) -> None:
         limits = limits_of(facts)
+        self._max_flights = 1 + plans_ahead
         self._max_live = max_waiting + limits.max_running
         cache = KVCache(
             block_size=limits.block_size,
@@ -181,9 +184,9 @@ class Scheduler:
     # Steps
 
     def plan(self, now_ns: int) -> Plan | None:
-        """Return the next step; None: there is nothing to do, or two plans are out."""
+        """Return the next step; None: there is nothing to do, or all plans are out that may be."""
         shared = self._shared
-        if len(shared.flights) >= MAX_FLIGHTS:
+        if len(shared.flights) >= self._max_flights:
             return None
         shared.now_ns = now_ns
         self._rekey(now_ns)

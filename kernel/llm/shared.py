@@ -2,7 +2,7 @@
 
 Data, and the few changes that several parts make: a task leaves its slot, a task ends, blocks are
 let go. Order of the parts, each may use those before it:
-shared < relief < admission < step_planner | step_reports < scheduler.
+shared < relief, room < giving_way, admission < step_planner | step_reports < scheduler.
 
 Invariants:
   I1  a task is in ``live`` until it is DONE; it is in exactly the one place it names.
@@ -173,6 +173,10 @@ class Shared:
     def is_under_way(self, task: Task) -> bool:
         """Say whether a step that has not reported has the task."""
         return any(flight.holders[task.slot] is task for flight in self.flights)
+
+    def is_leaving(self, task: Task) -> bool:
+        """Say whether a step that has not reported has a task that has lost its slot since."""
+        return task.last_plan > self.reported
 
     def is_retiring(self, account: OwnerAccount | None = None) -> bool:
         """Say whether steps under way hold back blocks (of an owner) that will come free."""

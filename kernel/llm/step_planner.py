@@ -14,7 +14,9 @@ from ext.kv_errors import OutOfBlocksError, QuotaExceededError
 from kernel.llm.admission import ADMITTED, ASIDE, Admission
 from kernel.llm.batch import Decodes
 from kernel.llm.draft import Draft
+from kernel.llm.giving_way import GivingWay
 from kernel.llm.relief import Relief
+from kernel.llm.room import Room
 from kernel.llm.shared import Shared
 from kernel.llm.task import SLOT, Task
 
@@ -27,7 +29,9 @@ class StepPlanner:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._relief = Relief(shared)
-        self._admission = Admission(shared, self._relief)
+        room = Room(shared)
+        self._giving_way = GivingWay(shared, self._relief, room)
+        self._admission = Admission(shared, room)
         self._lacks_blocks: Task | None = None
         self._lacks_quota: Task | None = None
 
@@ -44,7 +48,7 @@ class StepPlanner:
             draft = Draft(number, shared.limits.max_step_tokens, shared.batch.no_decodes)
             self._admission.unpark()
             self._make_room(draft)
-            self._admission.make_way(draft)
+            self._giving_way.make_way(draft)
             self._plan_decodes(draft)
             self._plan_prompts(draft)
             # Without a step under way no report would ever bring us here again: go on as long as

@@ -12,7 +12,6 @@ from kernel.config import KernelConfig
 from kernel.llm.named_policies import NAMES, NamedPolicies, policy_by_name
 from kernel.llm.policies import Policy
 from kernel.llm.request import Request
-from kernel.llm.scheduler import MAX_FLIGHTS
 from tests.kernel.llm.world import World, prompt
 
 SECOND = 1_000_000_000
@@ -224,9 +223,13 @@ def test_shortest_first_learns_from_what_ends_and_not_from_what_is_cancelled() -
 class Shared:
     """One engine slot, and owners whose requests each take `tokens` steps."""
 
-    def __init__(self, *, tokens: int) -> None:
+    def __init__(self, *, tokens: int, plans_ahead: int = 1) -> None:
         self.world = World(
-            policy=policy_by_name("fair_share"), max_running=1, max_context=400, num_blocks=60
+            policy=policy_by_name("fair_share"),
+            plans_ahead=plans_ahead,
+            max_running=1,
+            max_context=400,
+            num_blocks=60,
         )
         self.tokens = tokens
         self.num_steps = 0
@@ -253,12 +256,12 @@ class Shared:
             self.given[request.owner] = self.given.get(request.owner, 0) + gained
 
 
-def quiet_waits(*, has_greedy: bool, plans_out: int = 1) -> list[int]:
+def quiet_waits(*, has_greedy: bool, plans_out: int = 1, plans_ahead: int = 1) -> list[int]:
     """Steps to the first token of an owner that asks for 4 tokens each 20 to 30 steps.
 
-    plans_out: 1: asked when a step has just reported; 2: once the next has been sent as well.
+    plans_out: 1: asked when a step has just reported; 2: once all that may be out has been sent.
     """
-    shared, numbers = Shared(tokens=40), random.Random(2)
+    shared, numbers = Shared(tokens=40, plans_ahead=plans_ahead), random.Random(2)
     due, mine = 3, []
     if has_greedy:
         for _ in range(50):
@@ -279,9 +282,17 @@ def test_an_owner_waits_for_the_steps_already_sent_beside_one_with_50_times_as_m
     alone = quiet_waits(has_greedy=False)
 
     assert len(alone) > 20
-    for plans_out in range(1, MAX_FLIGHTS + 1):
+    for plans_out in (1, 2):
         beside = quiet_waits(has_greedy=True, plans_out=plans_out)
         assert beside[int(0.99 * len(beside))] <= alone[int(0.99 * len(alone))] + plans_out
+
+
+def test_an_owner_waits_for_one_step_more_where_no_plan_is_sent_ahead() -> None:
+    alone = quiet_waits(has_greedy=False, plans_ahead=0)
+
+    for plans_out in (1, 2):
+        beside = quiet_waits(has_greedy=True, plans_out=plans_out, plans_ahead=0)
+        assert beside[int(0.99 * len(beside))] <= alone[int(0.99 * len(alone))] + 1
 
 
 def test_equal_owners_with_work_waiting_get_equal_shares_of_tokens() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from kernel.llm.admission import Admission
 from kernel.llm.batch import Batch
 from kernel.llm.draft import Draft
 from kernel.llm.flight import Flight
@@ -36,7 +35,7 @@ def nothing(*_: Any, **__: Any) -> None:
         (Flight, "set_left", nothing),
         (Flight, "set_gone", nothing),
         (Batch, "holders", lambda batch: batch.tasks),
-        (Admission, "_is_under_way", lambda *_: False),
+        (Shared, "is_leaving", lambda *_: False),
     ],
 )
 def test_a_planted_bug_is_found(

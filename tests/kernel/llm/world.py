@@ -36,11 +36,13 @@ class World:
         nature: Nature | None = None,
         eviction: str = "lru",
         admission: Admission = "known",
+        plans_ahead: int = 1,
         first_request: int = 1,
         **facts: Any,
     ) -> None:
         self.eviction = eviction
         self.admission = admission
+        self.plans_ahead = plans_ahead
         self.first_request = first_request
         self.facts = FACTS | facts
         self.nature = nature or Nature()
@@ -64,6 +66,7 @@ class World:
             max_waiting=self.facts.get("waiting", 64),
             eviction=self.eviction,
             admission=self.admission,
+            plans_ahead=self.plans_ahead,
         )
         self.engine = ModelEngine(self.facts, self.nature, self.extra_keys)
         self.plans: deque[Plan] = deque()
@@ -119,7 +122,7 @@ class World:
             made = copy.deepcopy(plan)
             self.plans.append(made)
             self.sent.append(made)
-            assert len(self.plans) <= 2
+            assert len(self.plans) <= 1 + self.plans_ahead
         self._take(self.scheduler.take_ends())
         self.scheduler.check_integrity()
         return made
