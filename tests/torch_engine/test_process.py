@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[KernelProcess]:
-    with running_kernel(tmp_path, **STRUCK) as process:
+    # The context of a chat that ends with a call of a tool is not held: all blocks must come free.
+    with running_kernel(tmp_path, **STRUCK, llm_hold_s=0) as process:
         yield process
 
 
