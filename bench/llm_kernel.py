@@ -31,7 +31,9 @@ CONTEXT = 4096
 WAITS = 3000  # of 10 ms, for the engine to be busy
 _MAKE_FOLDER = """
 import sys
+from transformers.utils import logging
 from bench.llm_workload import make_model
+logging.disable_progress_bar()  # it would run through ours
 model = make_model(sys.argv[1], "eager")
 model.config.max_position_embeddings = int(sys.argv[3])
 model.save_pretrained(sys.argv[2])
