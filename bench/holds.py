@@ -86,12 +86,11 @@ class ToolPrograms:
         """See ``Workload``."""
         return self._first
 
-    def after(self, call: Call, now_ns: int) -> Call | None:
+    def after(self, call: Call, now_ns: int) -> Iterable[Call]:
         """See ``Workload``."""
         following = self._following.get(call.number)
-        if following is None:
-            return None
-        return replace(following, arrival_ns=now_ns + self.gaps_ns[following.number])
+        if following is not None:
+            yield replace(following, arrival_ns=now_ns + self.gaps_ns[following.number])
 
     def tools(self, call: Call) -> Sequence[str]:
         """See ``Workload``."""

@@ -20,6 +20,7 @@ class Call:
 
     prefix: (group, tokens) from the start of the prompt: two calls share exactly their equal
             leading pairs. What the pairs do not cover is shared with nobody.
+    parents: calls of its program whose results it needs.
     outcome: done, failed or cancelled, when it was recorded; then it had got `output_tokens`.
     """
 
@@ -33,6 +34,7 @@ class Call:
     prefix: tuple[tuple[int, int], ...] = ()
     priority: int = DEFAULT_PRIORITY
     outcome: str = "done"
+    parents: tuple[int, ...] = ()
 
     def tokens(self) -> NDArray[np.int32]:
         """Return token ids for the prompt: equal where, and only where, content is shared."""

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from bench.lab.engine_model import PRESETS, EngineModel, engine_model
 from bench.lab.programs import (
-    MIXES,
+    CHAINS,
     Lengths,
     Programs,
     at_load,
@@ -133,7 +133,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to the lab's."""
     parser = commands.add_parser("ideal", help="what order alone can win, on servers without costs")
     parser.set_defaults(command=run)
-    parser.add_argument("--mix", default=",".join(MIXES), help=f"of {', '.join(MIXES)}")
+    parser.add_argument("--mix", default=",".join(CHAINS), help=f"of {', '.join(CHAINS)}")
     parser.add_argument("--lengths", type=Path, metavar="TRACE", help="draw calls' lengths from it")
     parser.add_argument("--engine-model", default="gpu-8b-small", help=f"{', '.join(PRESETS)}")
     parser.add_argument("--servers", default="1,4", help="how many calls at once: N,...")

@@ -1,12 +1,14 @@
-"""Agent programs: calls one after the other, with a tool's time between them.
+"""Agent programs: calls one after the other, or side by side, with a tool's time between them.
 
 How many calls a program has is drawn from a mix:
   uniform    1 to 20
   geometric  mean 4
   pareto     shape 1.5, cut at 20: many short programs, a few long ones
+  branching  rounds, pareto of shape 1.5 cut at 5; in each, one call deals out 2 to 8 that run side
+             by side, and the next one needs the results of all of them
 Lengths of calls are drawn from a trace (or, without one, from two lognormals like the Azure
 conversation trace's), gaps between calls are exponential, programs come at random (Poisson).
-The next call comes a gap after the one before has ended, so a slow policy delays what follows.
+A call comes a gap after all that it needs have ended, so a slow policy delays what follows.
 
 Promise: one seed gives one workload, the same for every policy.
 """
@@ -17,7 +19,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 
 from bench.lab.call import Call
@@ -28,6 +30,7 @@ from bench.lab.trace import read_trace
 MAX_CALLS = 20
 PARETO_SHAPE = 1.5
 GEOMETRIC_MEAN = 4
+MAX_ROUNDS, MAX_WIDTH = 5, 8
 GAP_MEAN_S = 1.0
 OWNERS = 16
 
@@ -47,11 +50,20 @@ def pareto(numbers: random.Random) -> int:
     return min(MAX_CALLS, int(numbers.paretovariate(PARETO_SHAPE)))
 
 
-MIXES: dict[str, Callable[[random.Random], int]] = {
+def branching(numbers: random.Random) -> list[int]:
+    """Return how many calls run side by side, stage by stage."""
+    widths = [1]
+    for _ in range(min(MAX_ROUNDS, int(numbers.paretovariate(PARETO_SHAPE)))):
+        widths += [numbers.randint(2, MAX_WIDTH), 1]
+    return widths
+
+
+CHAINS: dict[str, Callable[[random.Random], int]] = {  # of programs that do not branch
     "uniform": uniform,
     "geometric": geometric,
     "pareto": pareto,
 }
+MIXES = (*CHAINS, "branching")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +107,26 @@ class Programs:
     """A workload of programs; see bench/lab/replay.py ``Workload``."""
 
     def __init__(self, calls: list[list[Call]], gaps_ns: dict[int, int]) -> None:
-        """calls: by program.  gaps_ns: before each call that is not its program's first."""
+        """calls: by program, each after its parents.  gaps_ns: before each that has parents."""
         self.calls = calls
         self.gaps_ns = gaps_ns
-        self._next = {
-            call.number: following for program in calls for call, following in pairwise(program)
-        }
+        self._children: dict[int, list[Call]] = {}
+        for call in chain.from_iterable(calls):
+            for parent in call.parents:
+                self._children.setdefault(parent, []).append(call)
+        self._missing: dict[int, int] = {}  # parents that have not ended, by call
 
     def first(self) -> Iterable[Call]:
         """See ``Workload``."""
+        self._missing = {call.number: len(call.parents) for call in chain.from_iterable(self.calls)}
         return [program[0] for program in self.calls]
 
-    def after(self, call: Call, now_ns: int) -> Call | None:
+    def after(self, call: Call, now_ns: int) -> Iterable[Call]:
         """See ``Workload``."""
-        following = self._next.get(call.number)
-        if following is None:
-            return None
-        return replace(following, arrival_ns=now_ns + self.gaps_ns[following.number])
+        for child in self._children.get(call.number, ()):
+            self._missing[child.number] -= 1
+            if not self._missing[child.number]:
+                yield replace(child, arrival_ns=now_ns + self.gaps_ns[child.number])
 
     def tools(self, call: Call) -> Sequence[str]:
         """See ``Workload``: contexts are not shared between the calls, so nothing is held."""
@@ -133,14 +148,23 @@ def make_programs(mix: str, lengths: Lengths, *, num_calls: int, seed: int) -> P
     while number < num_calls:
         arrival_ns += round(numbers.expovariate(1.0) * 1e9)
         program: list[Call] = []
-        for _ in range(MIXES[mix](numbers)):
-            prompt, output = numbers.choice(lengths.pairs)
-            owner = len(programs) % OWNERS + 1
-            program.append(Call(number, arrival_ns, prompt, output, len(programs) + 1, owner))
-            gaps_ns[number] = round(numbers.expovariate(1 / GAP_MEAN_S) * 1e9)
-            number += 1
+        identity, owner = len(programs) + 1, len(programs) % OWNERS + 1
+        parents: tuple[int, ...] = ()
+        for width in widths(mix, numbers):
+            for _ in range(width):
+                prompt, output = numbers.choice(lengths.pairs)
+                call = Call(number, arrival_ns, prompt, output, identity, owner, parents=parents)
+                program.append(call)
+                gaps_ns[number] = round(numbers.expovariate(1 / GAP_MEAN_S) * 1e9)
+                number += 1
+            parents = tuple(range(number - width, number))
         programs.append(program)
     return Programs(programs, gaps_ns)
+
+
+def widths(mix: str, numbers: random.Random) -> list[int]:
+    """Return how many calls of a program run side by side, stage by stage."""
+    return branching(numbers) if mix == "branching" else [1] * CHAINS[mix](numbers)
 
 
 def at_load(programs: Programs, load: float, calls_per_s: float) -> Programs:

@@ -39,11 +39,11 @@ class Workload(Protocol):
     """Calls that come by themselves, and those that come because one has ended."""
 
     def first(self) -> Iterable[Call]:
-        """Return the calls whose arrival is known from the start."""
+        """Return the calls whose arrival is known from the start; a replay begins with it."""
         ...
 
-    def after(self, call: Call, now_ns: int) -> Call | None:
-        """Return the call that follows one that has just ended, if any does."""
+    def after(self, call: Call, now_ns: int) -> Iterable[Call]:
+        """Return the calls that come because one has just ended."""
         ...
 
     def tools(self, call: Call) -> Sequence[str]:
@@ -61,9 +61,9 @@ class Recorded:
         """See ``Workload``."""
         return self._calls
 
-    def after(self, call: Call, now_ns: int) -> Call | None:
+    def after(self, call: Call, now_ns: int) -> Iterable[Call]:
         """See ``Workload``."""
-        return None
+        return ()
 
     def tools(self, call: Call) -> Sequence[str]:
         """See ``Workload``."""
@@ -204,6 +204,7 @@ class Replay:
             call_site=call.call_site,
             program=call.program,
             priority=call.priority,
+            parents=tuple(parent + 1 for parent in call.parents),
         )
         self._calls[request.id] = call
         self._holds.come(f"p{call.program}", self._now_ns)
@@ -256,6 +257,5 @@ class Replay:
         )
         tools = self._workload.tools(call)
         self._holds.end(request, 0, f"p{call.program}", tools, self._now_ns)
-        following = self._workload.after(call, self._now_ns)
-        if following is not None:
+        for following in self._workload.after(call, self._now_ns):
             self._expect(following)

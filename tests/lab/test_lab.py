@@ -153,7 +153,8 @@ def test_a_mix_has_its_mean_and_its_seed_gives_it_again(mix: str, mean: float) -
 
 
 def test_a_programs_next_call_comes_a_gap_after_the_last_has_ended() -> None:
-    calls = [Call(number, 0, 50, 5, 1, 1) for number in range(3)]
+    parents = [(), (0,), (1,)]
+    calls = [Call(number, 0, 50, 5, 1, 1, parents=parents[number]) for number in range(3)]
     programs = Programs([calls], {0: 0, 1: 2 * 10**9, 2: 3 * 10**9})
 
     outcomes = Replay(programs, MODEL, "least_attained").run().outcomes
@@ -162,6 +163,37 @@ def test_a_programs_next_call_comes_a_gap_after_the_last_has_ended() -> None:
     assert gaps == [2 * 10**9, 3 * 10**9]
     alone_s = sum(each.alone_ns for each in outcomes) / 1e9
     assert end_to_end_s(outcomes) == [pytest.approx(5 + alone_s, rel=1e-3)]
+
+
+def test_a_call_comes_when_all_that_it_needs_have_ended_in_every_replay() -> None:
+    lengths = Lengths([(40, 3), (200, 30), (90, 11)])
+    programs = make_programs("branching", lengths, num_calls=120, seed=4)
+    assert any(len(call.parents) > 1 for program in programs.calls for call in program)
+
+    for _ in range(2):
+        outcomes = Replay(programs, MODEL, "critical_path").run().outcomes
+
+        ended = {each.call.number: each.ended_ns for each in outcomes}
+        assert len(ended) == programs.num_calls
+        for call in (each.call for each in outcomes if each.call.parents):
+            last = max(ended[parent] for parent in call.parents)
+            assert call.arrival_ns == last + programs.gaps_ns[call.number]
+
+
+def test_only_the_path_counts_for_a_program_that_fans_out() -> None:
+    """What joins it has 200 tokens before it along the path, 900 of all calls; others 400 alone."""
+    wide = [Call(0, 0, 50, 50, 1, 1)]
+    wide += [Call(number, 0, 50, 50, 1, 1, parents=(0,)) for number in range(1, 9)]
+    wide.append(Call(9, 0, 50, 50, 1, 1, parents=tuple(range(1, 9))))
+    others = [[Call(10 + number, 0, 400, 60, 2 + number, 2)] for number in range(40)]
+    programs = Programs([wide, *others], dict.fromkeys(range(1, 10), 0))
+
+    took = {}
+    for policy in ("least_attained", "critical_path"):
+        outcomes = Replay(programs, MODEL, policy).run().outcomes
+        took[policy] = end_to_end_s([each for each in outcomes if each.call.program == 1])[0]
+
+    assert took["critical_path"] < took["least_attained"]
 
 
 def test_the_table_of_programs_has_every_policy_that_was_asked_for(
