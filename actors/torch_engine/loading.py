@@ -153,12 +153,17 @@ def _model(settings: Settings, config: Any, device: torch.device) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, by name
         )
     except Exception as error:  # as above
         raise settings.problem(f"its weights cannot be loaded: {error}") from error
-    if info["missing_keys"] or info.get("mismatched_keys"):
-        some = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", ())]))[:3]
-        raise settings.problem(f"weights are missing or of another shape: {', '.join(some)}")
+    if info["missing_keys"]:
+        some = sorted(map(str, info["missing_keys"]))[:3]
+        raise settings.problem(f"weights are missing: {', '.join(some)}")
+    if info["mismatched_keys"]:
+        name, stored, wanted = min(info["mismatched_keys"])
+        shapes = f"is {list(stored)}, by config.json {list(wanted)}"
+        raise settings.problem(f"weights are of another shape: {name} {shapes}")
     return model.eval().requires_grad_(False).to(device)
 
 

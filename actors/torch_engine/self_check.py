@@ -27,7 +27,7 @@ def check(settings: Settings, loaded: Loaded, runner: Runner) -> float:
     """Return the relative difference of the median row.
 
     Raises:
-        BadModelError: it is too large.
+        BadModelError: it is too large, or the library's own logits are not finite.
     """
     room = min(TOKENS, loaded.max_context, _room(runner))
     ids = np.random.default_rng(0).integers(0, loaded.vocab_size, room)
@@ -38,6 +38,11 @@ def check(settings: Settings, loaded: Loaded, runner: Runner) -> float:
                 _through_blocks(runner, ids, part)
                 for part in (slice(0, room // 2), slice(room // 2, room))
             ]
+        )
+    if not expected.isfinite().all():
+        raise settings.problem(
+            "its logits are not finite: its weights have NaN or infinite values, or are too large "
+            f"for {str(loaded.dtype).removeprefix('torch.')}"
         )
     distance = (found.float() - expected.float()).norm(dim=-1)
     difference = float((distance / expected.float().norm(dim=-1).clamp_min(1e-9)).median())

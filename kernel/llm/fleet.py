@@ -16,10 +16,11 @@ from typing import Any
 import msgpack
 from pydantic import TypeAdapter, ValidationError
 
+from ext.kv_errors import CountError
 from ext.wire import Envelope
 from ipc import payload
 from ipc.engine import EngineFacts
-from ipc.errors import BadFrameError, EngineDownError, LLMOSError, from_wire
+from ipc.errors import BadFrameError, BadModelError, EngineDownError, LLMOSError, from_wire
 from ipc.llm import ModelInfo
 from ipc.plain import decode_plain, encode_plain
 from ipc.protocol import SpawnSpec
@@ -160,18 +161,12 @@ class Fleet:
             engine.state = EngineState.STARTING
             self.generation.take_back(engine, is_dead=False)
         if engine.facts.get("block_size", 0):
-            self._instances = self._instances % 8191 + 1
-            engine.scheduler = Scheduler(
-                engine.facts,
-                hash_key=self._hash_key,
-                policy=self.policies(),
-                instance=self._instances,
-                max_waiting=self.state.config.llm_waiting,
-                model=engine.model.label,
-                eviction=self.state.config.kv_eviction,
-                admission=self.state.config.llm_admission,
-                plans_ahead=self.state.config.llm_plans_ahead,
-            )
+            try:
+                engine.scheduler = self._scheduler(engine)
+            except (MemoryError, OverflowError, CountError) as error:
+                # Another attempt, or another kernel that adopts it, would meet the same.
+                self._cannot_load(engine, _too_large(engine, error))
+                return
         engine.state, engine.progress, engine.failed_loads = EngineState.READY, 1.0, 0
         engine.model.error = None
         self.state.counters.add("engines_ready")
@@ -179,6 +174,20 @@ class Fleet:
             self.delivery.answer(call, encode_plain(self.describe(engine.model)))
         self.generation.drain_line(engine)
         self.generation.remote.dirty[engine.model] = None
+
+    def _scheduler(self, engine: Engine) -> Scheduler:
+        self._instances = self._instances % 8191 + 1
+        return Scheduler(
+            engine.facts,
+            hash_key=self._hash_key,
+            policy=self.policies(),
+            instance=self._instances,
+            max_waiting=self.state.config.llm_waiting,
+            model=engine.model.label,
+            eviction=self.state.config.kv_eviction,
+            admission=self.state.config.llm_admission,
+            plans_ahead=self.state.config.llm_plans_ahead,
+        )
 
     def _on_failed(self, engine: Engine, error: LLMOSError) -> None:
         self.state.counters.add("engines_failed")
@@ -277,6 +286,17 @@ class Fleet:
             return self.models.default()
         except LLMOSError:
             return None
+
+
+def _too_large(engine: Engine, error: Exception) -> BadModelError:
+    """Return the error of a model whose blocks the kernel cannot keep account of."""
+    said = {name: engine.facts.get(name) for name in ("max_context", "num_blocks", "max_running")}
+    named = ", ".join(f"{name} {value}" for name, value in said.items())
+    problem = (
+        f"the kernel cannot keep account of its blocks ({named}): {error}; "
+        "add it with a smaller --max-context, --kv-mib or --max-running"
+    )
+    return BadModelError(model=engine.model.name, location=engine.model.location, problem=problem)
 
 
 def engine_spec(model: ModelVersion, number: int) -> SpawnSpec:

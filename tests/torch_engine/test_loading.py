@@ -114,7 +114,19 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(folder: Path) -> 
     edit(folder, num_hidden_layers=3)
     assert "missing" in refusal(folder)
     edit(folder, num_hidden_layers=2, intermediate_size=96)
-    assert refusal(folder)
+    assert "down_proj.weight is [48, 64], by config.json [48, 96]" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e38])
+def test_weights_that_give_no_finite_logits_are_refused(folder: Path, value: float) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][3] = value
+    weights["lm_head.weight"][:, 3] = 1e38
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    assert "its logits are not finite" in refusal(folder)
 
 
 def test_what_is_no_decoder_is_refused(folder: Path) -> None:

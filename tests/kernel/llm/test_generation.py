@@ -7,6 +7,7 @@ import pytest
 from ext.wire import Envelope
 from ipc.errors import (
     AskTimeoutError,
+    BadModelError,
     BadPromptError,
     EngineDownError,
     LlmQueueFullError,
@@ -226,6 +227,31 @@ def test_too_many_requests_are_refused() -> None:
     asked = [world.generate(world.client, "Hello") for _ in range(3)]
 
     assert isinstance(error_of(world, asked[2]), LlmQueueFullError)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        # No address space holds these tables.
+        {"max_context": 1 << 29, "max_running": 1 << 23, "max_step_tokens": 1 << 23},
+        {"num_blocks": 1 << 31},
+        {"max_context": 1 << 63},
+    ],
+    ids=["tables", "blocks", "context"],
+)
+def test_an_engine_too_large_to_keep_account_of_is_refused_and_the_kernel_goes_on(
+    world: EngineWorld, facts: dict[str, int]
+) -> None:
+    asked = world.generate(world.client, "Hello", 5)
+
+    world.engine().ready(**{"num_blocks": 1 << 29, **facts})
+
+    error = error_of(world, asked)
+    assert isinstance(error, BadModelError)
+    assert "--max-context" in str(error)
+    assert world.core.state.names.find("engine.m.1") is None  # no other kernel adopts it
+    (line,) = [m for m in world.client.system("models") if m["name"] == "m"]
+    assert line["state"] == "failed"
 
 
 def test_a_model_that_cannot_be_loaded_is_told_to_those_who_wait(world: EngineWorld) -> None:
