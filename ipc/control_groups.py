@@ -69,6 +69,13 @@ def usable_controllers(hierarchies: list[Hierarchy] | None = None) -> frozenset[
     return frozenset()
 
 
+def bound_to_version_1(hierarchies: list[Hierarchy] | None = None) -> frozenset[str]:
+    """Return which of CONTROLLERS are mounted as version 1: version 2 cannot have those."""
+    found = read_hierarchies() if hierarchies is None else hierarchies
+    old = [hierarchy.controllers for hierarchy in found if hierarchy.version == 1]
+    return frozenset().union(*old) & set(CONTROLLERS)
+
+
 def _groups(text: str) -> Iterator[tuple[str, str]]:
     """Yield controller and path; version 2 has the controller ""."""
     for line in text.splitlines():

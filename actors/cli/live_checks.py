@@ -10,7 +10,7 @@ from pathlib import Path
 from actors.cli.checks import Finding
 from actors.cli.connection import Where, open_client
 from actors.cli.kernel_process import start_kernel
-from ipc.control_groups import CONTROLLERS, usable_controllers
+from ipc.control_groups import CONTROLLERS, bound_to_version_1, usable_controllers
 from ipc.errors import LLMOSError
 from ipc.home import Home, home_at
 from ipc.running import running_pid
@@ -46,6 +46,11 @@ def limits(home: Home) -> Finding:
         if not controllers:
             found = "rlimits and niceness: no controllers of control groups are ours here"
     remedy = "for CPU limits: systemd-run --user --scope -p Delegate=yes llmos up, or as root"
+    if old := sorted(bound_to_version_1()):
+        remedy = (
+            f"{', '.join(old)} are mounted as control groups of version 1, LLMOS uses version 2: "
+            "boot with systemd.unified_cgroup_hierarchy=1"
+        )
     return Finding("limits", "ok", found, None if is_whole else remedy)
 
 

@@ -132,6 +132,7 @@ def test_a_check_that_breaks_has_failed_and_the_others_still_run(home: Home) -> 
 def test_where_no_controller_is_ours_it_says_how_cpu_limits_can_be_had(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(live_checks, "bound_to_version_1", frozenset)
     monkeypatch.setattr(live_checks, "usable_controllers", frozenset)
     without = live_checks.limits(home)
     monkeypatch.setattr(live_checks, "usable_controllers", lambda: {"cpu", "memory", "pids"})
@@ -142,6 +143,18 @@ def test_where_no_controller_is_ours_it_says_how_cpu_limits_can_be_had(
     assert "Delegate=yes" in without.remedy
     assert whole.detail == "control groups (cpu, memory, pids)"
     assert whole.remedy is None
+
+
+def test_controllers_that_version_1_has_are_named_with_what_frees_them(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_checks, "usable_controllers", frozenset)
+    monkeypatch.setattr(live_checks, "bound_to_version_1", lambda: {"pids", "cpu"})
+
+    found = live_checks.limits(home)
+
+    assert found.remedy is not None
+    assert found.remedy.startswith("cpu, pids are mounted as control groups of version 1")
 
 
 def test_what_a_kernel_says_that_does_not_start_is_what_is_told(

@@ -8,6 +8,7 @@ import pytest
 
 from ipc.control_groups import (
     Hierarchy,
+    bound_to_version_1,
     cpu_quota_millis,
     memory_limit,
     read_hierarchies,
@@ -127,6 +128,14 @@ def test_controllers_are_usable_where_the_own_group_is_ours(tmp_path: Path) -> N
 
     assert usable_controllers(groups) == {"cpu", "memory"}
     assert usable_controllers([]) == frozenset()
+
+
+def test_controllers_mounted_as_version_1_are_told() -> None:
+    old = [Hierarchy(1, frozenset(names), Path("/m"), Path("/m")) for names in (["cpu"], ["io"])]
+    new = Hierarchy(2, frozenset(), Path("/u"), Path("/u"))
+
+    assert bound_to_version_1([*old, new]) == {"cpu"}
+    assert bound_to_version_1([new]) == frozenset()
 
 
 def test_what_a_jail_does_not_show_is_unknown_and_the_rest_is_read(
