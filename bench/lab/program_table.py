@@ -176,12 +176,19 @@ def measured(mix: str, trials: dict[str, list[Trial]]) -> list[Measurement]:
         means = [one.program_s for one in each]
         low, high = interval(means)
         label = f"{mix}_{name}"
+        shares = ratios(trials, name)
+        share_low, share_high = interval(shares)
         found += [
             Measurement(f"{label}_program_mean", fmean(means), "s", base),
             Measurement(f"{label}_program_mean_low", low, "s"),
             Measurement(f"{label}_program_mean_high", high, "s"),
+            Measurement(f"{label}_of_fcfs", fmean(shares), ""),
+            Measurement(f"{label}_of_fcfs_low", share_low, ""),
+            Measurement(f"{label}_of_fcfs_high", share_high, ""),
+            Measurement(f"{label}_program_p99", fmean(one.program_p99_s for one in each), "s"),
             Measurement(f"{label}_call_mean", fmean(one.call_s for one in each), "s"),
             Measurement(f"{label}_worst_starved", max(one.starved for one in each), ""),
+            Measurement(f"{label}_jain", fmean(one.jain for one in each), ""),
             Measurement(f"{label}_preemptions", fmean(one.preemptions for one in each), ""),
         ]
     return found

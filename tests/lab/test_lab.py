@@ -208,6 +208,10 @@ def test_the_table_of_programs_has_every_policy_that_was_asked_for(
     assert ours["floor"] == found["pareto_fcfs_program_mean"]["value"]
     low, high = (found[f"pareto_fcfs_program_mean_{end}"]["value"] for end in ("low", "high"))
     assert low <= ours["floor"] <= high
+    share = {
+        end: found[f"pareto_least_attained_of_fcfs{end}"]["value"] for end in ("", "_low", "_high")
+    }
+    assert share["_low"] <= share[""] <= share["_high"]
 
 
 def test_on_servers_without_costs_no_order_beats_the_one_that_knows_all(
