@@ -201,10 +201,6 @@ class KernelState:
             return record.name
         return "client" if identifier & SESSION_BIT else f"actor {identifier}"
 
-    def due_after(self, remaining_ns: int) -> int:
-        """Return the monotonic time ``remaining_ns`` from now; 0 stays "none"."""
-        return self.now_ns + remaining_ns if remaining_ns else 0
-
     def to_wall(self, due_ns: int) -> int:
         """Return the wall-clock time of a monotonic one."""
         return self.wall_ns + (due_ns - self.now_ns)
