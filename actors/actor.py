@@ -178,14 +178,14 @@ class Actor:
 
         target: a class, "module:Class" or "path/to/file.py:Class". args, kwargs: of its
             constructor. restart: permanent (always), transient (after a crash), temporary.
-            weight: its share of turns and LLM work where policies weigh; above 0, 1 is usual.
+            weight: its share of turns and LLM work where policies weigh: 0.001 to 1000, usually 1.
         reserve: what it has a right to while it lives, such as {"cpu": 0.5, "memory": "512MiB"}.
         cpu_limit: CPUs it may use at most, where control groups can be had.
         budget: what the child and all below it may use; set aside from what is left to this actor.
         Raises:
             BadSpecError: its class cannot be loaded. NameTakenError. SchemaError.
             BadBudgetError, InfeasibleBudgetError: more than there is. Nothing was started.
-            BadPolicyError: the weight is not above 0. ReservationError: which resource has too
+            BadPolicyError: the weight is out of range. ReservationError: which resource has too
             little, and by how much. UnknownResourceError.
         """
         port = self._open_port("spawn")

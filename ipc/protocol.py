@@ -258,7 +258,7 @@ class SpawnSpec(TypedDict, total=False):
     max_attempts: int
     priority: int
     budget: dict[str, int]  # limits by resource, in smallest units (ipc/budget.py)
-    weight: float  # its share of turns under fair policies, and of CPUs; above 0, 1 unless given
+    weight: float  # its share of turns under fair policies, and of CPUs; 0.001 to 1000, else 1
     reserve: dict[str, int]  # by resource, in its units (ipc/resources.py); kept while it lives
     cpu_limit: int  # thousandths of a CPU; kept where control groups can be had
     rlimits: dict[str, int]  # cpu_s, memory_bytes, files, processes

@@ -8,7 +8,6 @@ Cost: about 20 us a hello or spawn. Pure.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,6 +29,9 @@ MAX_DEADLINE_NS = 10 * 365 * 86_400 * 1_000_000_000  # ten years; a wall clock s
 MAX_CONCURRENCY = 4096
 MAX_LIMIT = 1 << 40
 OVERFLOWS = ("wait", "dead_letter")
+# Of a share. What one is given is counted over their weight, in a float that all who come back from
+# idleness are lifted to (kernel/policy/fair_share.py): beyond these it could not tell turns apart.
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
 
 _HELLO = TypeAdapter(Hello)
 _SPEC = TypeAdapter(SpawnSpec)
@@ -79,7 +81,7 @@ def read_spec(value: Any) -> SpawnSpec:
 
     Raises:
         UnknownCallError: it does not fit. BadBudgetError: unknown resource, or negative.
-        BadPolicyError: its weight is not above 0. BadResourceError: a reservation means nothing.
+        BadPolicyError: its weight is out of range. BadResourceError: a reservation means nothing.
     """
     try:
         spec = _SPEC.validate_python(value, strict=True)
@@ -94,8 +96,8 @@ def read_spec(value: Any) -> SpawnSpec:
             raise BadBudgetError(resource=resource, problem=f"{amount} is not from 0 to 2**62")
     _check_reservation(spec)
     weight = spec.get("weight", 1.0)
-    if not 0 < weight < math.inf:
-        needs = "above 0 and finite"
+    if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+        needs = f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}"
         raise BadPolicyError(policy="fair_share", what="weight", value=weight, needs=needs)
     return spec
 

@@ -51,7 +51,7 @@ BudgetOption = Annotated[
 ]
 WeightOption = Annotated[
     float | None,
-    typer.Option("--weight", help="Share of CPUs, and of turns under `fair_share`; 1 is usual."),
+    typer.Option("--weight", help="Share of CPUs, and of turns under `fair_share`: 0.001 to 1000."),
 ]
 ReserveOption = Annotated[
     list[str] | None,

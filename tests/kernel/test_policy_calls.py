@@ -89,8 +89,8 @@ def test_agents_may_not_set_policies() -> None:
     assert used(world, "turns")[0] == "fcfs"
 
 
-@pytest.mark.parametrize("weight", [0, -1, -0.5, float("nan"), float("inf")])
-def test_a_weight_that_is_not_above_0_is_refused(weight: float) -> None:
+@pytest.mark.parametrize("weight", [0, -1, -0.5, 1e-300, 1e308, float("nan"), float("inf")])
+def test_a_weight_out_of_range_is_refused_and_nothing_is_spawned(weight: float) -> None:
     world = World()
     spec = {"qualname": "Scripted", "module": "tests", "name": "heavy", "weight": weight}
 

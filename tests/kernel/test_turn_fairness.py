@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ipc.protocol import Kind
+from kernel.claims import MIN_WEIGHT
 from tests.kernel.world import SECOND, ScriptedAgent, World
 
 MS = 1_000_000
@@ -120,6 +121,22 @@ def test_backlogged_agents_get_shares_in_the_ratio_of_their_weights() -> None:
 
     assert 0.45 < half / one < 0.55
     assert 3.8 < four / one < 4.2
+
+
+def test_an_agent_of_the_least_weight_leaves_the_shares_of_others_as_they_were() -> None:
+    world = World(turn_slots=1, turn_quantum=1, turn_policy="fair_share")
+    light = world.spawn("light", weight=MIN_WEIGHT)
+    world.client.tell(light.id, "go")
+    world.now_ns += 3_600 * SECOND
+    light.commit(light.turn_of("go"))  # an hour counts a thousandfold, and who comes begins there
+    load = Load(world)
+    one, heavy, heaviest = (world.spawn(f"w{weight}", weight=weight) for weight in (1.0, 4.0, 1e3))
+    for agent in (one, heavy, heaviest):
+        load.come(agent, [world.now_ns - START_NS] * 200)
+    load.run(world.now_ns - START_NS + 3_000 * MS)  # 200 turns are the heaviest's, 100 are left
+
+    assert load.served_ns[heaviest.id] == 200 * TURN_NS
+    assert 3.6 < load.served_ns[heavy.id] / load.served_ns[one.id] < 4.4
 
 
 def test_first_come_lets_no_agent_keep_its_slot_from_those_in_line() -> None:
