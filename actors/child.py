@@ -125,7 +125,9 @@ def _set_limits(spec: SpawnSpec) -> None:
         _, hard = resource.getrlimit(_RLIMITS[name])
         if hard != resource.RLIM_INFINITY:
             value = min(value, hard)
-        resource.setrlimit(_RLIMITS[name], (value, value))
+        # Where both limits are reached at once it is SIGKILL that comes, and does not say why.
+        most = value + 1 if name == "cpu_s" and value != hard else value
+        resource.setrlimit(_RLIMITS[name], (value, most))
 
 
 def _set_title(request: StartRequest) -> None:

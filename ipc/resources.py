@@ -99,5 +99,16 @@ def parse_amounts(values: Mapping[str, object]) -> dict[str, int]:
     return {name: parse_amount(name, value) for name, value in values.items()}
 
 
+def show_amount(name: str, amount: int) -> str:
+    """Return an amount of a resource as people write it: 1.5 CPUs, 512 MiB, 3."""
+    if name == "cpu":
+        return "1 CPU" if amount == 1000 else f"{amount / 1000:g} CPUs"
+    if name != "memory" and not name.startswith("gpu."):
+        return str(amount)
+    units = [(factor, unit) for unit, factor in _SIZES.items() if unit and factor <= amount]
+    factor, unit = max(units, default=(1, "b"))
+    return f"{amount / factor:.2f}".rstrip("0").rstrip(".") + " " + unit.upper().replace("I", "i")
+
+
 def _bad(name: str, text: str, needs: str) -> BadResourceError:
     return BadResourceError(name=name, problem=f"{text!r} is no amount: {needs}")

@@ -23,6 +23,7 @@ from ipc.errors import (
 )
 from ipc.protocol import PROTOCOL_VERSION, Declares, Hello, SpawnSpec
 from ipc.resources import MAX_AMOUNT as MAX_RESERVED
+from ipc.resources import show_amount
 from kernel.supervisor import Restart, Strategy
 
 MAX_DEADLINE_NS = 10 * 365 * 86_400 * 1_000_000_000  # ten years; a wall clock still fits 63 bits
@@ -112,7 +113,8 @@ def _check_reservation(spec: SpawnSpec) -> None:
     limits = {"cpu": spec.get("cpu_limit"), "memory": spec.get("rlimits", {}).get("memory_bytes")}
     for name, limit in limits.items():
         if limit is not None and reserved.get(name, 0) > limit:
-            problem = f"{reserved[name]} are reserved and the agent's limit is {limit}"
+            most, wanted = show_amount(name, limit), show_amount(name, reserved[name])
+            problem = f"the agent's limit is {most}, so {wanted} cannot be reserved for it"
             raise BadResourceError(name=name, problem=problem)
 
 

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from ipc.errors import from_wire
 from ipc.ids import short
 from ipc.plain import decode_plain
 from ipc.protocol import Kind
@@ -156,9 +157,10 @@ class Reports:
 
 
 def _text_of(error: dict[str, Any] | None) -> str | None:
-    """Return an error's fields as one line."""
+    """Return what an error says, without its traceback."""
     if error is None:
         return None
-    fields = error.get("fields", {})
-    kept = [f"{value}" for key, value in fields.items() if key != "traceback" and value != ""]
-    return ": ".join(kept)
+    fields = error["fields"]
+    if "traceback" in fields:
+        fields = {**fields, "traceback": ""}
+    return str(from_wire({"code": error["code"], "fields": fields}))

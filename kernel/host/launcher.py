@@ -322,7 +322,9 @@ class Launcher:
 
 
 def describe(status: int) -> str:
-    """Return a wait status in words: "exit 3", "signal 9"."""
+    """Return a wait status in words: "exit 3", "signal 9", "signal 24: its CPU time is used up"."""
     if os.WIFSIGNALED(status):
-        return f"signal {os.WTERMSIG(status)}"
+        number = os.WTERMSIG(status)
+        why = ": its CPU time is used up" if number == signal.SIGXCPU else ""
+        return f"signal {number}{why}"
     return f"exit {os.waitstatus_to_exitcode(status)}"

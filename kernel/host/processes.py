@@ -85,8 +85,8 @@ def limit_cpu(pid: int, start_time: int, cpu_s: int | None) -> None:
     try:
         _, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
         soft = hard if cpu_s is None else cpu_s
-        if hard != resource.RLIM_INFINITY:
-            soft = min(soft, hard) if soft != resource.RLIM_INFINITY else hard
+        if hard != resource.RLIM_INFINITY:  # at the hard limit it would be SIGKILL
+            soft = min(soft, hard - 1) if soft != resource.RLIM_INFINITY else hard - 1
         resource.prlimit(pid, resource.RLIMIT_CPU, (soft, hard))
     except (ProcessLookupError, PermissionError):  # it has just ended
         return

@@ -27,6 +27,7 @@ from enum import Enum
 import msgpack
 
 from ipc.errors import BadResourceError, ReservationError, UnknownResourceError
+from ipc.resources import show_amount
 
 MAX_CAPACITY = 1 << 60
 UNITS = {"cpu": "thousandths of a CPU", "memory": "bytes", "gpu": "bytes"}
@@ -135,7 +136,8 @@ class Inventory:
             problem = f"an amount is 0 to {MAX_CAPACITY}, not {amount}"
             raise BadResourceError(name=name, problem=problem)
         if not resource.is_added and change > 0:
-            problem = f"the machine has {resource.found}, {resource.capacity} of it in use here"
+            found, used = (show_amount(name, each) for each in (resource.found, resource.capacity))
+            problem = f"the machine has {found}, and {used} may be reserved: there is no more"
             raise BadResourceError(name=name, problem=problem)
         resource.change, resource.is_draining = change, False
         self._resources[name] = resource
@@ -149,7 +151,8 @@ class Inventory:
         """
         resource = self.get(name)
         if not 0 < amount <= resource.capacity:
-            problem = f"its capacity is {resource.capacity}, {amount} cannot be taken from it"
+            there, wanted = show_amount(name, resource.capacity), show_amount(name, amount)
+            problem = f"its capacity is {there}, {wanted} cannot be taken from it"
             raise BadResourceError(name=name, problem=problem)
         resource.change -= amount
         return resource

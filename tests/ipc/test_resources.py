@@ -3,7 +3,7 @@
 import pytest
 
 from ipc.errors import BadResourceError
-from ipc.resources import parse_amount, parse_amounts
+from ipc.resources import parse_amount, parse_amounts, show_amount
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,18 @@ def test_what_is_no_amount_is_refused_with_what_to_write(name: str, value: objec
 
 def test_amounts_keep_their_names() -> None:
     assert parse_amounts({"cpu": 1, "memory": "1KiB"}) == {"cpu": 1000, "memory": 1024}
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "text"),
+    [
+        ("cpu", 1000, "1 CPU"),
+        ("cpu", 1500, "1.5 CPUs"),
+        ("memory", 1023, "1023 B"),
+        ("memory", 512 << 20, "512 MiB"),
+        ("gpu.0", 3 << 39, "1.5 TiB"),
+        ("licence", 2048, "2048"),
+    ],
+)
+def test_amounts_are_shown_as_people_write_them(name: str, amount: int, text: str) -> None:
+    assert show_amount(name, amount) == text

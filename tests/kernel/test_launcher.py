@@ -163,7 +163,14 @@ def test_limits_are_set(stage: Stage) -> None:
 
     stage.start(code, rlimits={"files": 64, "cpu_s": 9})
 
-    assert stage.report() == "((64, 64), (9, 9))"
+    assert stage.report() == "((64, 64), (9, 10))"
+
+
+def test_an_agent_that_used_its_cpu_time_up_ends_with_a_signal_that_says_so(stage: Stage) -> None:
+    stage.start("while True: pass", rlimits={"cpu_s": 1})
+    stage.started()
+
+    assert stage.next_event() == Exited(5, 1, "signal 24: its CPU time is used up")
 
 
 def test_an_exception_ends_in_the_agents_log(stage: Stage) -> None:

@@ -171,3 +171,17 @@ def test_a_limit_of_cpu_time_ends_a_process_and_can_be_raised(
     last = resource.prlimit(sleeper.pid, resource.RLIMIT_CPU)
 
     assert (first[0], second[0], last[0]) == (7, 9, first[1])
+
+
+def test_the_last_second_below_a_hard_limit_is_left_for_the_signal_that_says_why(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    started = start_time(sleeper.pid)
+    assert started is not None
+    resource.prlimit(sleeper.pid, resource.RLIMIT_CPU, (7, 10))
+
+    limit_cpu(sleeper.pid, started, None)
+    without = resource.prlimit(sleeper.pid, resource.RLIMIT_CPU)
+    limit_cpu(sleeper.pid, started, 30)
+
+    assert without == resource.prlimit(sleeper.pid, resource.RLIMIT_CPU) == (9, 10)

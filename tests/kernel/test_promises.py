@@ -561,6 +561,8 @@ def test_an_actor_that_crashes_too_often_is_quarantined_and_keeps_its_mail() -> 
 
     (line,) = world.client.system("ps")
     assert line["state"] == "quarantined"
+    said = world.client.system("inspect", actor="worker")["last_error"]
+    assert said == "worker is quarantined after 2 restarts in 10.0 s"
     assert world.pending() == 1
     world.client.system("restart", actor="worker")
     assert world.agent(worker.id).methods() == ["poison"]

@@ -116,12 +116,14 @@ def test_what_an_operator_took_stays_taken_when_the_machine_is_looked_at_again()
 
     assert inventory.get("cpu").capacity == 1500
     inventory.add("cpu", 500)
-    with pytest.raises(BadResourceError, match="the machine has 2000"):
+    with pytest.raises(
+        BadResourceError, match="the machine has 2 CPUs, and 2 CPUs may be reserved"
+    ):
         inventory.add("cpu", 1)
 
 
 def test_more_than_there_is_cannot_be_taken() -> None:
-    with pytest.raises(BadResourceError, match="its capacity is 2000"):
+    with pytest.raises(BadResourceError, match=r"its capacity is 2 CPUs, 2\.001 CPUs cannot"):
         seen().take("cpu", 2001)
 
 

@@ -112,6 +112,16 @@ def test_a_reservation_that_means_nothing_is_refused(world: World, fields: Any) 
     assert world.client.system("ps") == []
 
 
+def test_a_reservation_above_the_agents_own_limit_is_refused_in_what_people_write(
+    world: World,
+) -> None:
+    cpu = spawn(world, "one", reserve={"cpu": 1000}, cpu_limit=500)
+    memory = spawn(world, "two", reserve={"memory": 3 << 20}, rlimits={"memory_bytes": 3 << 19})
+
+    assert "the agent's limit is 0.5 CPUs, so 1 CPU cannot be reserved for it" in str(cpu)
+    assert "the agent's limit is 1.5 MiB, so 3 MiB cannot be reserved for it" in str(memory)
+
+
 def test_what_operators_change_holds_in_the_next_kernel(world: World) -> None:
     world.client.system("resource_add", name="licence", amount=3)
     world.client.system("resource_remove", name="cpu", amount=500)
