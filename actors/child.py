@@ -21,7 +21,7 @@ from typing import NoReturn
 from actors.process import run_agent
 from actors.user_path import extend_user_path
 from ipc.ids import short
-from ipc.protocol import SpawnSpec
+from ipc.protocol import RLIMITS, SpawnSpec
 from ipc.start import GroupRecipe, StartRequest, agent_marker
 
 EXIT_NO_START = 71  # the child could not become an agent; its log tells why
@@ -29,12 +29,13 @@ EXIT_NO_START = 71  # the child could not become an agent; its log tells why
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _ARG_START, _ARG_END = 45, 46  # of /proc/self/stat, counted after the name
-_RLIMITS = {
-    "cpu_s": resource.RLIMIT_CPU,
-    "memory_bytes": resource.RLIMIT_AS,
-    "files": resource.RLIMIT_NOFILE,
-    "processes": resource.RLIMIT_NPROC,
-}
+_NUMBERS = (
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_NOFILE,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_NPROC,
+)
+_RLIMITS = dict(zip(RLIMITS, _NUMBERS, strict=True))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

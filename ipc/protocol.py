@@ -240,6 +240,9 @@ class Limits(TypedDict):
     grace_s: float  # how long to outlive a kernel that does not come back
 
 
+RLIMITS = ("cpu_s", "files", "memory_bytes", "processes")  # what an agent's process can be held to
+
+
 class SpawnSpec(TypedDict, total=False):
     """Argument of the system call ``spawn``; journaled as it is."""
 
@@ -261,7 +264,7 @@ class SpawnSpec(TypedDict, total=False):
     weight: float  # its share of turns under fair policies, and of CPUs; 0.001 to 1000, else 1
     reserve: dict[str, int]  # by resource, in its units (ipc/resources.py); kept while it lives
     cpu_limit: int  # thousandths of a CPU; kept where control groups can be had
-    rlimits: dict[str, int]  # cpu_s, memory_bytes, files, processes
+    rlimits: dict[str, int]  # by the names of RLIMITS
     environment: dict[str, str]
 
 

@@ -201,13 +201,14 @@ def _make_monitor(home: Home, clock: SystemClock) -> Monitor:
 
 
 def _make_enforcement(home: Home, config: KernelConfig) -> Enforcement:
+    is_root, is_for_all = os.geteuid() == 0, config.control_groups == "all"
     if config.control_groups == "off":
-        return Enforcement(None, "control groups are switched off")
+        return Enforcement(None, "control groups are switched off", is_root=is_root)
     try:
         groups = open_groups(home.tag)
     except OSError as error:
-        return Enforcement(None, f"no control groups: {error.strerror}")
-    return Enforcement(groups, is_for_all=config.control_groups == "all")
+        return Enforcement(None, f"no control groups: {error.strerror}", is_root=is_root)
+    return Enforcement(groups, is_for_all=is_for_all, is_root=is_root)
 
 
 def _facts(

@@ -21,7 +21,7 @@ from ipc.errors import (
     HandshakeError,
     UnknownCallError,
 )
-from ipc.protocol import PROTOCOL_VERSION, Declares, Hello, SpawnSpec
+from ipc.protocol import PROTOCOL_VERSION, RLIMITS, Declares, Hello, SpawnSpec
 from ipc.resources import MAX_AMOUNT as MAX_RESERVED
 from ipc.resources import show_amount
 from kernel.supervisor import Restart, Strategy
@@ -128,11 +128,19 @@ def _problem_of_spec(spec: SpawnSpec) -> str:
         return f"restart is {' | '.join(kinds)}, not {spec['restart']!r}"
     if spec.get("name") is not None and not 0 < len(spec["name"] or "") <= 255:
         return "a name has 1 to 255 characters"
-    limits = [spec.get("mailbox_messages"), spec.get("mailbox_bytes"), spec.get("max_attempts")]
-    limits += spec.get("rlimits", {}).values()
-    limits.append(spec.get("cpu_limit"))
-    if any(limit is not None and not 1 <= limit <= MAX_LIMIT for limit in limits):
-        return f"limits are 1 to {MAX_LIMIT}"
+    rlimits = spec.get("rlimits", {})
+    if unknown := sorted(set(rlimits) - set(RLIMITS)):
+        return f"rlimits are {', '.join(RLIMITS)}, not {unknown[0]!r}"
+    limits: dict[str, int | None] = {
+        "mailbox_messages": spec.get("mailbox_messages"),
+        "mailbox_bytes": spec.get("mailbox_bytes"),
+        "max_attempts": spec.get("max_attempts"),
+        "cpu_limit": spec.get("cpu_limit"),
+        **rlimits,
+    }
+    for name, limit in limits.items():
+        if limit is not None and not 1 <= limit <= MAX_LIMIT:
+            return f"{name} is {limit}, and limits are 1 to {MAX_LIMIT}"
     if not 0 <= spec.get("priority", 0) <= 7:
         return "a priority is 0 to 7"
     return ""

@@ -32,14 +32,21 @@ class Enforcement:
     """See the module head."""
 
     def __init__(
-        self, groups: AgentGroups | None, problem: str = "", *, is_for_all: bool = False
+        self,
+        groups: AgentGroups | None,
+        problem: str = "",
+        *,
+        is_for_all: bool = False,
+        is_root: bool = False,
     ) -> None:
         """groups: None: there are none, and ``problem`` says why.
 
         is_for_all: each agent gets one, not only those that ask for a weight or a limit.
+        is_root: this is the user whom no rlimit keeps from making processes.
         """
         self._groups = groups
         self._is_for_all = is_for_all
+        self._is_root = is_root
         self._problem = problem
         self._said: set[str] = set()
 
@@ -48,8 +55,16 @@ class Enforcement:
         """Return the controllers our groups have: of cpu, memory, pids."""
         return self._groups.controllers if self._groups is not None else frozenset()
 
+    @property
+    def _keeps_processes(self) -> bool:
+        return "pids" in self.controllers or not self._is_root
+
     def describe(self) -> str:
         """Say how limits are kept."""
+        gap = "" if self._keeps_processes else "; no limit of processes: this is root"
+        return self._means() + gap
+
+    def _means(self) -> str:
         if self._groups is None:
             return f"rlimits and niceness ({self._problem})"
         has = [name for name in CONTROLLERS if name in self.controllers]
@@ -67,6 +82,8 @@ class Enforcement:
         if spec.get("cpu_limit") is not None and "cpu" not in self.controllers:
             self._say("cpu_limit", "CPU limits need the cpu controller of control groups")
         limits = limits_of(spec)
+        if limits.processes is not None and not self._keeps_processes:
+            self._say("processes", "as root, limits of processes need the pids controller")
         is_for_all = self._is_for_all or "cpu" in self.controllers
         if self._groups is None or not (is_for_all or limits != GroupLimits()):
             return None

@@ -112,6 +112,21 @@ def test_a_reservation_that_means_nothing_is_refused(world: World, fields: Any) 
     assert world.client.system("ps") == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"rlimits": {"cpu": 3}}, "rlimits are cpu_s, files, memory_bytes, processes, not 'cpu'"),
+        ({"rlimits": {"files": 0}}, "files is 0, and limits are 1 to"),
+        ({"max_attempts": -1}, "max_attempts is -1, and limits are 1 to"),
+    ],
+)
+def test_a_limit_that_means_nothing_is_refused_before_a_process_starts(
+    world: World, fields: Any, problem: str
+) -> None:
+    assert problem in str(spawn(world, "one", **fields))
+    assert world.client.system("ps") == []
+
+
 def test_a_reservation_above_the_agents_own_limit_is_refused_in_what_people_write(
     world: World,
 ) -> None:

@@ -92,6 +92,28 @@ def test_a_limit_that_cannot_be_kept_is_said_once_and_starts_the_agent() -> None
     assert enforcement.describe() == "rlimits and niceness (a test)"
 
 
+def test_as_root_a_limit_of_processes_needs_a_control_group_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    limited = SpawnSpec(rlimits={"processes": 9})
+    groups = AgentGroups(tmp_path, frozenset({"pids"}), tmp_path)
+    with structlog.testing.capture_logs() as lines:
+        Enforcement(None, "a test").recipe(5, 1, limited)
+        Enforcement(groups, is_root=True).recipe(5, 1, limited)
+    assert lines == []
+
+    bare = Enforcement(None, "a test", is_root=True)
+    with structlog.testing.capture_logs() as lines:
+        bare.recipe(5, 1, SpawnSpec())
+        bare.recipe(5, 1, limited)
+
+    assert [line["problem"] for line in lines] == [
+        "as root, limits of processes need the pids controller"
+    ]
+    assert bare.describe() == "rlimits and niceness (a test); no limit of processes: this is root"
+    assert "root" not in Enforcement(groups, is_root=True).describe()
+
+
 def test_only_agents_that_ask_for_something_get_a_group_unless_all_shall(tmp_path: Path) -> None:
     groups = AgentGroups(tmp_path, frozenset({"pids"}), tmp_path)
     plain, limited = SpawnSpec(), SpawnSpec(rlimits={"processes": 9})
