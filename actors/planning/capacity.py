@@ -16,6 +16,7 @@ from actors.planning.percentiles import (
     share_slower,
 )
 from actors.planning.queueing import (
+    MAX_SERVERS,
     Load,
     Steady,
     check_positive,
@@ -27,8 +28,6 @@ from actors.planning.queueing import (
     six_digits,
 )
 from ipc.errors import UnreachableGoalError
-
-MAX_SERVERS = 10_000_000  # beyond it an answer takes minutes and serves nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +84,6 @@ def plan_servers(load: Load, goals: list[Goal]) -> Plan:
         if goal.floor_s(load) >= goal.limit_s:
             raise _unreachable(goal, load, "servers must be faster")
     servers = least = min_stable_servers(load)
-    if least > MAX_SERVERS:
-        raise UnreachableGoalError(
-            goal="stable",
-            limit_s=0.0,
-            floor_s=load.service_time_s,
-            reason=f"{least} servers would be needed, more than {MAX_SERVERS}",
-        )
     blocking = erlang_b(load.offered, least)
     while servers <= MAX_SERVERS:
         wait_probability = erlang_c_from_b(blocking, load.offered, servers)

@@ -22,6 +22,9 @@ from itertools import accumulate
 from ipc.errors import BadLoadError, UnstableQueueError
 
 LOOK_AHEAD_S = 60.0  # an unstable queue is described by its length after this time
+MAX_SERVERS = 10_000_000  # beyond it an answer takes minutes and serves nobody
+MAX_ROOM = 1_000_000  # each place is a state of its own, held in memory
+MAX_VARIATION = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Load:
     arrival: requests per second.  service: requests per second of one busy server.
 
     Raises:
-        BadLoadError: a rate is not a positive, finite number.
+        BadLoadError: a rate is not a positive, finite number, or MAX_SERVERS could not keep up.
     """
 
     arrival: float
@@ -40,6 +43,9 @@ class Load:
     def __post_init__(self) -> None:
         for what in ("arrival", "service"):
             check_positive(f"{what} rate", getattr(self, what))
+        if not self.offered < MAX_SERVERS:
+            busy = f"of {self.offered:.4g} busy servers"
+            raise BadLoadError(what="a load", value=busy, needs=f"less than {MAX_SERVERS}")
 
     @property
     def offered(self) -> float:
@@ -115,13 +121,13 @@ def check_positive(what: str, value: float) -> None:
 
 
 def check_servers(servers: int) -> None:
-    """Refuse less than one server.
+    """Refuse less than one server, and more than an answer could be found for.
 
     Raises:
-        BadLoadError: there is none.
+        BadLoadError: there is none, or there are too many.
     """
-    if servers < 1:
-        raise BadLoadError(what="servers", value=servers, needs="1 or more")
+    if not 1 <= servers <= MAX_SERVERS:
+        raise BadLoadError(what="servers", value=servers, needs=f"1 to {MAX_SERVERS}")
 
 
 def min_stable_servers(load: Load) -> int:
@@ -187,11 +193,12 @@ def m_g_1(load: Load, variation: float) -> Steady:
 
     Raises:
         UnstableQueueError: see Q1.
-        BadLoadError: the variation is negative or no number.
+        BadLoadError: the variation is negative, no number, or beyond MAX_VARIATION.
     Source: Pollaczek-Khinchine, Kleinrock I, (5.63).
     """
-    if not (math.isfinite(variation) and variation >= 0):
-        raise BadLoadError(what="variation", value=variation, needs="0 or more")
+    if not 0 <= variation <= MAX_VARIATION:
+        needs = f"0 to {MAX_VARIATION:.0f}"
+        raise BadLoadError(what="variation", value=variation, needs=needs)
     load.check_stable(1)
     spread = (1 + variation**2) / 2
     waiting = load.offered * spread * load.service_time_s / (1 - load.offered)
@@ -219,11 +226,12 @@ def m_m_c_k(load: Load, servers: int, room: int) -> Steady:
     room: requests that fit, those in service included; at least `servers`.
 
     Raises:
-        BadLoadError: no server, or less room than servers.
+        BadLoadError: no server, less room than servers, or more than MAX_ROOM.
     """
     check_servers(servers)
-    if room < servers:
-        raise BadLoadError(what="room", value=room, needs=f"{servers} or more, one a server")
+    if not servers <= room <= MAX_ROOM:
+        needs = f"{servers} or more, one a server, and at most {MAX_ROOM}"
+        raise BadLoadError(what="room", value=room, needs=needs)
     shares = _shares(load.offered, servers, room)
     refused = shares[room]
     accepted = load.arrival * (1 - refused)

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.planning.queueing import (
+    MAX_ROOM,
+    MAX_SERVERS,
     Load,
     Steady,
     erlang_b,
@@ -202,6 +204,11 @@ def test_at_capacity_the_queue_grows_with_the_root_of_time() -> None:
         lambda: m_m_c(Load(1, 2), 0),
         lambda: m_m_c_k(Load(1, 2), 3, 2),
         lambda: m_g_1(Load(1, 2), -0.1),
+        lambda: m_g_1(Load(1, 2), 1e200),
+        lambda: m_m_c(Load(1, 2), MAX_SERVERS + 1),
+        lambda: m_m_c_k(Load(1, 2), 3, MAX_ROOM + 1),
+        lambda: Load(2.0 * MAX_SERVERS, 1),
+        lambda: Load(1e308, 1e-308),
     ],
 )
 def test_what_is_no_load_is_refused(attempt: object) -> None:
