@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, Rebuild
 from actors.handlers import handler_table
-from actors.reference import PLAIN, ActorRef, Call, Options, call_body
+from actors.reference import MAX_DEADLINE_S, PLAIN, ActorRef, Call, Options, call_body
 from actors.room import Room
 from actors.spawning import NameClass, name_class
 from actors.turn import Turn, current_turn
@@ -192,8 +192,8 @@ class TurnPort:
     def set_timer(self, delay_s: float, body: list[Any]) -> int:
         """Put a durable timer into the turn and return its id, the same in each attempt."""
         turn = current_turn(self.name, "send_after")
-        if delay_s < 0:
-            raise UsageError(reason=f"a delay is at least 0 s, not {delay_s!r}")
+        if not 0 <= delay_s <= MAX_DEADLINE_S:
+            raise UsageError(reason=f"a delay is 0 s to ten years, not {delay_s!r}")
         envelope = self._envelope(Kind.TIMER, self.id, body)
         turn.num_timers += 1
         text = f"{self.id}:{turn.id}:{turn.num_timers}".encode()

@@ -30,6 +30,7 @@ RESERVED = frozenset(
     {"api", "actor_class", "gather", "id", "name", "options", "scatter", "stream", "tell"}
 )
 MAX_HINT = 255  # characters
+MAX_DEADLINE_S = 10 * 365 * 86_400.0  # ten years: the kernel takes no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ class Options:
                 raise UsageError(reason=f"{name} is a text of 1 to {MAX_HINT} characters")
         if self.priority is not None and not 0 <= self.priority <= 7:
             raise UsageError(reason=f"a priority is 0 (most urgent) to 7, not {self.priority!r}")
-        if self.deadline is not None and self.deadline <= 0:
-            raise UsageError(reason=f"a deadline is in seconds, above 0, not {self.deadline!r}")
+        if self.deadline is not None and not 1e-9 <= self.deadline <= MAX_DEADLINE_S:
+            needs = "in seconds, above 0, at most ten years"
+            raise UsageError(reason=f"a deadline is {needs}, not {self.deadline!r}")
         if self.on_budget not in get_args(OnBudget):
             raise UsageError(reason=f"on_budget is wait or raise, not {self.on_budget!r}")
 

@@ -1,7 +1,8 @@
 """What the running kernel has to do: turns that come a second, and how long one holds a slot.
 
 Two looks at its counters, a while apart. Turns that ended in between and messages that came to wait
-are what arrived; the time slots were held, over the turns that ended, is a turn's service.
+are what arrived; the time slots were held, over the turns that ended, is a turn's service. What
+waited before is no part of the load: it is told beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ from ipc.errors import BadLoadError
 
 if TYPE_CHECKING:
     from actors.client import Client
+
+
+class Measured(NamedTuple):
+    """The load, and the messages that waited or were being handled at the end."""
+
+    load: Load
+    waiting: int
 
 
 class Look(NamedTuple):
@@ -38,7 +46,7 @@ def load_between(first: Look, last: Look) -> Load:
     """Return the load between two looks.
 
     Raises:
-        BadLoadError: no turn ended, or none held a slot for a microsecond.
+        BadLoadError: no turn ended, none held a slot for a microsecond, or nothing came.
     """
     seconds, ended = last.at_s - first.at_s, last.ended - first.ended
     busy_s = (last.busy_us - first.busy_us) / 1e6
@@ -48,12 +56,18 @@ def load_between(first: Look, last: Look) -> Load:
             value=f"{ended} turns in {seconds:.1f} s",
             needs="some work: let agents run, or give a longer --window",
         )
-    arrived = max(ended + last.waiting - first.waiting, 1)
+    arrived = ended + last.waiting - first.waiting
+    if arrived <= 0:
+        raise BadLoadError(
+            what="the kernel's load",
+            value=f"no new message in {seconds:.1f} s ({ended} turns done, {last.waiting} wait)",
+            needs="what comes: send messages meanwhile, or give a longer --window",
+        )
     return Load(arrived / seconds, ended / busy_s)
 
 
-def measured_load(where: Where, window_s: float) -> Load:
-    """Watch the kernel for that long and return its load.
+def measured_load(where: Where, window_s: float) -> Measured:
+    """Watch the kernel for that long and return its load, and what waits.
 
     Raises:
         KernelUnavailableError: none runs there.
@@ -62,4 +76,5 @@ def measured_load(where: Where, window_s: float) -> Load:
     with open_client(where) as client:
         first = look(client)
         time.sleep(window_s)
-        return load_between(first, look(client))
+        last = look(client)
+    return Measured(load_between(first, last), last.waiting)

@@ -13,7 +13,8 @@ from ipc.errors import LLMOSError
 COMPLETION_TIMEOUT_S = 1.0  # a person waits with a finger on the Tab key
 
 
-def _where(ctx: typer.Context) -> Where:
+def where_of(ctx: typer.Context) -> Where:
+    """Return the kernel that the options on the line name; for completions."""
     home = ctx.params.get("home")
     return Where(Path(home) if home else None, ctx.params.get("name"))
 
@@ -21,7 +22,7 @@ def _where(ctx: typer.Context) -> Where:
 def complete_agent(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the living agents that begin so; none when no kernel answers."""
     try:
-        with open_client(_where(ctx), COMPLETION_TIMEOUT_S) as client:
+        with open_client(where_of(ctx), COMPLETION_TIMEOUT_S) as client:
             return [name for name in agent_names(client) if name.startswith(incomplete)]
     except (LLMOSError, OSError):
         return []
@@ -33,7 +34,7 @@ def complete_handler(ctx: typer.Context, incomplete: str) -> list[str]:
     if not agent:
         return []
     try:
-        with open_client(_where(ctx), COMPLETION_TIMEOUT_S) as client:
+        with open_client(where_of(ctx), COMPLETION_TIMEOUT_S) as client:
             handlers = client.system("inspect", actor=agent)["handlers"]
     except (LLMOSError, OSError):
         return []
@@ -59,6 +60,10 @@ NameOption = Annotated[
         help="Name of the kernel, when several run side by side.",
         show_envvar=False,
     ),
+]
+LONGEST_S = 86_400.0  # a day: a look or pause that is longer is a slip of the keyboard
+IntervalOption = Annotated[
+    float, typer.Option("-i", "--interval", min=0.1, max=LONGEST_S, help="Seconds.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 AgentArgument = Annotated[

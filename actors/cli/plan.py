@@ -11,7 +11,7 @@ import typer
 from actors.cli.connection import Where
 from actors.cli.guard import guarded
 from actors.cli.live_load import measured_load
-from actors.cli.options import HomeOption, JsonOption, NameOption
+from actors.cli.options import LONGEST_S, HomeOption, JsonOption, NameOption
 from actors.cli.render import Column, print_json, print_record, print_table
 from actors.planning.capacity import Goal, Plan, plan_servers
 from actors.planning.percentiles import time_in_system_s
@@ -35,7 +35,10 @@ Service = Annotated[
 ]
 Live = Annotated[bool, typer.Option("--live", help="Take both from the running kernel's turns.")]
 Window = Annotated[
-    float, typer.Option("--window", metavar="S", min=0.1, help="With --live: measure so long.")
+    float,
+    typer.Option(
+        "--window", metavar="S", min=0.1, max=LONGEST_S, help="With --live: measure so long."
+    ),
 ]
 Mean = Annotated[
     str | None, typer.Option("--mean", metavar="TIME", help="Goal: the mean time in the system.")
@@ -89,8 +92,13 @@ def plan(
 
     Example: llmos plan --arrival 1000/s --service 500/s --p99 20ms
     """
-    load = measured_load(Where(home, name), window) if live else _typed_load(arrival, service)
     goals = _goals({None: mean, 0.5: p50, 0.9: p90, 0.99: p99, 0.999: p999})
+    waiting = 0
+    if live:
+        _refuse("--live", arrival=arrival, service=service)
+        load, waiting = measured_load(Where(home, name), window)
+    else:
+        load = _typed_load(arrival, service)
     if variation is not None:
         _refuse("--variation", goals=goals, servers=servers, room=room)
         _show_one("M/G/1", m_g_1(load, variation), as_json=as_json)
@@ -103,6 +111,8 @@ def plan(
         _show_one("M/M/c", m_m_c(load, servers), as_json=as_json, goals=goals)
     else:
         _show_search(load, goals, as_json=as_json)
+    if waiting and not as_json:
+        typer.echo(f"\n{waiting} messages are unfinished now: they come on top of this load")
 
 
 def _goals(limits: Mapping[float | None, str | None]) -> list[Goal]:

@@ -10,8 +10,15 @@ import typer
 
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
-from actors.cli.options import HomeOption, JsonOption, NameOption
+from actors.cli.options import (
+    COMPLETION_TIMEOUT_S,
+    HomeOption,
+    JsonOption,
+    NameOption,
+    where_of,
+)
 from actors.cli.render import Column, print_json, print_table
+from ipc.errors import LLMOSError
 
 app = typer.Typer(no_args_is_help=True, help="Scheduling policies: who is served first.")
 
@@ -22,6 +29,18 @@ class Kind(StrEnum):
     TURNS = "turns"
     LLM = "llm"
     PLACEMENT = "placement"
+
+
+def complete_policy(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the policies there are for what was named before on the line."""
+    kind = str(ctx.params.get("kind"))
+    try:
+        with open_client(where_of(ctx), COMPLETION_TIMEOUT_S) as client:
+            rows = client.system("policies")
+    except (LLMOSError, OSError):
+        return []
+    known = {name for row in rows if row["kind"] == kind for name in row["known"]}
+    return sorted(name for name in known if name.startswith(incomplete))
 
 
 KindArgument = Annotated[
@@ -102,7 +121,12 @@ def show(
 @guarded
 def set_policy(
     kind: KindArgument,
-    policy: Annotated[str, typer.Argument(help="Its name; `llmos policy show` lists them.")],
+    policy: Annotated[
+        str,
+        typer.Argument(
+            help="Its name; `llmos policy show` lists them.", autocompletion=complete_policy
+        ),
+    ],
     home: HomeOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,

@@ -16,7 +16,7 @@ import typer
 from actors.cli import units
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
-from actors.cli.options import HomeOption, JsonOption, NameOption
+from actors.cli.options import HomeOption, IntervalOption, JsonOption, NameOption
 from actors.cli.render import Column, is_terminal, plain_lines, print_json, rich_table
 from actors.cli.units import dash
 
@@ -129,7 +129,7 @@ def _reserved(row: Row) -> Iterator[str]:
 def resources(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again.")] = False,
-    interval: Annotated[float, typer.Option("-i", "--interval", min=0.1, help="Seconds.")] = 1.0,
+    interval: IntervalOption = 1.0,
     count: Annotated[
         int | None, typer.Option("-n", "--count", min=1, help="Stop after so many looks.")
     ] = None,

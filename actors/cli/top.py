@@ -19,7 +19,7 @@ from actors.cli import units
 from actors.cli.agents import PS_COLUMNS
 from actors.cli.connection import Where, open_client
 from actors.cli.guard import guarded
-from actors.cli.options import HomeOption, JsonOption, NameOption
+from actors.cli.options import HomeOption, IntervalOption, JsonOption, NameOption
 from actors.cli.render import Column, is_terminal, plain_lines, print_json, rich_table
 from actors.cli.top_llm import ENGINE_COLUMNS, OWNER_COLUMNS, LlmSampler
 from actors.cli.units import dash
@@ -84,7 +84,7 @@ class Sampler:
 
 @guarded
 def top(
-    interval: Annotated[float, typer.Option("-i", "--interval", min=0.1, help="Seconds.")] = 1.0,
+    interval: IntervalOption = 1.0,
     count: Annotated[
         int | None, typer.Option("-n", "--count", min=1, help="Stop after so many looks.")
     ] = None,

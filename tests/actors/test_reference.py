@@ -50,7 +50,18 @@ def test_options_belong_to_a_copy(ref: ActorRef[Any]) -> None:
     assert (urgent, urgent.name) == (ref, "bob")
 
 
-@pytest.mark.parametrize("wrong", [{"priority": 8}, {"priority": -1}, {"deadline": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"priority": 8},
+        {"priority": -1},
+        {"deadline": 0},
+        {"deadline": 1e-30},  # no whole nanosecond: as 0 it would mean none
+        {"deadline": 1e99},
+        {"deadline": float("inf")},
+        {"deadline": float("nan")},
+    ],
+)
 def test_options_out_of_range_are_refused(ref: ActorRef[Any], wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ref.options(**wrong)

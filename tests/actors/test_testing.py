@@ -195,6 +195,14 @@ def test_a_durable_timer_fires_in_virtual_time_and_survives_a_kernel_restart(
     assert kernel.state(counter) == {"sum": 7}
 
 
+@pytest.mark.parametrize("delay", [-1.0, 1e99, float("inf"), float("nan")])
+def test_a_delay_that_no_clock_can_hold_is_refused(kernel: TestKernel, delay: float) -> None:
+    counter = kernel.spawn(Counter)
+
+    with pytest.raises(LLMOSError, match="a delay is 0 s to ten years"):
+        kernel.ask(counter.add_later(delay, 7))
+
+
 def test_a_timer_can_be_cancelled(kernel: TestKernel) -> None:
     counter = kernel.spawn(Counter)
     timer = kernel.ask(counter.add_later(60.0, 7))

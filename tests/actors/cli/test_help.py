@@ -82,6 +82,18 @@ def test_tab_completes_handlers_of_the_agent(
     assert completions(llmos, "llmos ask hits a", monkeypatch) == ["add", "also"]
 
 
+def test_tab_completes_policies_of_what_is_scheduled(
+    llmos: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llmos.client.answers["policies"] = [
+        {"kind": "turns", "known": {"fcfs": "", "feedback": "", "srpt": ""}},
+        {"kind": "placement", "known": {"p2c": ""}},
+    ]
+
+    assert completions(llmos, "llmos policy set turns f", monkeypatch) == ["fcfs", "feedback"]
+    assert completions(llmos, "llmos policy set placement ", monkeypatch) == ["p2c"]
+
+
 def test_the_command_line_loads_neither_the_kernel_nor_what_it_does_not_use() -> None:
     code = (
         "import sys, actors.cli.app as m; m.build_app(['ps'], for_people=False);"

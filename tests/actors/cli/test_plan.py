@@ -6,6 +6,7 @@ import pytest
 
 from actors.cli.exits import Exit
 from actors.cli.live_load import Look, load_between
+from ipc.errors import BadLoadError
 from tests.actors.cli.fake import Terminal
 
 ISSUE = ("plan", "--arrival", "1000/s", "--service", "500/s")
@@ -61,6 +62,12 @@ def test_other_queues_have_options(llmos: Terminal) -> None:
         (*ISSUE, "--servers", "0"),
         (*ISSUE, "--servers", "3", "--room", "9", "--p99", "1ms"),
         ("plan", "--arrival", "1/s"),
+        ("plan", "--live", "--arrival", "1/s"),
+        ("plan", "--live", "--window", "1e99"),
+        (*ISSUE, "--servers", "99999999999999"),
+        (*ISSUE, "--servers", "3", "--room", "99999999999999"),
+        ("plan", "--arrival", "1e308/s", "--service", "1e-308/s"),
+        ("plan", "--arrival", "1/s", "--service", "2/s", "--variation", "1e200"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(llmos: Terminal, words: tuple[str, ...]) -> None:
@@ -88,6 +95,27 @@ def test_live_asks_the_kernel_twice(llmos: Terminal) -> None:
 
     assert json.loads(result.stdout)["service_per_s"] == pytest.approx(500)
     assert [name for name, _ in llmos.client.calls] == ["statistics", "status"] * 2
+
+
+def test_what_waits_already_is_told_beside_a_live_load(llmos: Terminal) -> None:
+    counts, waiting = iter([0, 500]), iter([300, 280])
+    llmos.client.answers["statistics"] = lambda: {
+        "turns_committed": (ended := next(counts)),
+        "turn_slot_us": 2000 * ended,
+    }
+    llmos.client.answers["status"] = lambda: {"pending_messages": next(waiting)}
+
+    result = llmos("plan", "--live", "--window", "0.1")
+
+    assert "280 messages are unfinished now" in result.stdout
+
+
+def test_a_backlog_that_only_drains_is_no_load_to_plan_for() -> None:
+    first = Look(at_s=10.0, ended=1000, busy_us=7_000_000, waiting=400)
+
+    said = r"no new message in 2\.0 s \(100 turns done, 300 wait\)"
+    with pytest.raises(BadLoadError, match=said):
+        load_between(first, Look(at_s=12.0, ended=1100, busy_us=7_500_000, waiting=300))
 
 
 def test_an_idle_kernel_has_no_load_to_plan_for(llmos: Terminal) -> None:
