@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 from rich.console import Console
 
-from bench.lab import ideal, program_table
+from actors.cli.exits import Exit
+from actors.cli.guard import report
+from bench.lab import arguments, ideal, program_table
 from bench.lab.advice import OBJECTIVES, advise
 from bench.lab.call import Call
 from bench.lab.engine_model import PRESETS, EngineModel, engine_model
@@ -34,20 +36,20 @@ from kernel.llm.named_policies import NAMES, policy_by_name
 from kernel.llm.scheduler import Admission
 from kernel.policy.eviction_names import EVICTION_POLICIES
 
-BAD_INPUT = 2
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for."""
-    parser = make_parser()
-    options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    if getattr(options, "plot", None) and not find_spec("matplotlib"):
-        parser.error("--plot needs matplotlib: pip install 'llmos[plot]'")
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; errors are told as those of every other command."""
+    words = sys.argv[1:] if words is None else words
     try:
+        options = make_parser().parse_args(words)
         options.command(options)
+        sys.stdout.flush()
     except LLMOSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return report(error, as_json="--json" in words)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:  # `| head` has gone; at its exit the interpreter would flush once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -57,15 +59,37 @@ def make_parser() -> argparse.ArgumentParser:
         prog="llmos lab", description="Replay traffic under scheduling policies, and compare them."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="replay a trace under policies, and compare them")
+    run = commands.add_parser(
+        "run",
+        help="replay a trace under policies, and compare them",
+        epilog="Example: llmos lab run trace.jsonl.gz --policy fcfs,srpt --load 0.9",
+    )
     run.set_defaults(command=run_policies)
     run.add_argument(
-        "--policy", default="fcfs,least_attained", help=f"NAME,... or all: {', '.join(NAMES)}"
+        "--policy",
+        default="fcfs,least_attained",
+        metavar="NAME,...",
+        help=f"of {', '.join(NAMES)}; or all (default: fcfs,least_attained)",
     )
-    run.add_argument("--plot", type=Path, metavar="FILE", help="draw the comparison, as a PNG")
-    advice = commands.add_parser("advise", help="name the best policy for an objective")
+    run.add_argument(
+        "--plot",
+        type=arguments.picture,
+        metavar="FILE",
+        help=f"draw the comparison; its name ends in {', '.join(arguments.PICTURES)}",
+    )
+    advice = commands.add_parser(
+        "advise",
+        help="name the best policy for an objective",
+        epilog="Example: llmos lab advise trace.jsonl.gz --objective p99-ttft",
+    )
     advice.set_defaults(command=give_advice)
-    advice.add_argument("--objective", choices=OBJECTIVES, default="mean-completion")
+    advice.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default="mean-completion",
+        metavar="WHAT",
+        help=f"one of {', '.join(OBJECTIVES)} (default: mean-completion)",
+    )
     for each in (run, advice):
         add_trace_options(each)
     program_table.add_parser(commands)
@@ -84,7 +108,7 @@ def add_trace_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--load",
-        type=float,
+        type=arguments.load,
         metavar="SHARE",
         help="scale arrivals to this share of what the engine can do (default: as recorded)",
     )
@@ -102,11 +126,13 @@ def add_trace_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-tokens",
-        type=int,
+        type=arguments.whole("--max-tokens"),
         metavar="N",
         help="what callers allow (default: each call's own length, which then is known to all)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N calls only")
+    parser.add_argument(
+        "--limit", type=arguments.whole("--limit"), metavar="N", help="the first N calls only"
+    )
     parser.add_argument("--exact", action="store_true", help="plan every single step")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

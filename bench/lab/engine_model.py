@@ -12,7 +12,7 @@ measured by us: what is measured on an engine of one's own goes into a JSON file
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,23 @@ class EngineModel:
         return round(1e3 * (prefill_us + decode_us + self.context_us * (read + context)))
 
 
+# What a file may say. A step takes some time, or a replay would have no length; the counts are
+# bounded by what the lab can keep in memory.
+_LONGEST_US = 1_000_000_000
+_TIMES: dict[str, tuple[float, float]] = {
+    "step_us": (0.001, _LONGEST_US),
+    **dict.fromkeys(("prefill_us", "row_us", "context_us", "swap_us"), (0, _LONGEST_US)),
+}
+_COUNTS: dict[str, tuple[int, int]] = {
+    "block_size": (1, 65_536),
+    "num_blocks": (1, 10_000_000),
+    "max_context": (1, 1 << 30),
+    "max_running": (1, 65_536),
+    "max_step_tokens": (1, 1 << 24),
+    "num_host_blocks": (0, 10_000_000),
+}
+_LACKS_DEFAULT = [each.name for each in fields(EngineModel) if each.default is MISSING]
+
 PRESETS = {
     # 8e9 weights in 16 bits on 3.35 TB/s and about 400 Tflop/s of use; 128 KiB of KV a token. Host
     # memory of 64 GiB over PCIe 5 at 40 GB/s: a block of 2 MiB in 50 us.
@@ -110,21 +127,26 @@ def _from_values(source: str, values: Any) -> EngineModel:
     if not isinstance(values, dict):
         raise BadConfigError(source=source, problem="an engine model is a JSON object")
     preset = values.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
         raise BadConfigError(source=source, problem=f"presets are {', '.join(PRESETS)}")
-    kinds = {each.name: str(each.type) for each in fields(EngineModel)}
     for key, value in values.items():
-        _check(source, key, value, kinds)
-    try:
-        return replace(PRESETS[preset], **values) if preset else EngineModel(**values)
-    except TypeError as problem:
-        raise BadConfigError(source=source, problem=str(problem)) from problem
+        _check(source, key, value)
+    lacking = [name for name in _LACKS_DEFAULT if name not in values]
+    if preset is None and lacking:
+        problem = f"it lacks {', '.join(lacking)}; or a preset that has them"
+        raise BadConfigError(source=source, problem=problem)
+    return replace(PRESETS[preset], **values) if preset else EngineModel(**values)
 
 
-def _check(source: str, key: str, value: Any, kinds: dict[str, str]) -> None:
-    if key not in kinds:
-        raise BadConfigError(source=source, problem=f"unknown {key!r}; known: {', '.join(kinds)}")
-    is_whole = type(value) is int and 1 <= value < 1 << 30
-    is_time = type(value) in (int, float) and 0 <= value < 1e12
-    if not (is_whole if kinds[key] == "int" else is_time):
-        raise BadConfigError(source=source, problem=f"{key} is {value!r}")
+def _check(source: str, key: str, value: Any) -> None:
+    if key in _COUNTS:
+        kinds, (least, most) = (int,), _COUNTS[key]
+    elif key in _TIMES:
+        kinds, (least, most) = (int, float), _TIMES[key]
+    else:
+        known = ", ".join(("preset", *_TIMES, *_COUNTS))
+        raise BadConfigError(source=source, problem=f"unknown {key!r}; known: {known}")
+    if type(value) not in kinds or not least <= value <= most:
+        what = "a whole number" if key in _COUNTS else "a number"
+        problem = f"{key} is {value!r}, it must be {what} from {least:,} to {most:,}"
+        raise BadConfigError(source=source, problem=problem)

@@ -21,14 +21,14 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.lab.engine_model import PRESETS, EngineModel, engine_model
+from bench.lab import arguments
+from bench.lab.engine_model import EngineModel, engine_model
 from bench.lab.programs import (
     CHAINS,
     Lengths,
@@ -131,16 +131,20 @@ class Servers:
 
 def add_parser(commands: Any) -> None:
     """Add the command to the lab's."""
-    parser = commands.add_parser("ideal", help="what order alone can win, on servers without costs")
+    parser = commands.add_parser(
+        "ideal",
+        help="what order alone can win, on servers without costs",
+        epilog="Example: llmos lab ideal --mix pareto --servers 1,4",
+    )
     parser.set_defaults(command=run)
-    parser.add_argument("--mix", default=",".join(CHAINS), help=f"of {', '.join(CHAINS)}")
-    parser.add_argument("--lengths", type=Path, metavar="TRACE", help="draw calls' lengths from it")
-    parser.add_argument("--engine-model", default="gpu-8b-small", help=f"{', '.join(PRESETS)}")
-    parser.add_argument("--servers", default="1,4", help="how many calls at once: N,...")
-    parser.add_argument("--load", type=float, default=0.9, help="share of what the servers can do")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--calls", type=int, default=3_000, help="of all programs of a seed")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    arguments.add_workload(parser, tuple(CHAINS), engine="gpu-8b-small", seeds=4, calls=3_000)
+    parser.add_argument(
+        "--servers",
+        type=arguments.wholes("--servers"),
+        default=[1, 4],
+        metavar="N,...",
+        help="how many calls at once (default: 1,4)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -148,8 +152,8 @@ def run(options: argparse.Namespace) -> None:
     model = engine_model(options.engine_model)
     lengths = fitting_lengths(options.lengths, model)
     found: list[Measurement] = []
-    for mix in options.mix.split(","):
-        for servers in map(int, options.servers.split(",")):
+    for mix in options.mix:
+        for servers in options.servers:
             means = mean_times(mix, lengths, model, servers, options)
             found += [
                 Measurement(f"ideal_{mix}_{servers}_{name}", value, "s", means["fcfs"])

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +23,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.lab.engine_model import PRESETS, EngineModel, engine_model
+from bench.lab import arguments
+from bench.lab.engine_model import EngineModel, engine_model
 from bench.lab.figures import figures_of, starvation
 from bench.lab.load import saturation
 from bench.lab.programs import (
@@ -57,29 +57,31 @@ class Trial:
 
 def add_parser(commands: Any) -> None:
     """Add the command to the lab's."""
-    parser = commands.add_parser("programs", help="agent programs under every policy")
-    parser.set_defaults(command=run)
-    parser.add_argument("--mix", default=",".join(MIXES), help=f"of {', '.join(MIXES)}")
-    parser.add_argument("--policy", default=",".join(NAMES), help="NAME,...; fcfs is always run")
-    parser.add_argument("--lengths", type=Path, metavar="TRACE", help="draw calls' lengths from it")
-    parser.add_argument(
-        "--engine-model", default="cpu-1b", help=f"{', '.join(PRESETS)}, or a JSON file"
+    parser = commands.add_parser(
+        "programs",
+        help="agent programs under every policy",
+        epilog="Example: llmos lab programs --mix pareto --policy least_attained --seeds 3",
     )
-    parser.add_argument("--load", type=float, default=0.9, help="share of measured saturation")
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--calls", type=int, default=1_000, help="of all programs of a seed")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(command=run)
+    arguments.add_workload(parser, MIXES, engine="cpu-1b", seeds=20, calls=1_000)
+    parser.add_argument(
+        "--policy",
+        default="all",
+        metavar="NAME,...",
+        help="or all; fcfs is always run (default: all)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Run every policy on every mix and seed, and show the means."""
-    names = list(dict.fromkeys([COMPARED_TO, *options.policy.split(",")]))
+    wanted = NAMES if options.policy == "all" else options.policy.split(",")
+    names = list(dict.fromkeys([COMPARED_TO, *wanted]))
     for name in names:
         policy_by_name(name)  # an unknown one is refused before anything is computed
     model = engine_model(options.engine_model)
     lengths = fitting_lengths(options.lengths, model)
     found: list[Measurement] = []
-    for mix in options.mix.split(","):
+    for mix in options.mix:
         trials = run_mix(mix, names, lengths, model, options)
         found += measured(mix, trials)
         if not options.json:

@@ -26,6 +26,7 @@ from bench.lab.call import Call
 from bench.lab.engine_model import EngineModel
 from bench.lab.replay import Outcome
 from bench.lab.trace import read_trace
+from ipc.errors import BadLoadError
 
 MAX_CALLS = 20
 PARETO_SHAPE = 1.5
@@ -96,11 +97,14 @@ def fitting_lengths(path: Path | None, model: EngineModel) -> Lengths:
     """Return the lengths of a trace, or typical ones, that the engine can hold.
 
     Raises:
-        BadTraceError: it is no trace.
+        BadTraceError: it is no trace. BadLoadError: the engine can hold none of them.
     """
     lengths = Lengths.typical() if path is None else Lengths.of(read_trace(path))
     most = min(model.max_context, model.num_blocks * model.block_size)
-    return Lengths([pair for pair in lengths.pairs if sum(pair) <= most])
+    fitting = [pair for pair in lengths.pairs if sum(pair) <= most]
+    if not fitting:
+        raise BadLoadError(what="calls that the engine can hold", value=0, needs="1 or more")
+    return Lengths(fitting)
 
 
 class Programs:

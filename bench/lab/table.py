@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.lab.figures import Figures, measurements
+from bench.lab.figures import Figure, Figures, measurements
 from bench.report import Measurement, format_number
+from ipc.errors import UsageError
 
 SHOWN = (
     "throughput_tokens",
@@ -35,21 +36,46 @@ SHOWN = (
 )
 DRAWN = ("wait_mean", "ttft_p99", "completion_mean", "program_mean", "slowdown_p99", "jain")
 COMPARED_TO = "fcfs"
+_CELL = 3  # a column's border and the space on both sides
 
 Results = Mapping[str, Figures]
 
 
 def print_results(title: str, results: Results) -> None:
-    """Print one column a policy."""
-    table = Table(title=title)
-    table.add_column("")
-    for policy in results:
-        table.add_column(policy, justify="right")
-    units = next(iter(results.values()))
-    for name in SHOWN:
-        label = f"{name}, {units[name].unit}" if units[name].unit else name
-        table.add_row(label, *(format_number(each[name].value) for each in results.values()))
-    Console().print(table)
+    """Print one column a policy; in several tables where one would be wider than the terminal."""
+    console = Console()
+    for page in pages(results, console.width):
+        table = Table(title=title)
+        table.add_column("", no_wrap=True)
+        for policy in page:
+            table.add_column(policy, justify="right", no_wrap=True)
+        for name in SHOWN:
+            table.add_row(_label(name, results), *(_shown(results[each][name]) for each in page))
+        console.print(table)
+
+
+def pages(results: Results, width: int) -> list[list[str]]:
+    """Return the policies whose columns fit beside each other, and those that follow."""
+    start = max(len(_label(name, results)) for name in SHOWN) + _CELL + 1
+    found: list[list[str]] = []
+    left = 0
+    for policy, figures in results.items():
+        needs = max(len(policy), *(len(_shown(figures[name])) for name in SHOWN)) + _CELL
+        if not found or needs > left:
+            found.append([])
+            left = width - start
+        found[-1].append(policy)
+        left -= needs
+    return found
+
+
+def _label(name: str, results: Results) -> str:
+    unit = next(iter(results.values()))[name].unit
+    return f"{name}, {unit}" if unit else name
+
+
+def _shown(figure: Figure) -> str:
+    return format_number(figure.value)
 
 
 def document(results: Results) -> list[Measurement]:
@@ -66,12 +92,12 @@ def draw(title: str, results: Results, path: Path) -> None:
     """Write a picture that compares the policies.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib is not installed. UsageError: nothing can be written there.
     """
     # Imported here: an optional dependency.
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = Picture(figsize=(11, 6), layout="constrained")
     policies = list(results)
     for axes, name in zip(figure.subplots(2, 3).flat, DRAWN, strict=True):
         first = results[policies[0]][name]
@@ -84,4 +110,7 @@ def draw(title: str, results: Results, path: Path) -> None:
         unit = f", {first.unit}" if first.unit else ""
         axes.set_title(f"{name}{unit} ({better} is better)", fontsize="medium")
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as problem:
+        raise UsageError(reason=f"{path}: {problem.strerror or problem}") from problem

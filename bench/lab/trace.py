@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.lab.call import MAX_GROUPS, Call
-from ipc.errors import BadTraceError
+from ipc.errors import BadTraceError, UsageError
 from ipc.protocol import DEFAULT_PRIORITY
 
 OWNERS = 16
@@ -45,7 +45,7 @@ def read_trace(path: Path, limit: int | None = None) -> list[Call]:
     """Return the calls of a trace, at most `limit` of them, in the order of arrival.
 
     Raises:
-        BadTraceError: no such file, or a line that is not of its format.
+        BadTraceError: a line that is not of its format. UsageError: it cannot be read.
     """
     found = list(_parsed(path, limit))
     if not found:
@@ -80,9 +80,15 @@ def _lines(path: Path) -> list[str]:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
+    except OSError as problem:
+        raise UsageError(reason=f"{path}: {problem.strerror or problem}") from problem
+    except (EOFError, zlib.error) as problem:
+        raise UsageError(reason=f"{path}: the compressed file is damaged: {problem}") from problem
+    try:
         return data.decode().splitlines()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
-        raise BadTraceError(path=str(path), line=0, problem=str(problem)) from problem
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        raise BadTraceError(path=str(path), line=line, problem="it is no text") from problem
 
 
 def _csv_rows(lines: list[str]) -> Iterator[tuple[int, Any]]:
@@ -165,7 +171,7 @@ def _priority(value: Any) -> int:
 
 def _tokens(value: Any, what: str) -> int:
     if type(value) is not int or not 0 < value <= MAX_TOKENS:
-        raise ValueError(f"{what} is {value!r}, it must be a number of tokens from 1 on")
+        raise ValueError(f"{what} is {value!r}, it must be a number of tokens, 1 to {MAX_TOKENS:,}")
     return value
 
 

@@ -19,6 +19,7 @@ from bench.lab.ideal import ORDERS, Servers
 from bench.lab.programs import MIXES, Lengths, Programs, at_load, end_to_end_s, make_programs
 from bench.lab.replay import Recorded, Replay
 from ipc.errors import BadConfigError
+from kernel.llm.named_policies import NAMES
 
 MODEL = PRESETS["cpu-1b"]
 
@@ -60,6 +61,13 @@ def test_run_draws_the_comparison(trace: Path, tmp_path: Path) -> None:
         ["--policy", "fastest"],
         ["--engine-model", "nothing-like-it"],
         ["--load", "0"],
+        ["--load", "nan"],
+        ["--load", "much"],
+        ["--limit", "-5"],
+        ["--limit", "0"],
+        ["--max-tokens", "0"],
+        ["--plot", "/no/such/folder/plot.png"],
+        ["--plot", "plot.txt"],
     ],
 )
 def test_bad_input_is_refused_in_one_line(
@@ -67,12 +75,79 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     assert main(["run", str(trace), *options]) == 2
 
-    assert capsys.readouterr().err.startswith("error: ")
+    said = capsys.readouterr()
+    assert (said.err.startswith("error: "), said.err.count("\n"), said.out) == (True, 1, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["programs", "--seeds", "0"],
+        ["programs", "--calls", "-10"],
+        ["programs", "--mix", "pareto,nope"],
+        ["programs", "--policy", "nope"],
+        ["programs", "--load", "-3"],
+        ["programs", "--lengths", "/no/such/trace"],
+        ["ideal", "--servers", "0"],
+        ["ideal", "--servers", "1,x"],
+        ["ideal", "--mix", "branching"],
+        ["run", "/no/such/trace"],
+    ],
+)
+def test_bad_input_of_every_command_is_refused_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(words) == 2
+
+    said = capsys.readouterr()
+    assert (said.err.startswith("error: "), said.err.count("\n"), said.out) == (True, 1, "")
+
+
+def test_with_json_an_error_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["programs", "--mix", "nope", "--json"]) == 2
+
+    assert "no 'nope'; there are: uniform" in json.loads(capsys.readouterr().err)["text"]
+
+
+@pytest.mark.parametrize("command", ["run", "advise", "programs", "ideal"])
+def test_the_help_of_every_command_has_an_example(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+
+    assert f"Example: llmos lab {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_policies_that_do_not_fit_beside_each_other_get_tables_of_their_own(
+    trace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert main(["run", str(trace), "--policy", "all"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(name in shown for name in NAMES)
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"step_us": -1}, {"speed": 3}, {"preset": "none"}, {"block_size": 0.5}, {"step_us": 1}, []],
+    [
+        {"step_us": -1},
+        {"speed": 3},
+        {"preset": "none"},
+        {"preset": ["gpu-8b"]},
+        {"block_size": 0.5},
+        {"step_us": 1},
+        {},
+        [],
+        {"preset": "gpu-8b", "step_us": 0},
+        {"preset": "gpu-8b", "block_size": 65_537},
+        {"preset": "gpu-8b", "num_blocks": 1 << 29},
+        {"preset": "gpu-8b", "max_running": 1 << 29},
+    ],
 )
 def test_an_engine_model_that_cannot_be_is_refused(tmp_path: Path, fields: object) -> None:
     path = tmp_path / "engine.json"
@@ -84,11 +159,12 @@ def test_an_engine_model_that_cannot_be_is_refused(tmp_path: Path, fields: objec
 
 def test_an_engine_model_may_amend_a_preset(tmp_path: Path) -> None:
     path = tmp_path / "engine.json"
-    path.write_text('{"preset": "gpu-8b", "max_running": 7}')
+    path.write_text('{"preset": "gpu-8b", "max_running": 7, "num_host_blocks": 0}')
 
     found = engine_model(str(path))
 
     assert (found.max_running, found.step_us) == (7, PRESETS["gpu-8b"].step_us)
+    assert found.num_host_blocks == 0
 
 
 def test_a_block_copied_to_the_host_or_back_takes_its_time() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.lab.trace import read_trace
-from ipc.errors import BadTraceError
+from ipc.errors import BadTraceError, UsageError
 
 MOONCAKE = {"timestamp": 1500, "input_length": 600, "output_length": 7, "hash_ids": [0, 9]}
 OURS = {
@@ -125,6 +125,15 @@ def test_a_file_that_is_not_there_or_cut_off_is_refused(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gz"
     cut.write_bytes(gzip.compress(AZURE.encode())[:30])
 
-    for path in (tmp_path / "nothing", cut):
-        with pytest.raises(BadTraceError):
-            read_trace(path)
+    with pytest.raises(UsageError, match="nothing: No such file"):
+        read_trace(tmp_path / "nothing")
+    with pytest.raises(UsageError, match=r"cut\.gz: the compressed file is damaged"):
+        read_trace(cut)
+
+
+def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_bytes(json.dumps(MOONCAKE).encode() + b"\n\xff\xfe\n")
+
+    with pytest.raises(BadTraceError, match="line 2: it is no text"):
+        read_trace(path)
