@@ -56,12 +56,15 @@ class Reports:
             return str(Status.STARTING.value)
         if record.status is not Status.RUNNING:
             return str(record.status.value)
+        if record.suspended:
+            return "waiting"
         if record.open:
             return "running" if record.slots else "waiting"
         return "ready" if len(record.mailbox) else "idle"
 
     def _waits_of(self, record: ActorRecord) -> list[str]:
-        return [wait for turn in record.open.values() for wait in self._waits_of_turn(turn)]
+        waits = [f"budget of {resource}" for resource in sorted(record.suspended)]
+        return waits + [wait for turn in record.open.values() for wait in self._waits_of_turn(turn)]
 
     def _waits_of_turn(self, turn: Turn) -> list[str]:
         waits = []

@@ -18,6 +18,7 @@ from ipc.protocol import Kind
 from kernel.actor_record import ActorRecord
 from kernel.budget.accounts import Account
 from kernel.budget.ownership import Ownership, read_limits
+from kernel.budget.run_book import TIMES
 from kernel.budget.run_time import RunTime
 from kernel.calls import Call
 from kernel.state import Peer
@@ -58,8 +59,10 @@ class BudgetCalls:
 
     def _describe(self, account: Account) -> BudgetInfo:
         record = self.state.actors.get(account.id)
-        suspended = sorted(record.suspended) if record is not None else []
-        return self.budgets.describe(account, suspended)
+        lacking = record.suspended if record is not None else ()
+        # After a top-up who stood still goes on at the end of this loop turn: it is told already.
+        suspended = [each for each in lacking if each not in TIMES or account.left(each) == 0]
+        return self.budgets.describe(account, sorted(suspended))
 
     def set(self, peer: Peer, call: Call, arguments: dict[str, Any]) -> list[BudgetInfo]:
         """Set limits of an actor's account, or take them away (None)."""

@@ -96,6 +96,22 @@ def test_a_suspended_agent_is_granted_nothing_and_holds_no_slot_until_topped_up(
     assert world.core.state.slots.used == 1
 
 
+def test_ps_says_what_a_suspended_agent_waits_for_and_a_top_up_that_it_no_longer_does(
+    world: World,
+) -> None:
+    agent = spawn(world, "busy", cpu_s=3)
+    idle = world.client.system("ps")
+    look(world, (agent, 3.0))
+    suspended = world.client.system("ps")
+
+    (topped_up,) = world.client.system("budget_top_up", actor="busy", amounts={"cpu_s": SECOND})
+
+    shown = [(line["state"], line["waiting_for"]) for line in (*idle, *suspended)]
+    assert shown == [("idle", []), ("waiting", ["budget of cpu_s"])]
+    assert topped_up["suspended"] == []
+    assert [line["state"] for line in world.client.system("ps")] == ["idle"]
+
+
 def test_a_limit_of_a_parent_stops_all_below_it(world: World) -> None:
     parent = spawn(world, "parent", cpu_s=5)
     child = spawn(world, "child", parent=parent.id)
