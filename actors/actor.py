@@ -64,13 +64,13 @@ class Actor:
 
     concurrency: turns that may run at once (waiting ones included).
     lease_s: how long the event loop may stand still within a turn before the agent counts as
-        hanging and is replaced.
+        hanging and is replaced; None: as the kernel's configuration says (60 s).
     strategy, intensity, period_s: as in OTP: which children are restarted with a crashed one,
         and after how many restarts within the period they are held back.
     """
 
     concurrency: ClassVar[int] = 1
-    lease_s: ClassVar[float] = 60.0
+    lease_s: ClassVar[float | None] = None
     strategy: ClassVar[Strategy] = "one_for_one"
     intensity: ClassVar[int] = 5
     period_s: ClassVar[float] = 10.0

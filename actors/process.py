@@ -99,13 +99,13 @@ class AgentProcess:
             on_broken=self._broken,
             selector=selector,
         )
-        lease_s = program.actor_class.lease_s if isinstance(program, Program) else 60.0
+        own_s = program.actor_class.lease_s if isinstance(program, Program) else None
         self.watchdog = Watchdog(
             self.loop,
             self.link.context,
             request.endpoint,
             self._make_tick,
-            lease_s=lease_s,
+            lease_s=request.lease_s if own_s is None else own_s,
             grace_s=request.grace_s,
         )
         self.turn_begins = self.watchdog.watch

@@ -45,7 +45,6 @@ class Program:
         declares = Declares(
             hooks=hooks_of(cls),
             concurrency=cls.concurrency,
-            lease_s=cls.lease_s,
             subscriptions=[
                 [handler.topic[0], handler.name, handler.topic[1]]
                 for handler in self.handlers.values()
@@ -56,6 +55,8 @@ class Program:
             intensity=cls.intensity,
             period_s=cls.period_s,
         )
+        if cls.lease_s is not None:
+            declares["lease_s"] = cls.lease_s
         if issubclass(cls, Driver):
             declares["driver"] = cls.driver
         return declares
@@ -94,7 +95,8 @@ def _check_attributes(cls: type[Actor]) -> None:
     for name, (value, kind, least) in numbers.items():
         if not isinstance(value, kind) or value < least:
             raise UsageError(reason=f"{cls.__name__}.{name} is at least {least}, not {value!r}")
-    for name, seconds in {"lease_s": cls.lease_s, "period_s": cls.period_s}.items():
+    lease_s = 1.0 if cls.lease_s is None else cls.lease_s
+    for name, seconds in {"lease_s": lease_s, "period_s": cls.period_s}.items():
         if not isinstance(seconds, (int, float)) or seconds <= 0:
             raise UsageError(reason=f"{cls.__name__}.{name} is in seconds, not {seconds!r}")
     if cls.strategy not in get_args(Strategy):

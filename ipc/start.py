@@ -51,6 +51,7 @@ class StartRequest:
     home: str  # the kernel's state directory, for messages to people
     log_path: str  # stdout and stderr are appended to it
     grace_s: float  # how long to look for a kernel before giving up
+    lease_s: float  # how long its event loop may stand still, if its class does not say
     group: GroupRecipe | None = None
 
     def to_bytes(self) -> bytes:

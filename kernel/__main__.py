@@ -117,7 +117,9 @@ def _run(home: Home, config: KernelConfig, ready_fd: int | None, user_umask: int
         configure_logs(home.kernel_log, config.log_level)
         watcher = Watcher()
         parts.callback(watcher.close)
-        link = ZygoteLink(watcher, home, config.orphan_grace_s, umask=user_umask)
+        link = ZygoteLink(
+            watcher, home, config.orphan_grace_s, lease_s=config.lease_s, umask=user_umask
+        )
         clock = SystemClock()
         enforcement = _make_enforcement(home, config)
         launcher = Launcher(

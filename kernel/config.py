@@ -51,7 +51,9 @@ class KernelConfig(BaseModel):
     backoff_jitter: float = Field(0.2, ge=0, le=1, description="share of the delay, both ways")
     restart_intensity: int = Field(5, ge=0, description="restarts allowed within the period")
     restart_period_s: float = Field(10.0, gt=0)
-    lease_s: float = Field(60.0, gt=0, description="an event loop may stand still this long")
+    lease_s: float = Field(
+        60.0, gt=0, description="an event loop may stand still this long, if its class says nothing"
+    )
     start_timeout_s: float = Field(30.0, gt=0, description="from spawn to the agent's hello")
     stop_grace_s: float = Field(5.0, gt=0, description="from STOP to SIGKILL")
     adoption_window_s: float = Field(2.0, gt=0, description="a new kernel waits this long")

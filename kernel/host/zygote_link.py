@@ -32,18 +32,20 @@ class ZygoteLink:
         home: Home,
         grace_s: float,
         *,
+        lease_s: float = 60.0,
         umask: int = 0o022,
         module: str = "actors.zygote",
     ) -> None:
         """Start nothing yet. grace_s: how long agents look for a kernel. umask: of agents.
 
-        module: whose ``main`` is run.
+        lease_s: of agents whose class says none. module: whose ``main`` is run.
         """
         self.on_message: Callable[[str, list[Any]], None] = lambda verb, arguments: None
         self.on_death: Callable[[], None] = lambda: None
         self._watcher = watcher
         self._home = home
         self._grace_s = grace_s
+        self._lease_s = lease_s
         self._umask = umask
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
@@ -100,6 +102,7 @@ class ZygoteLink:
             home=str(self._home.state_dir),
             log_path=str(self._home.log_path(command.actor, command.name)),
             grace_s=self._grace_s,
+            lease_s=self._lease_s,
             group=group,
         )
 

@@ -126,6 +126,32 @@ def test_a_hanging_loop_loses_its_lease(client: Client, tmp_path: Path) -> None:
     assert worker.hang_once(60.0) != first
 
 
+def test_the_lease_of_a_class_that_says_none_is_the_kernels(tmp_path: Path) -> None:
+    source = tmp_path / "looper.py"
+    source.write_text(
+        "import os\nfrom actors import Actor, receive\n\n\n"
+        "class Looper(Actor):\n"
+        "    @receive\n"
+        "    async def turn(self, first: int) -> int:\n"
+        "        while os.getpid() == first:\n"
+        "            pass\n"
+        "        return os.getpid()\n\n"
+        "    @receive\n"
+        "    async def pid(self) -> int:\n"
+        "        return os.getpid()\n"
+    )
+    with (
+        running_kernel(tmp_path, lease_s=1.0) as process,
+        connect(home=process.home) as client,
+    ):
+        looper = client.spawn(f"{source}:Looper")
+        first = looper.pid()
+
+        assert looper.turn(first) != first
+        said = client.system("inspect", actor=looper.id)["last_error"]
+        assert said == "its event loop stood still for 1 s in a turn"
+
+
 def test_a_process_that_holds_the_interpreter_for_ever_is_replaced_a_stopped_one_is_not(
     client: Client, tmp_path: Path
 ) -> None:
