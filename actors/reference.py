@@ -48,11 +48,14 @@ class Options:
         for name, hint in (self.hints or {}).items():
             if not isinstance(hint, str) or not 0 < len(hint) <= MAX_HINT:
                 raise UsageError(reason=f"{name} is a text of 1 to {MAX_HINT} characters")
-        if self.priority is not None and not 0 <= self.priority <= 7:
+        priority, deadline = self.priority, self.deadline
+        if priority is not None and not (isinstance(priority, int) and 0 <= priority <= 7):
             raise UsageError(reason=f"a priority is 0 (most urgent) to 7, not {self.priority!r}")
-        if self.deadline is not None and not 1e-9 <= self.deadline <= MAX_DEADLINE_S:
+        if deadline is not None and not (
+            isinstance(deadline, (int, float)) and 1e-9 <= deadline <= MAX_DEADLINE_S
+        ):
             needs = "in seconds, above 0, at most ten years"
-            raise UsageError(reason=f"a deadline is {needs}, not {self.deadline!r}")
+            raise UsageError(reason=f"a deadline is {needs}, not {deadline!r}")
         if self.on_budget not in get_args(OnBudget):
             raise UsageError(reason=f"on_budget is wait or raise, not {self.on_budget!r}")
 

@@ -119,7 +119,8 @@ def _unknown(option: str) -> SamplingError:
 def _integer(least: int, most: int = (1 << 63) - 1) -> Callable[[str, Any], int]:
     def check(option: str, value: Any) -> int:
         if type(value) is not int or not least <= value <= most:
-            limit = f"at least {least}" if most >> 62 else f"from {least} to {most}"
+            is_open = most >> 62 and not (type(value) is int and value > most)
+            limit = f"at least {least}" if is_open else f"from {least} to {most}"
             raise SamplingError(option=option, problem=f"is an integer {limit}, not {value!r}")
         return value
 

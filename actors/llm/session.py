@@ -115,8 +115,8 @@ class LlmSession:
 
     def pin(self, ttl: float) -> LlmCall[None]:
         """Keep what has been read in the cache for ``ttl`` seconds; 0 lets it go."""
-        if not ttl >= 0:
-            raise UsageError(reason=f"a pin lasts at least 0 s, not {ttl!r}")
+        if type(ttl) not in (int, float) or not ttl >= 0:
+            raise UsageError(reason=f"a pin lasts a number of seconds, at least 0, not {ttl!r}")
         return LlmCall(self._request("llm_pin", {"ttl_s": float(ttl)}), _nothing)
 
     def close(self) -> LlmCall[None]:

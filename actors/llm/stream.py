@@ -26,6 +26,7 @@ class CompletionStream(AsyncIterator[str], Generic[P_co]):
         self._request = request
         self._finish = finish
         self._items: Items | None = None
+        self._was_asked = False  # for its first piece, however that went
         self._pieces: list[str] = []
         self._completion: Completion[P_co] | None = None
 
@@ -45,6 +46,7 @@ class CompletionStream(AsyncIterator[str], Generic[P_co]):
         return self
 
     async def __anext__(self) -> str:
+        self._was_asked = True
         if self._items is None:
             self._items = self._request.iterate()
         while True:
@@ -94,5 +96,5 @@ class CompletionStream(AsyncIterator[str], Generic[P_co]):
         return f"<LLM stream {self._request.name}>"
 
     def __del__(self) -> None:
-        if self._items is None:
+        if not self._was_asked:
             warnings.warn(f"{self!r} was never read: not sent", RuntimeWarning, stacklevel=2)

@@ -14,7 +14,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from numpy.typing import NDArray
 
 from actors.torch_engine.options import Options
-from ipc.errors import BadGrammarError, KernelBugError
+from ipc.errors import BadGrammarError, KernelBugError, LLMOSError
 
 MAX_GRAMMARS = 128
 
@@ -43,7 +43,7 @@ class Grammars:
         """Return a matcher that has seen the tokens ``said``."""
         matcher = self._compile(options).deep_copy()
         if len(said) and not matcher.consume_tokens(said.tolist()):
-            raise KernelBugError(reason="the grammar refuses what was generated under it")
+            raise refusal(matcher, "what was generated under it")
         return matcher
 
     def allowed(self, matcher: Any, width: int) -> NDArray[np.bool_]:
@@ -55,7 +55,7 @@ class Grammars:
         count = min(width, self._vocab_size)
         allowed[:count] = bits[:count]
         if matcher.is_error() or not allowed.any():
-            raise BadGrammarError(what="grammar", problem=matcher.get_error() or "no way on")
+            raise BadGrammarError(what="grammar", problem=_problem(matcher) or "no way on")
         return allowed
 
     def _compile(self, options: Options) -> Any:
@@ -78,10 +78,18 @@ class Grammars:
             raise BadGrammarError(what=what, problem=str(error)) from error
         if matcher.is_error():
             raise BadGrammarError(what=what, problem=matcher.get_error())
+        self._try(matcher.deep_copy(), what)
         self._compiled[key] = matcher
         while len(self._compiled) > MAX_GRAMMARS:
             self._compiled.pop(next(iter(self._compiled)), None)
         return matcher
+
+    def _try(self, matcher: Any, what: str) -> None:
+        """Take a first token: the library builds its automaton then, and only then says that it
+        is too large, after seconds in which the step of all others would stand still."""
+        first = np.flatnonzero(self.allowed(matcher, self._vocab_size))[0]
+        if not matcher.consume_token(int(first)) and matcher.is_error():
+            raise BadGrammarError(what=what, problem=_problem(matcher))
 
     def _ready_tokenizer(self) -> Any:
         if self._tokenizer is None:
@@ -92,3 +100,15 @@ class Grammars:
                 backend.to_str(), n_vocab=self._vocab_size, eos_token=list(self._stop_ids) or None
             )
         return self._tokenizer
+
+
+def refusal(matcher: Any, what: str) -> LLMOSError:
+    """Return why a matcher has refused tokens that it had allowed. what: names them."""
+    if matcher.is_error():  # a limit of the library's; it never leaves that state
+        return BadGrammarError(what="grammar", problem=_problem(matcher))
+    return KernelBugError(reason=f"the grammar refuses {what}")
+
+
+def _problem(matcher: Any) -> str:
+    """Return the matcher's error without the dump of its state that follows it."""
+    return str(matcher.get_error()).split("\n<state>")[0].strip()

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from actors.torch_engine import noise
-from actors.torch_engine.grammar import Grammars
+from actors.torch_engine.grammar import Grammars, refusal
 from actors.torch_engine.slots import Request
-from ipc.errors import KernelBugError, LLMOSError, NonFiniteLogitsError
+from ipc.errors import LLMOSError, NonFiniteLogitsError
 
 CANDIDATES = 256
 
@@ -128,7 +128,7 @@ class Sampler:
     def _advance(self, request: Request, token: int, row: int, result: Sampled) -> None:
         matcher = request.memory["matcher"]
         if not matcher.consume_token(token):
-            result.failed[row] = KernelBugError(reason=f"the grammar refuses its own {token}")
+            result.failed[row] = refusal(matcher, f"its own token {token}")
         elif matcher.is_stopped():
             result.grammar_ends.append(row)
 

@@ -116,7 +116,7 @@ def complete_sampling(given: Sampling) -> Sampling:
         is_low = value < least or (value == least and not has_least)
         if is_low or value > most or (value == most and not has_most) or value != value:
             left, right = "[" if has_least else "(", "]" if has_most else ")"
-            problem = f"{value} is not in {left}{least:g}, {most:g}{right}"
+            problem = f"{value} is not in {left}{least}, {most}{right}"
             raise SamplingError(option=option, problem=problem)
     if "schema" in given and "regex" in given:
         raise SamplingError(option="regex", problem="give a schema or a regex, not both")
@@ -147,7 +147,7 @@ def read_model_spec(value: Any) -> ModelSpec:
 def _problem_of(spec: ModelSpec) -> str:
     name = spec.get("name", "")
     if not 0 < len(name) <= 64 or "@" in name or not name.isprintable() or " " in name:
-        return "a model's name has 1 to 64 characters, without @ and spaces"
+        return "a model's name has 1 to 64 printable characters, without @ and spaces"
     places = [key for key in ("path", "endpoint", "driver") if spec.get(key)]
     if len(places) != 1:
         return "say where it is: one of path, endpoint and driver"

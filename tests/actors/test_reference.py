@@ -55,11 +55,14 @@ def test_options_belong_to_a_copy(ref: ActorRef[Any]) -> None:
     [
         {"priority": 8},
         {"priority": -1},
+        {"priority": "0"},
+        {"priority": 1.5},
         {"deadline": 0},
         {"deadline": 1e-30},  # no whole nanosecond: as 0 it would mean none
         {"deadline": 1e99},
         {"deadline": float("inf")},
         {"deadline": float("nan")},
+        {"deadline": "5"},
     ],
 )
 def test_options_out_of_range_are_refused(ref: ActorRef[Any], wrong: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from ipc.errors import (
     LLMOSError,
     PromptTooLongError,
     SamplingError,
+    from_wire,
 )
 from tests.torch_engine.models import ARCHITECTURES, VOCAB
 from tests.torch_engine.scheduler import Job, Scheduler, assembled, int32
@@ -123,6 +124,23 @@ def test_a_regex_is_kept_to_beside_requests_without_one_and_after_resuming() -> 
     assert free.completion == completed().completion
 
 
+def test_a_grammar_that_grows_beyond_all_limits_fails_alone() -> None:
+    scheduler = Scheduler(engine())
+    free = scheduler.submit(PROMPT, 24)
+    # Its first tokens cost nothing; what must follow is an automaton the library gives up.
+    options = {"regex": "(x|y|z){2}((a{100}){100}){100}", "ignore_stop_ids": False}
+    bound = scheduler.submit(PROMPT, 40, **options)
+    for job in (free, bound):
+        scheduler.admit(job)
+
+    scheduler.run_all()
+
+    error = from_wire(bound.error)
+    assert isinstance(error, BadGrammarError)
+    assert "<state>" not in str(error)
+    assert free.completion == completed().completion
+
+
 def test_tool_calls_are_told_when_the_input_declared_tools() -> None:
     call = r'<tool_call>\{"name": "f", "arguments": \{"x": [0-9]\}\}</tool_call>'
     options = {"regex": call, "ignore_stop_ids": False, "num": 200}
@@ -199,6 +217,7 @@ BAD += [
         ({"stop_ids": [1], "ignore_stop_ids": True}, SamplingError),
         ({"schema": {"type": "no such type"}}, BadGrammarError),
         ({"regex": "(unclosed"}, BadGrammarError),
+        ({"regex": "((a{100}){100}){100}"}, BadGrammarError),  # an automaton beyond all limits
     ]
 ]
 

@@ -31,10 +31,12 @@ def test_a_prompt_is_text_or_token_ids() -> None:
     assert read_prompt([1, 2]) == {"ids": array("i", [1, 2]).tobytes()}
 
 
-@pytest.mark.parametrize("prompt", ["", [], 3, [1.5], ["a"], [1 << 40]])
+@pytest.mark.parametrize("prompt", ["", [], 3, None, [1.5], ["a"], [1 << 40], b"text", "\udcff"])
 def test_a_prompt_that_says_nothing_or_is_none_is_refused(prompt: Any) -> None:
     with pytest.raises(BadPromptError):
         read_prompt(prompt)
+    with pytest.raises(BadPromptError):
+        read_input(prompt)
 
 
 def test_a_text_is_one_message_of_the_users() -> None:
@@ -54,6 +56,12 @@ def test_an_input_is_raw_or_a_chat_by_what_it_is() -> None:
     assert read_input([3]) == {"ids": array("i", [3]).tobytes()}
     assert read_input([message]) == {"messages": [message]}
     assert read_input("hi", [weather])["messages"] == [message]
+
+
+@pytest.mark.parametrize("tools", [weather, 5, "weather"])
+def test_tools_that_are_no_list_are_refused(tools: Any) -> None:
+    with pytest.raises(SchemaError, match="list"):
+        chat_input(read_messages("Rain?"), tools)
 
 
 def test_a_function_with_hints_becomes_a_declaration() -> None:
