@@ -158,7 +158,7 @@ def run(client: Client, options: Options) -> dict[str, Any]:
     stories = gold_stories(options.items)
     planner = client.spawn(Planner, name="planner")
     planner.plan([Brief(n, list(story.keywords)) for n, story in enumerate(stories)])
-    watch("texts", lambda: len(planner.texts()), options.items, options)
+    watch(client, "texts", lambda: len(planner.texts()), options.items, options)
     report = make_report(planner.texts(), stories, options)
     return {"drafts": client.lookup("editor").table()} | report
 

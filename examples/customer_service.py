@@ -158,7 +158,7 @@ def run(client: Client, options: Options) -> dict[str, Any]:
     office.open(options.items, explain=not options.is_trained)
     # Urgent: else the question waits behind the tickets that come in.
     urgent = office.options(priority=0)
-    watch("tickets", urgent.progress, options.items, options)
+    watch(client, "tickets", urgent.progress, options.items, options)
     report: dict[str, Any] = office.report(options.is_trained)
     return report
 

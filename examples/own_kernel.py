@@ -3,7 +3,7 @@
     options = read_options(__doc__, "tickets", default=200)
     with own_kernel(options) as client:      # a kernel in a temporary home, the model loaded
         office = client.spawn(Office)
-        watch("tickets", office.progress, options.items, options)
+        watch(client, "tickets", office.progress, options.items, options)
         outcome = office.report()
     finish(outcome, options)                 # a table or JSON; exits with 1 if a check failed
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from actors import connect
-from actors.cli.demo_kernel import Kernel, Patience, StalledError, own_home
+from actors.cli.demo_kernel import Kernel, Patience, StalledError, check_letters, own_home
 from actors.cli.demo_model import demo_model, missing_for_service, use_model
 from actors.cli.demo_view import progress_view
 from actors.cli.exits import Exit
@@ -111,11 +111,18 @@ def say(line: str, options: Options) -> None:
         print(line, flush=True)
 
 
-def watch(things: str, progress: Callable[[], int], total: int, options: Options) -> None:
-    """Show progress until all is done. Raises StalledError: there is none for long."""
+def watch(
+    client: Client, things: str, progress: Callable[[], int], total: int, options: Options
+) -> None:
+    """Show progress until all is done.
+
+    Raises:
+        StalledError: there is none for long, or a message was given up.
+    """
     patience = Patience(STALL_S)
     with progress_view("done", total, things, as_json=options.as_json) as view:
         while (done := progress()) < total:
+            check_letters(client)
             patience.note(done)
             view.show(done)
             time.sleep(POLL_S)

@@ -78,7 +78,9 @@ def chat(
             for line in filter(None, map(str.rstrip, sys.stdin)):
                 print_json_line({"said": line, "answer": "".join(partner.say(line))})
         elif is_terminal:
-            TerminalChat(partner, talk_with, where.paths().state_dir / "chat_history").run()
+            terminal = TerminalChat(partner, talk_with, where.paths().state_dir / "chat_history")
+            terminal.run()
+            partner = terminal.partner  # by /model another; the one before is closed
         else:
             talk_through_pipe(partner)
         partner.close()

@@ -95,9 +95,11 @@ def document(completion: Completion[Any]) -> dict[str, Any]:
 
 def usage_line(usage: Usage) -> str:
     """Return in one line what a completion took."""
-    rate = usage.completion_tokens / usage.decode_s if usage.decode_s else 0.0
+    pace = ""
+    if usage.decode_s:  # what comes at once has none
+        pace = f", then {usage.completion_tokens / usage.decode_s:.0f} tokens/s"
     return (
         f"{usage.model}@{usage.version}: {usage.prompt_tokens} tokens read "
         f"({usage.cached_tokens} cached), {usage.completion_tokens} written, "
-        f"first after {usage.first_token_s:.2f} s, then {rate:.0f} tokens/s"
+        f"first after {usage.first_token_s:.2f} s{pace}"
     )

@@ -18,7 +18,7 @@ import typer
 
 from actors.cli.connection import Where, open_client
 from actors.cli.demo_count import Totals, count_alone, python_files, standard_library
-from actors.cli.demo_kernel import Kernel, Patience, Tally
+from actors.cli.demo_kernel import Kernel, Patience, Tally, check_letters
 from actors.cli.demo_view import View, progress_view
 from actors.cli.render import print_record
 from ipc.start import PACKAGE_ROOT
@@ -70,6 +70,7 @@ class IndexRun:
             self._patience.note(seen)
             if reached(seen):
                 return seen
+            check_letters(self.client)
             time.sleep(POLL_S)
 
     def _kill_worker(self) -> None:

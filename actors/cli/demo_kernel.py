@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import typer
 
+from actors.cli.dead_letters import first_line
 from actors.cli.interruption import interruptible, signals_held
 from actors.cli.kernel_process import Settings, launch_kernel, open_boot_log
 from ipc.errors import KernelUnavailableError, UsageError
@@ -37,7 +38,7 @@ MARK = "OWN_LLMOS_KERNEL"  # names a kernel and all that it and its agents start
 
 
 class StalledError(Exception):
-    """The agents made no progress for too long."""
+    """The agents made no progress for too long, or will make none."""
 
 
 @contextmanager
@@ -168,6 +169,13 @@ class Tally:
     def get(self, name: str) -> int:
         """Return a sum; 0 for what was never counted."""
         return self.counters.get(name, 0)
+
+
+def check_letters(client: Client) -> None:
+    """Raise StalledError if the kernel has given up a message: what waits for it waits for ever."""
+    for letter in client.system("dead_letters", limit=1):
+        why = first_line(letter["error"]) or letter["reason"]
+        raise StalledError(f"a message to {letter['receiver_name']} was given up: {why}")
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from actors.cli.connection import Where, open_client
-from actors.cli.demo_kernel import Kernel, Patience, Tally
+from actors.cli.demo_kernel import Kernel, Patience, Tally, check_letters
 from actors.cli.demo_model import use_model
 from actors.cli.demo_view import View, progress_view
 from actors.cli.loading import load_with_progress
@@ -54,7 +54,7 @@ class ServiceRun:
         """Have all tickets solved, kill three times on the way, and return the office's report.
 
         Raises:
-            StalledError: no progress for STALL_S.
+            StalledError: no progress for STALL_S, or a ticket was given up.
         """
         self.view.say(f"spawn the office, from {EXAMPLE.name}; it spawns seven agents")
         office = self.client.spawn(f"{EXAMPLE}:Office", name="office")
@@ -73,9 +73,10 @@ class ServiceRun:
         while True:
             seen = self._office.progress()
             self.view.show(seen)
-            self._patience.note(seen)
             if seen >= solved:
                 return
+            check_letters(self.client)
+            self._patience.note(seen)
             time.sleep(POLL_S)
 
     def _kill_agent(self) -> None:
@@ -128,7 +129,7 @@ def run_service(
     """Run the demo in a home; return what it has shown. spec: None: the embedded model.
 
     Raises:
-        StalledError: no progress for STALL_S.
+        StalledError: no progress for STALL_S, or a ticket was given up.
     """
     say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     kernel = Kernel(Where(place).paths())

@@ -129,7 +129,7 @@ _ADVICE: dict[int, str] = {
     UnknownModelError.code: "`llmos model ls` lists the models, `llmos model add` makes one known",
     BadModelError.code: "correct it and `llmos model load` it, or `llmos model add` it otherwise",
     ModelInUseError.code: "end those who use it, or `llmos model add` a new version beside it",
-    PromptTooLongError.code: "shorten the input, or give the model a larger --max-context",
+    PromptTooLongError.code: "shorten it or --max-tokens, or raise the model's limit that it names",
     LlmQueueFullError.code: "more asks than the engines can do: see `llmos top`, then try again",
     EngineDownError.code: "`llmos model ls` tells why; `llmos logs ENGINE` shows its output",
     EndpointError.code: "the endpoint's own message is above; check URL, key and limits",

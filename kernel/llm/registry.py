@@ -128,6 +128,16 @@ class ModelRegistry:
         model.is_default = True
         return [*changed, model]
 
+    def remove(self, model: ModelVersion) -> list[ModelVersion]:
+        """Remove a version; return those that changed: in use after it is its name's newest."""
+        was_default = model.is_default
+        model.is_removed, model.is_default = True, False
+        heir = self._newest(model.name) if was_default else None
+        if heir is None:
+            return [model]
+        heir.is_default = True
+        return [model, heir]
+
     def _newest(self, name: str) -> ModelVersion | None:
         versions = [model for model in self if model.name == name]
         return max(versions, key=lambda model: model.version, default=None)

@@ -191,8 +191,8 @@ class LlmService:
                 users = f"{sessions} sessions, {len(self.generation.jobs)} requests in all"
                 raise ModelInUseError(model=model.label, users=users)
         for model in self._named(arguments):
-            model.is_removed, model.is_default = True, False
-            self.fleet.save(model)
+            for changed in self.models.remove(model):
+                self.fleet.save(changed)
             self.fleet.retire(model)
         return {}
 

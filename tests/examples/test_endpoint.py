@@ -81,6 +81,18 @@ def test_the_digest_has_every_ticket(server: ServerProcess) -> None:
     assert outcome["problems"] == []
 
 
+@pytest.mark.parametrize("name", ["customer_service", "content_studio"])
+def test_an_endpoint_that_is_not_there_is_told_at_once(name: str, tmp_path: Path) -> None:
+    """At once: a message that was given up is not waited for until the patience ends."""
+    nowhere = ("--endpoint", "http://127.0.0.1:1/v1")
+
+    done = run_script(name, *nowhere, TMPDIR=str(tmp_path))
+
+    assert done.returncode == 1
+    assert "was given up: endpoint http://127.0.0.1:1/v1: no connection" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_demo_kills_three_processes_and_solves_every_ticket_once(
     server: ServerProcess,
 ) -> None:

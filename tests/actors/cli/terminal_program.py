@@ -20,7 +20,7 @@ from typing import Any
 
 from actors.cli import connection
 from actors.cli.app import build_app, needed
-from ipc.errors import EngineDownError
+from ipc.errors import EngineDownError, UnknownSessionError
 from tests.actors.cli.fake import FakeClient, FakeItems
 from tests.actors.cli.test_models import KERNEL, engine, owner
 from tests.actors.llm.wire import session
@@ -75,9 +75,27 @@ class Loading:
         self._has_left.set()
 
 
+class Sessions:
+    """The sessions that are open; each is closed once."""
+
+    def __init__(self) -> None:
+        self._numbers = iter(range(1, 100))
+        self._open: set[int] = set()
+
+    def open(self, **_: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        self._open.add(number)
+        return session(number)
+
+    def close(self, session: int) -> None:
+        if session not in self._open:
+            raise UnknownSessionError(session=session)
+        self._open.remove(session)
+
+
 def main(folder: Path) -> None:
     client = FakeClient()
-    numbers = iter(range(1, 100))
+    sessions = Sessions()
     ready = {"name": "small", "version": 3, "is_default": True, "engines": 1, "facts": {}}
     loading = Loading(ready)
     client.answers |= {
@@ -85,8 +103,8 @@ def main(folder: Path) -> None:
         "model_load": loading.load,
         "status": KERNEL,
         "llm_status": {"engines": [engine()], "owners": [owner()]},
-        "llm_session": lambda **_: session(next(numbers)),
-        "llm_close": {},
+        "llm_session": sessions.open,
+        "llm_close": sessions.close,
         "inspect": {"handlers": {"greet": "async def greet(text: str) -> str"}},
     }
     client.handlers["greet"] = "hello from the agent"

@@ -12,10 +12,11 @@ import pytest
 
 from actors import embedded_model
 from actors.cli import demo, demo_model
-from actors.cli.demo_kernel import Patience, StalledError, Tally
+from actors.cli.demo_kernel import Patience, StalledError, Tally, check_letters
 from actors.cli.demo_model import missing_for_service
 from actors.cli.demo_service import outcome_of
 from actors.cli.exits import Exit
+from ipc.errors import EndpointError, to_wire
 from ipc.llm import ModelSpec
 from tests.actors.cli.fake import Terminal
 
@@ -177,6 +178,17 @@ def test_counters_add_up_over_kernels() -> None:
     tally.collect(client)  # type: ignore[arg-type]
 
     assert (tally.get("a"), tally.get("b"), tally.get("c")) == (7, 1, 0)
+
+
+def test_a_message_that_was_given_up_is_not_waited_for(llmos: Terminal) -> None:
+    error = EndpointError(endpoint="http://h/v1", status=0, problem="no connection")
+    letter = {"receiver_name": "triage", "reason": "failed", "error": to_wire(error)}
+    llmos.client.answers["dead_letters"] = lambda limit: []
+    check_letters(llmos.client)  # type: ignore[arg-type]
+    llmos.client.answers["dead_letters"] = lambda limit: [letter]
+
+    with pytest.raises(StalledError, match=r"to triage was given up: .*no connection"):
+        check_letters(llmos.client)  # type: ignore[arg-type]
 
 
 def test_patience_ends_when_nothing_changes() -> None:

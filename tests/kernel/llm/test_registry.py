@@ -50,6 +50,19 @@ def test_a_removed_version_is_not_found_and_its_number_is_not_used_again() -> No
     assert models.add(ModelSpec(name="a", path="/two")).version == 2
 
 
+def test_after_a_removed_version_the_one_before_it_is_in_use() -> None:
+    models = ModelRegistry()
+    first = models.add(ModelSpec(name="a", path="/one"))
+    models.use(first)
+    second, third = (models.add(ModelSpec(name="a", path=path)) for path in ("/two", "/three"))
+
+    assert models.remove(third) == [third, second]
+    assert models.resolve(None) is second
+    assert models.remove(first) == [first]
+    models.remove(second)
+    assert models.resolve(None).name == EMBEDDED_MODEL
+
+
 def test_what_is_journaled_is_read_again() -> None:
     models, again = ModelRegistry(), ModelRegistry()
     model = models.add(ModelSpec(name="a", endpoint="http://x"))
