@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ipc.errors import BadConfigError
 
 ENVIRONMENT_PREFIX = "LLMOS_"
+MAX_COUNT = 1 << 40  # of anything: what is counted fits the wire and the journal with room to spare
+MAX_SECONDS = 10 * 365 * 86_400.0  # ten years, as deadlines (kernel/claims.py)
 
 
 class AccessRule(BaseModel):
@@ -55,7 +57,7 @@ class KernelConfig(BaseModel):
         60.0, gt=0, description="an event loop may stand still this long, if its class says nothing"
     )
     start_timeout_s: float = Field(30.0, gt=0, description="from spawn to the agent's hello")
-    stop_grace_s: float = Field(5.0, gt=0, description="from STOP to SIGKILL")
+    stop_grace_s: float = Field(5.0, gt=0, le=86_400, description="from STOP to SIGKILL")
     adoption_window_s: float = Field(2.0, gt=0, description="a new kernel waits this long")
     orphan_grace_s: float = Field(60.0, gt=0, description="agents outlive their kernel this long")
     session_grace_s: float = Field(60.0, gt=0, description="a lost client may come back")
@@ -108,6 +110,14 @@ class KernelConfig(BaseModel):
     access: tuple[AccessRule, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator("*")
+    @classmethod
+    def _is_no_more_than_a_clock_or_counter_holds(cls, value: Any) -> Any:
+        most = MAX_SECONDS if isinstance(value, float) else MAX_COUNT
+        if isinstance(value, int | float) and value > most:
+            raise ValueError(f"at most {most:,.0f}")
+        return value
+
 
 def load_config(
     path: Path | None, environment: Mapping[str, str] | None = None, **overrides: Any
@@ -148,5 +158,6 @@ def _explain(error: ValidationError) -> str:
             known = ", ".join(sorted(KernelConfig.model_fields))
             lines.append(f"unknown key {key!r}; known are {known}")
         else:
-            lines.append(f"{key}: {item['msg']} (got {item['input']!r})")
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message} (got {item['input']!r})")
     return "; ".join(lines)

@@ -46,9 +46,10 @@ def advise(results: Results, objective: str) -> Advice:
     best, value = ranking[0]
     gain = sign * (base.value - value) / abs(base.value) if base.value else 0.0
     if best != COMPARED_TO and gain < SAME:
+        theirs, ours = format_number(base.value), f"{format_number(value)} {base.unit}".rstrip()
         reason = (
             f"no policy is better than {COMPARED_TO} by {SAME:.0%} in {name}: the best, {best}, "
-            f"has {format_number(value)} {base.unit} against {format_number(base.value)}"
+            f"has {ours} against {theirs}"
         )
         return Advice(objective, COMPARED_TO, ranking, [reason])
     return Advice(objective, best, ranking, _reasons(results, name, ranking, gain))
