@@ -247,7 +247,7 @@ class AsyncClient:
             envelope.flags |= Flag.NOWAIT
         if options.key is not None:
             envelope.flags |= Flag.KEYED
-            text = f"{call.ref.id} {call.method} {options.key}".encode()
+            text = f"{call.ref.id} {call.method} {options.key}".encode("utf-8", "surrogatepass")
             envelope.digest = hashlib.blake2b(text, digest_size=16).digest()
         return envelope
 

@@ -41,8 +41,12 @@ def encode(value: Any) -> Body:
     """Encode a value. Raises NotEncodableError; nothing is guessed about unknown classes."""
     try:
         return payload.encode(value, ref_id=reference_id)
-    except NotEncodableError:
-        return payload.encode(to_plain(value), ref_id=reference_id)
+    except NotEncodableError as error:
+        try:
+            plain = to_plain(value)
+        except RecursionError:
+            raise error from None
+        return payload.encode(plain, ref_id=reference_id)
 
 
 def fill(envelope: Envelope, body: Body) -> Envelope:

@@ -1,6 +1,7 @@
 """Runs the handler of one message and turns its outcome into a commit.
 
-One of the three boundaries where every exception is caught: it becomes the COMMIT's error.
+One of the three boundaries where every exception is caught, those that are no Exception too
+(pytest.fail, groups of them): it becomes the COMMIT's error.
 SystemExit and KeyboardInterrupt are let through; they end the process, which is a crash.
 
 Cost: a handler without an ``await`` in it is run here and now. Any other is one task a message,
@@ -10,7 +11,7 @@ whose first step runs at once (actors/eager.py): 4 us more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
@@ -42,6 +43,7 @@ from ipc.protocol import ON_CHILD_BUDGET, ON_CHILD_EXIT, ON_DOWN, ON_START, Flag
 
 _ASK, _COMMIT, _REPLIES = int(Kind.ASK), int(Kind.COMMIT), int(Flag.REPLIES)
 _MESSAGE = [str, list, dict]
+_ENDS = (SystemExit, KeyboardInterrupt)
 _FIRST_WALL_NS = 1 << 60  # no correlation counts so far
 
 
@@ -111,7 +113,9 @@ class Execution:
             self._succeed(turn, handler, _run(handler.function(self._instance, *args, **kwargs)))
         except asyncio.CancelledError:
             self._end(turn, Envelope(Kind.COMMIT, turn=turn.id, flags=Flag.CANCELLED))
-        except Exception as error:
+        except _ENDS:
+            raise
+        except BaseException as error:
             self._fail(turn, to_error(error, self._port.name, method))
         self._keeper.ended(turn)
         return None
@@ -127,7 +131,9 @@ class Execution:
             self._succeed(turn, handler, result)
         except asyncio.CancelledError:
             self._end(turn, Envelope(Kind.COMMIT, turn=turn.id, flags=Flag.CANCELLED))
-        except Exception as error:
+        except (*_ENDS, GeneratorExit):  # the latter comes to a task that nobody will run on
+            raise
+        except BaseException as error:
             self._fail(turn, to_error(error, self._port.name, method))
         finally:
             self._keeper.ended(turn)
@@ -141,7 +147,7 @@ class Execution:
         if handler.style is Style.COROUTINE:
             return await handler.function(self._instance, *args, **kwargs)
         turn.is_in_thread = True  # cannot be cancelled: it holds its place until it ends
-        call = partial(handler.function, self._instance, *args, **kwargs)
+        call = partial(_in_thread, handler.function, self._instance, args, kwargs)
         return await self._keeper.host.run_in_thread(call)
 
     # --- streams --------------------------------------------------------------------------
@@ -273,6 +279,14 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as end:
         return end.value
     raise AssertionError(f"{coroutine!r} has no await, and waits")
+
+
+def _in_thread(function: Callable[..., Any], instance: Actor, args: Any, kwargs: Any) -> Any:
+    """Run a ``def`` handler. No future can hold a StopIteration: it would never be done."""
+    try:
+        return function(instance, *args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _message(body: Any) -> Any:

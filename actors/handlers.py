@@ -54,6 +54,7 @@ def subscribe(topic: str, *, overflow: Literal["wait", "dead_letter"] = "wait") 
 
     overflow: when the mailbox is full, publishers wait, or the message becomes a dead letter.
     """
+    check_topic(topic)
     if overflow not in ("wait", "dead_letter"):
         raise UsageError(reason=f"overflow is 'wait' or 'dead_letter', not {overflow!r}")
 
@@ -63,6 +64,12 @@ def subscribe(topic: str, *, overflow: Literal["wait", "dead_letter"] = "wait") 
         return target
 
     return mark
+
+
+def check_topic(topic: object) -> None:
+    """Raise UsageError unless it can be published on."""
+    if not isinstance(topic, str) or not topic:
+        raise UsageError(reason=f"a topic is a text that is not empty, not {topic!r}")
 
 
 class Handler:

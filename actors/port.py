@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors import bodies
 from actors.calls import FIRST_CREDIT, CallTable, Items, Rebuild
-from actors.handlers import handler_table
+from actors.handlers import check_topic, handler_table
 from actors.reference import MAX_DEADLINE_S, PLAIN, ActorRef, Call, Options, call_body
 from actors.room import Room
 from actors.spawning import NameClass, name_class
@@ -176,6 +176,7 @@ class TurnPort:
     def publish(self, topic: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Put a publish into the turn."""
         turn = current_turn(self.name, "publish")
+        check_topic(topic)
         inner = self._envelope(Kind.TELL, 0, [EVENT, [topic, *args], kwargs])
         turn.add_effect(
             Envelope(

@@ -56,6 +56,8 @@ class Options:
         ):
             needs = "in seconds, above 0, at most ten years"
             raise UsageError(reason=f"a deadline is {needs}, not {deadline!r}")
+        if self.key is not None and not isinstance(self.key, str):
+            raise UsageError(reason=f"a key is a text, not {self.key!r}")
         if self.on_budget not in get_args(OnBudget):
             raise UsageError(reason=f"on_budget is wait or raise, not {self.on_budget!r}")
 

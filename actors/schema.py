@@ -164,11 +164,21 @@ def to_plain(value: Any) -> Any:
         return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return _plain_set(value)
     # Models exist only where pydantic has been imported by the user.
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return to_plain(dict(value))
     return value
+
+
+def _plain_set(value: Any) -> Any:
+    """Return the set with its enums as values; one of dataclasses cannot be a set of dicts."""
+    try:
+        return type(value)(map(to_plain, value))
+    except TypeError:
+        return value
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ Source: the MessagePack specification, formats overview.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-MAX_DEPTH = 512              # what msgpack's packer can write is one less
+MAX_DEPTH = 512              # levels; ipc/encoder.py writes no more
 
 cdef enum:
     _MAX_DEPTH = 512

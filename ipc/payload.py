@@ -95,11 +95,16 @@ def encode(value: Any, *, ref_id: RefId | None = None) -> Body:
         ) from None
     except (ValueError, TypeError, OverflowError, RecursionError, BufferError) as problem:
         raise NotEncodableError(
-            type_name=refusal.type_name(value), where="somewhere in it", hint=str(problem)
+            type_name=refusal.type_name(value), where="somewhere in it", hint=_hint(problem)
         ) from problem
     if len(body.data) < KEEP_PACKER and len(_idle) < MAX_IDLE:
         _idle.append(encoder)
     return body
+
+
+def _hint(problem: Exception) -> str:
+    is_endless = "recursion" in str(problem)  # a RecursionError, or msgpack's ValueError for one
+    return "it is nested too deeply, or contains itself" if is_endless else str(problem)
 
 
 def decode(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 import msgpack
@@ -104,8 +105,7 @@ class ActorRecord:
     @property
     def running(self) -> list[Turn]:
         """Return the turns that can have begun: the first ``concurrency`` granted ones."""
-        turns = list(self.open.values())
-        return turns[: self.concurrency]
+        return list(islice(self.open.values(), self.concurrency))
 
     @property
     def weight(self) -> float:

@@ -6,7 +6,8 @@ start while all of the receiver's turns are stuck. Pure function over a view of 
 timers and clients never appear in it, so they never close a ring.
 
 Cost: O(turns + waits reachable from the asking turn); the caller skips it when the receiver
-can start another turn, which is the usual case.
+can start another turn, which is the usual case. With ``only``, the other waits of the turn itself
+cost nothing.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ class WaitGraph(Protocol):
         ...
 
 
-def find_deadlock(graph: WaitGraph, turn: int) -> dict[int, list[Wait]]:
-    """Return the stuck turns with their waits if ``turn`` is stuck, else an empty dict."""
+def find_deadlock(graph: WaitGraph, turn: int, only: Wait | None = None) -> dict[int, list[Wait]]:
+    """Return the stuck turns with their waits if ``turn`` is stuck, else an empty dict.
+
+    only: take this for all that ``turn`` waits for. Who waits for more is stuck no sooner: where
+        this finds nothing, the whole search would find nothing either.
+    """
     waits: dict[int, list[Wait]] = {}
     blockers: dict[int, list[list[int] | None]] = {}
     frontier = [turn]
@@ -50,7 +55,7 @@ def find_deadlock(graph: WaitGraph, turn: int) -> dict[int, list[Wait]]:
         current = frontier.pop()
         if current in blockers:
             continue
-        found = graph.waits_of(current)
+        found = [only] if only is not None and current == turn else graph.waits_of(current)
         waits[current] = list(found) if found is not None else []
         blockers[current] = _blockers(graph, waits[current])
         frontier += [other for group in blockers[current] if group for other in group]

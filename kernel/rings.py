@@ -5,7 +5,9 @@ somebody waits for room is broken by admitting over the limit, up to twice the l
 about without a new ask is found by the sweep (kernel/sweep.py): its youngest ask gets the error.
 
 What it is not: the search itself (kernel/deadlock.py), of which it is the WaitGraph.
-Cost: O(turns + waits reachable); callers come here only when a receiver's turns all wait.
+Cost: O(turns + waits reachable); callers come here only when a receiver's turns all wait, or it is
+full. Of an ask that closes no ring by itself, what its turn has asked before is not looked at: a
+turn may ask thousands at once.
 """
 
 from __future__ import annotations
@@ -76,6 +78,9 @@ class Rings:
 
     def break_or_refuse(self, record: ActorRecord, turn: Turn, call: Call) -> None:
         """If this ask closes a ring: break it by admitting over the limit, or refuse the ask."""
+        wait = self._wait_for(call.id)
+        if wait is None or not find_deadlock(self, call.turn, only=wait):
+            return
         stuck = self._stuck_after_admitting(call.turn)
         if not stuck:
             return
@@ -150,13 +155,20 @@ class Rings:
                 return None
             waits.append(taker)
         for call in sorted(open_turn.outstanding):
-            asked = self.state.messages.get(call)
-            receiver = self.state.actors.get(asked.receiver) if asked is not None else None
-            if asked is None or receiver is None or asked.is_unpaid:
+            wait = self._wait_for(call)
+            if wait is None:
                 return None
-            started = call in (item.message.id for item in receiver.running)
-            waits.append(Wait(receiver.id, call if started else None, asked.held))
+            waits.append(wait)
         return waits
+
+    def _wait_for(self, call: int) -> Wait | None:
+        """Return what an ask waits for; None if its turn may go on by itself."""
+        asked = self.state.messages.get(call)
+        receiver = self.state.actors.get(asked.receiver) if asked is not None else None
+        if asked is None or receiver is None or asked.is_unpaid:
+            return None
+        started = call in (item.message.id for item in receiver.running)
+        return Wait(receiver.id, call if started else None, asked.held)
 
     def _taker_of(self, turn: int) -> Wait | None:
         """Return the wait of a stream's producer for who is to take its items; None: a client."""

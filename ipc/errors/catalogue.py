@@ -23,8 +23,23 @@ BY_CODE: dict[int, type[LLMOSError]] = {
 
 
 def to_wire(error: LLMOSError) -> dict[str, Any]:
-    """Return the error as ``{"code", "fields"}``, ready for msgpack."""
-    return {"code": error.code, "fields": error.fields}
+    """Return the error as ``{"code", "fields"}``, ready for msgpack whatever its fields hold."""
+    return {"code": error.code, "fields": {k: _sendable(v) for k, v in error.fields.items()}}
+
+
+def _sendable(value: Any) -> Any:
+    """Return a field as it can be sent: what carries a failure must not fail itself."""
+    if isinstance(value, str):  # file names may hold lone surrogates, and stand in messages
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | bytes):
+        return value
+    if isinstance(value, list | tuple):
+        return [_sendable(item) for item in value]
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
+    return f"<{type(value).__qualname__}>"
 
 
 def from_wire(wire: Any) -> LLMOSError:

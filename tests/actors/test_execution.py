@@ -7,8 +7,9 @@ import contextvars
 
 import pytest
 
-from actors import Actor, receive
+from actors import Actor, RemoteError, receive
 from actors.handlers import handler_table
+from actors.testing import TestKernel
 from ipc.errors import from_wire
 from ipc.plain import decode_plain
 from ipc.protocol import Flag
@@ -16,6 +17,17 @@ from tests.actors.conftest import Script
 from tests.actors.scripted import ScriptedKernel, kinds
 
 NOTE: contextvars.ContextVar[str] = contextvars.ContextVar("note", default="nothing")
+
+
+class Outcome(BaseException):
+    """As pytest.fail raises it: no Exception."""
+
+
+OUTCOMES = {
+    "no exception": Outcome("failed"),
+    "a group of those": BaseExceptionGroup("failed", [Outcome("inner")]),
+    "unreadable file name": ValueError("failed \udcff"),
+}
 
 
 class Agent(Actor):
@@ -54,8 +66,18 @@ class Agent(Actor):
         raise ValueError("at once")
 
     @receive
+    async def escapes(self, how: str, waits: bool) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise OUTCOMES[how]
+
+    @receive
     def blocks(self) -> int:
         return 1
+
+    @receive
+    def ends(self) -> int:
+        return next(iter(()))
 
 
 @pytest.fixture
@@ -91,3 +113,22 @@ def test_a_handler_that_raises_at_once_is_rolled_back(kernel: ScriptedKernel) ->
     assert (error.type_name, error.message) == ("ValueError", "at once")
     assert "actors/execution.py" not in error.traceback
     assert kinds(kernel.ask("at_once", "next")) == ["COMMIT+REPLY", "STATE"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("how", OUTCOMES)
+def test_whatever_a_handler_raises_is_answered(how: str, waits: bool) -> None:
+    with TestKernel() as kernel:
+        agent = kernel.spawn(Agent)
+
+        with pytest.raises(RemoteError, match="failed"):
+            kernel.ask(agent.escapes(how, waits))
+        assert kernel.ask(agent.waits()) == "waited"
+
+
+def test_a_handler_in_a_thread_that_runs_out_of_an_iterator_is_answered() -> None:
+    with TestKernel() as kernel:
+        agent = kernel.spawn(Agent)
+
+        with pytest.raises(RemoteError, match="StopIteration"):
+            kernel.ask(agent.ends())

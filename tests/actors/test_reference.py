@@ -63,6 +63,7 @@ def test_options_belong_to_a_copy(ref: ActorRef[Any]) -> None:
         {"deadline": float("inf")},
         {"deadline": float("nan")},
         {"deadline": "5"},
+        {"key": 5},
     ],
 )
 def test_options_out_of_range_are_refused(ref: ActorRef[Any], wrong: dict[str, Any]) -> None:

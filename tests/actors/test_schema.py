@@ -22,6 +22,11 @@ class Point:
     y: int
 
 
+@dataclass(frozen=True)
+class Fixed:
+    x: int
+
+
 class Order(BaseModel):
     number: int
     points: list[Point] = []
@@ -103,6 +108,12 @@ def test_structures_are_rebuilt_from_what_they_travel_as() -> None:
     expected = [Point(1, 2), Order(number=1, points=[Point(1, 2)]), {"width": 3}, Color.RED]
     assert args == expected
     assert [to_plain(arg) for arg in args] == [point, order, box, "red"]
+
+
+def test_enums_in_sets_become_their_values_and_points_stay_to_be_refused() -> None:
+    assert to_plain({Color.RED}) == {"red"}
+    assert to_plain(frozenset([Color.RED])) == frozenset(["red"])
+    assert to_plain({Fixed(1)}) == {Fixed(1)}
 
 
 def test_an_inner_mistake_is_located() -> None:

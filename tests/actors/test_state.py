@@ -129,3 +129,11 @@ def test_a_stale_read_is_noticed_only_for_keys_that_were_read() -> None:
     store.apply({"a": to_stored(1)})
 
     assert (one.is_stale, other.is_stale) == (True, False)
+
+
+def test_an_endless_value_is_refused_with_where_it_is_from() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+
+    with pytest.raises(NotEncodableError, match="contains itself"):
+        to_stored(endless)

@@ -22,16 +22,30 @@ from actors import (
     NoHandlerError,
     RemoteError,
     UnknownActorError,
+    UsageError,
     receive,
     subscribe,
 )
 from actors.testing import TestKernel
+from kernel.rings import Rings
 
 
 @pytest.fixture
 def kernel() -> Iterator[TestKernel]:
     with TestKernel() as running:
         yield running
+
+
+class Gatherer(Actor):
+    """Publishes, and asks many at once."""
+
+    @receive
+    async def announce(self, topic: Any) -> None:
+        await self.publish(topic)
+
+    @receive
+    async def gather_asks(self, counter: ActorRef[Counter], num: int) -> None:
+        await asyncio.gather(*(counter.api.add() for _ in range(num)))
 
 
 class Counter(Actor):
@@ -413,3 +427,36 @@ def test_one_seed_gives_one_history() -> None:
 
 async def _await(call: Any) -> Any:
     return await call
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("nan"), float("inf"), 1e30])
+def test_a_delay_nobody_can_wait_for_is_refused(kernel: TestKernel, delay: float) -> None:
+    counter = kernel.spawn(Counter)
+
+    with pytest.raises(UsageError, match="a delay is"):
+        kernel.ask(counter.add_later(delay, 1))
+
+
+@pytest.mark.parametrize("topic", ["", None, 5])
+def test_a_topic_is_a_text(kernel: TestKernel, topic: Any) -> None:
+    with pytest.raises(UsageError, match="a topic is a text"):
+        kernel.ask(kernel.spawn(Gatherer).announce(topic))
+    with pytest.raises(UsageError, match="a topic is a text"):
+        subscribe(topic)
+
+
+def test_many_asks_at_once_are_not_each_weighed_against_all_before(kernel: TestKernel) -> None:
+    counter, gatherer = kernel.spawn(Counter, mailbox_messages=2), kernel.spawn(Gatherer)
+    searched = set()
+    waits_of = Rings.waits_of
+
+    def noted(rings: Rings, turn: int) -> Any:
+        searched.add(rings.state.messages[turn].receiver)
+        return waits_of(rings, turn)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rings, "waits_of", noted)
+        kernel.ask(gatherer.gather_asks(counter, 300))
+
+    assert kernel.ask(counter.get()) == [300, 300]
+    assert gatherer.id not in searched

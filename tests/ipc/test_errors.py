@@ -182,3 +182,11 @@ def test_a_remote_error_shows_the_remote_traceback() -> None:
     )
 
     assert str(error) == "ValueError in A.h: m\n\n--- remote traceback ---\nTraceback: there"
+
+
+def test_an_error_can_be_sent_whatever_its_fields_hold() -> None:
+    held = ["\udcff", 1 << 70, {"a": (None, 1.5)}, object()]
+
+    error = from_wire(decode_plain(encode_plain(to_wire(errors.UsageError(reason=held)))))
+
+    assert error.fields["reason"] == ["\\udcff", str(1 << 70), {"a": [None, 1.5]}, "<object>"]

@@ -282,6 +282,18 @@ def test_what_cannot_be_sent_is_named_with_its_place_and_a_way_out(value: Any, h
         assert type(value).__name__ in caught.value.type_name
 
 
+def test_what_is_too_deep_to_be_read_is_not_encoded() -> None:
+    deep: Any = ()
+    for _ in range(600):
+        deep = (deep,)
+    endless: list[Any] = []
+    endless.append(endless)
+
+    for value in (deep, frozenset([deep]), endless):
+        with pytest.raises(NotEncodableError, match="contains itself"):
+            encode(value)
+
+
 def test_a_coroutine_is_to_be_awaited_first() -> None:
     value = coroutine()
 

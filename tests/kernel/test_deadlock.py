@@ -112,3 +112,5 @@ def test_the_search_finds_exactly_the_stuck_turns(
         found = find_deadlock(graph, turn)
         assert (turn in stuck) == bool(found)
         assert set(found) <= stuck
+        for wait in turns[turn] or ():
+            assert find_deadlock(graph, turn, only=wait) or not found
