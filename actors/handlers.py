@@ -89,9 +89,11 @@ class Handler:
         return Signature(self.function, f"{self._owner}.{self.name}")
 
     def describe(self) -> str:
-        """Return the signature as people read it."""
+        """Return the signature as people read it; that of a stream names an AsyncIterator."""
         arguments = str(inspect.signature(self.function))
         bare = arguments.replace("(self, ", "(", 1).replace("(self)", "()", 1)
+        if self.style is Style.STREAM and "Async" not in bare.rpartition(" ->")[2]:
+            bare = f"{bare.partition(' ->')[0]} -> AsyncIterator"  # it has no hint, or an alias
         return f"{self.style.value.split(' with')[0]} {self.name}{bare}"
 
 

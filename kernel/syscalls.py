@@ -100,7 +100,7 @@ class Syscalls:
             answer = handler(peer, call, arguments)
         except LLMOSError as error:
             self.delivery.answer_error(call, error)
-        except (TypeError, KeyError, ValueError, OverflowError) as error:
+        except (TypeError, LookupError, ValueError, AttributeError, OverflowError) as error:
             self.state.counters.add("syscalls_misfit")
             problem = UnknownCallError(call="?", problem=f"its arguments do not fit: {error!r}")
             self.delivery.answer_error(call, problem)

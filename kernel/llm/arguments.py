@@ -25,6 +25,7 @@ DEFAULT_MAX_TOKENS = 256
 MAX_TOKENS = 1 << 24
 MAX_LOGPROBS = 20
 MAX_STOPS = 64
+MAX_ENGINES = 64  # of a version; the first request starts them all
 
 T = TypeVar("T")
 
@@ -165,6 +166,8 @@ def _problem_of(spec: ModelSpec) -> str:
     for key in ("engines", "block_size", "max_running", "max_step_tokens", "concurrency"):
         if spec.get(key, 1) == 0:
             return f"{key} is at least 1"
+    if spec.get("engines", 1) > MAX_ENGINES:
+        return f"engines is at most {MAX_ENGINES}"
     return ""
 
 

@@ -163,7 +163,7 @@ class Fleet:
         if engine.facts.get("block_size", 0):
             try:
                 engine.scheduler = self._scheduler(engine)
-            except (MemoryError, OverflowError, CountError) as error:
+            except (MemoryError, CountError) as error:
                 # Another attempt, or another kernel that adopts it, would meet the same.
                 self._cannot_load(engine, _too_large(engine, error))
                 return

@@ -166,8 +166,8 @@ class Generation:
         job = engine.preparing.pop(envelope.correlation, None)
         if job is None:
             return  # cancelled meanwhile
-        body = decode_plain(envelope.payload)
         try:
+            body = decode_plain(envelope.payload)
             if job.end_reason is not None:
                 self.completions.complete_spelt(
                     job, body, is_refused=bool(envelope.flags & Flag.FAILED)
@@ -182,6 +182,9 @@ class Generation:
             self._take_ids(job, engine, ids)
         except LLMOSError as error:
             self.table.fail(job, error)
+        except Exception:  # the engine breaks the contract: with it, its jobs are taken back
+            engine.preparing[envelope.correlation] = job
+            raise
 
     def _take_ids(self, job: Job, engine: Engine, ids: Ids) -> None:
         if job.purpose is Purpose.COUNT:

@@ -53,6 +53,7 @@ def is_swap_cheaper(
     return swap_ns < chance * computed_tokens * limits.recompute_ns_per_token
 
 
+MAX_FACT = (1 << 31) - 1  # plans count in int32
 NEEDED = (
     "block_size",
     "num_blocks",
@@ -71,11 +72,15 @@ def limits_of(facts: EngineFacts) -> EngineLimits:
     """
     needed: dict[str, Any] = {name: facts.get(name) for name in NEEDED}
     for name, value in needed.items():
-        if type(value) is not int or value < 1:
+        if type(value) is not int or not 1 <= value <= MAX_FACT:
             raise BadFrameError(reason=f"an engine's {name} is {value!r}")
     rates = facts.get("recompute_ns_per_token", 0.0), facts.get("swap_ns_per_block", 0.0)
     host = facts.get("num_host_blocks", 0)
-    if type(host) is not int or host < 0 or not all(0.0 <= rate < 1e18 for rate in rates):
+    if (
+        type(host) is not int
+        or not 0 <= host <= MAX_FACT
+        or not all(0.0 <= rate < 1e18 for rate in rates)
+    ):
         raise BadFrameError(reason="an engine's host blocks and rates are not negative")
     # A step has at least one token for each request, so that each running one goes on in it.
     needed["max_running"] = min(needed["max_running"], needed["max_step_tokens"])

@@ -100,6 +100,8 @@ class ModelRegistry:
         """
         if name is None:
             return self.default()
+        if not isinstance(name, str):  # it comes from a message as it is
+            raise UnknownModelError(name=repr(name)[:80], known=self._known())
         base, at, number = name.partition("@")
         if at and number.isdecimal():
             model = self._versions.get((base, int(number)))

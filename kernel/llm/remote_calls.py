@@ -24,6 +24,7 @@ from kernel.llm.remote_queue import RemoteQueue
 from kernel.timers import Due
 
 NO_TOKEN = -1
+MAX_COUNT = 1 << 31  # of tokens
 _REFUSED = 300  # HTTP statuses from here on say that nothing was generated, unless in doubt
 
 
@@ -93,20 +94,23 @@ class RemoteCalls:
         self.answers.show(job, text, max(0, tokens))
 
     def on_done(self, engine: Engine, envelope: Envelope) -> None:
-        """A call has ended."""
-        job = engine.jobs.pop(envelope.correlation, None)
+        """A call has ended. Raises BadFrameError: none can say how; it stays with the engine."""
+        job = engine.jobs.get(envelope.correlation)
         if job is None:
             return  # cancelled meanwhile
         body = decode_plain(envelope.payload)
         if not isinstance(body, dict):
             raise BadFrameError(reason="the body of DONE is a map")
         if envelope.flags & Flag.FAILED:
-            self._failed(job, body)
+            error = from_wire(body.get("error"))
+            del engine.jobs[job.id]
+            self._failed(job, body, error)
         else:
-            self._completed(job, body)
+            completion, used_tokens = self._read(job, body)
+            del engine.jobs[job.id]
+            self._completed(job, completion, used_tokens)
 
-    def _failed(self, job: Job, failure: dict[str, Any]) -> None:
-        error = from_wire(failure.get("error"))
+    def _failed(self, job: Job, failure: dict[str, Any], error: LLMOSError) -> None:
         is_unstarted = bool(failure.get("is_unstarted"))
         is_in_doubt = bool(failure.get("is_in_doubt"))
         if is_in_doubt:
@@ -155,19 +159,25 @@ class RemoteCalls:
             self.queues.settle(job, None)
         return False
 
-    def _completed(self, job: Job, body: dict[str, Any]) -> None:
+    def _read(self, job: Job, body: dict[str, Any]) -> tuple[Completion, int | None]:
+        """Return what a call has come to, and the tokens it used, if that was said."""
         text, reason = body.get("text"), body.get("finish_reason")
         if not isinstance(text, str) or not isinstance(reason, str):
             raise BadFrameError(reason="a completion has text and finish_reason")
         completion = self.answers.completion(job, text, reason)  # type: ignore[arg-type]
         used_tokens = _take_usage(completion["usage"], body.get("usage"))
+        for key in ("tool_calls", "logprobs"):
+            if key in body:
+                if not isinstance(body[key], (list, type(None))):
+                    raise BadFrameError(reason=f"{key} are a list")
+                completion[key] = body[key]
+        return completion, used_tokens
+
+    def _completed(self, job: Job, completion: Completion, used_tokens: int | None) -> None:
         self.queues.settle(job, used_tokens)
         if used_tokens is not None:
             usage = completion["usage"]
             self.metering.settle_call(job, usage["prompt_tokens"], usage["completion_tokens"])
-        for key in ("tool_calls", "logprobs"):
-            if key in body:
-                completion[key] = body[key]
         tokens = completion["usage"]["completion_tokens"]
         self.generation.placement.succeed(job.id, tokens, self.state.now_ns)
         self._remember(job, completion)
@@ -189,10 +199,16 @@ def _take_usage(usage: Usage, said: Any) -> int | None:
         return None
     if not isinstance(said, dict):
         raise BadFrameError(reason="usage is a map")
-    usage["prompt_tokens"] = int(said["prompt_tokens"])
-    usage["cached_tokens"] = int(said.get("cached_tokens", 0))
-    usage["completion_tokens"] = int(said["completion_tokens"])
+    usage["prompt_tokens"] = _count_of(said["prompt_tokens"])
+    usage["cached_tokens"] = _count_of(said.get("cached_tokens", 0))
+    usage["completion_tokens"] = _count_of(said["completion_tokens"])
     return usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def _count_of(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+        raise BadFrameError(reason=f"{value!r} is no count of tokens")
+    return value
 
 
 def _text_of(piece: Any) -> str:

@@ -260,7 +260,7 @@ class LlmService:
             self._dispatch(engine, envelope)
         except BadFrameError as error:
             self.fleet.broken(engine, error)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             self.fleet.broken(engine, BadFrameError(reason=repr(error)))
 
     def _dispatch(self, engine: Engine, envelope: Envelope) -> None:

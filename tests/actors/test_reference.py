@@ -127,6 +127,8 @@ def test_a_handler_table_knows_names_styles_and_topics() -> None:
     }
     assert table["news"].topic == ("news", "dead_letter")
     assert table["two"].describe() == "def two(n: 'int' = 1) -> 'int'"
+    # `llmos chat` reads there how to call it.
+    assert table["three"].describe() == "async def three() -> AsyncIterator"
 
 
 def test_names_of_the_reference_itself_cannot_be_handlers() -> None:

@@ -84,6 +84,7 @@ def test_an_unknown_argument_is_refused_by_name() -> None:
         {"name": "a", "endpoint": "ftp://x"},
         {"name": "a", "endpoint": "http://x", "key_env": "A", "key_file": "/b"},
         {"name": "a", "path": "/m", "engines": 0},
+        {"name": "a", "path": "/m", "engines": 65},
         {"name": "a", "path": "/m", "kv_bytes": -1},
         {"name": "a", "endpoint": "host:8000/v1"},
         {"name": "a", "endpoint": "http://x", "dtype": "float16"},

@@ -12,6 +12,7 @@ from ipc.errors import (
     EngineDownError,
     LlmQueueFullError,
     PromptTooLongError,
+    UnknownCallError,
     UnknownModelError,
     from_wire,
 )
@@ -234,8 +235,8 @@ def test_too_many_requests_are_refused() -> None:
     [
         # No address space holds these tables.
         {"max_context": 1 << 29, "max_running": 1 << 23, "max_step_tokens": 1 << 23},
-        {"num_blocks": 1 << 31},
-        {"max_context": 1 << 63},
+        {"num_blocks": (1 << 30) + 1},
+        {"max_context": 1 << 30},
     ],
     ids=["tables", "blocks", "context"],
 )
@@ -293,6 +294,38 @@ def test_an_engine_that_breaks_the_protocol_is_replaced(world: EngineWorld) -> N
 
     assert world.engine() is not engine
     assert world.client.answer(asked)["text"] == completion_of(b"Hello", 9)
+
+
+@pytest.mark.parametrize("model", [5, True, [], {}, float("inf"), b"m"])
+@pytest.mark.parametrize("call", ["llm_session", "llm_count", "llm_generate"])
+def test_a_model_whose_name_is_no_text_is_refused_and_the_kernel_goes_on(
+    world: EngineWorld, call: str, model: Any
+) -> None:
+    arguments = {} if call == "llm_session" else {"input": {"prompt": "Hello"}}
+
+    asked = world.client.ask_system(call, model=model, **arguments)
+
+    assert isinstance(error_of(world, asked), (UnknownModelError, UnknownCallError))
+    assert world.client.system("models")
+
+
+@pytest.mark.parametrize("answer", [{"ids": b"abc"}, {"ids": 5}, 5, {"code": 1 << 63}, []])
+@pytest.mark.parametrize("flags", [0, int(Flag.FAILED)])
+def test_a_prompt_that_comes_back_unreadable_leaves_nobody_waiting(
+    world: EngineWorld, answer: Any, flags: int
+) -> None:
+    asked = world.generate(world.client, "Hello", 9)
+    engine = world.engine()
+    engine.ready()
+    (prepare,) = [envelope for envelope in engine.news() if envelope.kind == Kind.PREPARE]
+
+    engine.say(Kind.PREPARED, answer, correlation=prepare.correlation, flags=flags)
+    world.advance(1)
+    if world.engine() is not engine:
+        world.engine().ready()
+        world.engine().run()
+
+    assert world.client.answer(asked) is not None
 
 
 def test_two_engines_share_a_model() -> None:

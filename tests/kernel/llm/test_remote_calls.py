@@ -345,3 +345,47 @@ def test_what_a_dead_kernel_had_sent_counts_as_all_that_it_may_have_taken() -> N
 
     assert early == []
     assert len(calls(world.engine())) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "flags"),
+    [
+        ({"text": 5}, 0),
+        ({"usage": {"prompt_tokens": 1 << 40, "completion_tokens": 1}}, 0),
+        ({"usage": {"prompt_tokens": float("inf"), "completion_tokens": 1}}, 0),
+        ({"usage": {"prompt_tokens": 3}}, 0),
+        ({"tool_calls": 5}, 0),
+        ({"error": 5}, int(Flag.FAILED)),
+        ({"error": {"code": "x"}}, int(Flag.FAILED)),
+    ],
+)
+def test_a_driver_whose_answer_cannot_be_read_is_replaced_and_its_caller_told(
+    world: EngineWorld, change: dict[str, Any], flags: int
+) -> None:
+    """Nobody can say whether the endpoint has computed it: it is in doubt, not left open."""
+    asked = world.generate(world.client, "Hello")
+    engine = world.engine()
+    (call,) = calls(engine)
+    good = {"text": "Hi!", "finish_reason": "stop", "usage": USAGE}
+
+    engine.say(Kind.DONE, good | change, correlation=call.correlation, flags=flags)
+    world.advance(1)
+    assert world.engine() is not engine
+    world.engine().ready(block_size=0)
+    calls(world.engine())
+
+    assert isinstance(error_of(world, asked), InDoubtError)
+
+
+def test_a_piece_that_cannot_be_counted_does_not_end_the_kernel(world: EngineWorld) -> None:
+    asked = world.generate(world.client, "Hello", flags=int(Flag.STREAM))
+    engine = world.engine()
+    (call,) = calls(engine)
+
+    engine.say(Kind.PIECE, {"text": "a", "tokens": float("inf")}, correlation=call.correlation)
+    world.advance(1)
+    assert world.engine() is not engine
+    world.engine().ready(block_size=0)
+    calls(world.engine())
+
+    assert isinstance(error_of(world, asked), InDoubtError)
