@@ -8,6 +8,7 @@ Cost: about 20 us a hello or spawn. Pure.
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -118,6 +119,16 @@ def _check_reservation(spec: SpawnSpec) -> None:
             raise BadResourceError(name=name, problem=problem)
 
 
+def _problem_of_name(name: str) -> str:
+    if not 0 < len(name) <= 255:
+        return "a name has 1 to 255 characters"
+    if name.isdecimal():
+        return f"a name is not a number alone, as {name!r}: numbers are the ids of actors"
+    if any(unicodedata.category(letter) == "Cc" for letter in name):
+        return f"a name has no control characters, as {name!r} has: it stands in tables and logs"
+    return ""
+
+
 def _problem_of_spec(spec: SpawnSpec) -> str:
     if not spec.get("qualname"):
         return "the spec needs at least a qualname"
@@ -126,8 +137,8 @@ def _problem_of_spec(spec: SpawnSpec) -> str:
     kinds = [kind.value for kind in Restart]
     if spec.get("restart") not in (None, *kinds):
         return f"restart is {' | '.join(kinds)}, not {spec['restart']!r}"
-    if spec.get("name") is not None and not 0 < len(spec["name"] or "") <= 255:
-        return "a name has 1 to 255 characters"
+    if spec.get("name") is not None and (problem := _problem_of_name(spec["name"] or "")):
+        return problem
     rlimits = spec.get("rlimits", {})
     if unknown := sorted(set(rlimits) - set(RLIMITS)):
         return f"rlimits are {', '.join(RLIMITS)}, not {unknown[0]!r}"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from actors.cli.exits import Exit
-from ipc.errors import AskTimeoutError, DeniedError, KernelUnavailableError
+from ipc.errors import AskTimeoutError, BadHomeError, DeniedError, KernelUnavailableError
 from ipc.home import Home
 from ipc.kernel_exit import KernelExit
 from ipc.running import running_pid
@@ -128,10 +128,17 @@ def start_in_background(home: Home, settings: Settings) -> Started:
 
 
 def open_boot_log(home: Home) -> IO[bytes]:
-    """Open ``boot_log`` to append; its directories are made for the owner alone."""
-    for directory in (home.state_dir, home.logs):
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return boot_log(home).open("ab")
+    """Open ``boot_log`` to append; its directories are made for the owner alone.
+
+    Raises:
+        BadHomeError: they cannot be made or written.
+    """
+    try:
+        for directory in (home.state_dir, home.logs):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return boot_log(home).open("ab")
+    except OSError as error:
+        raise BadHomeError(home=str(home.state_dir), problem=str(error)) from None
 
 
 def boot_log(home: Home) -> Path:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import typer
 
 from actors.cli.units import dash
+
+MAX_BITS = 14_000  # of an integer; Python writes no more than 4,300 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,37 @@ def is_terminal() -> bool:
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    typer.echo(json.dumps(value, indent=2, default=to_json, ensure_ascii=False))
+    typer.echo(dump_json(value, indent=2))
+
+
+def dump_json(value: Any, *, indent: int | None = None) -> str:
+    """Return the value as JSON that every parser reads, whatever it holds."""
+    strict = partial(
+        json.dumps, indent=indent, default=to_json, ensure_ascii=False, allow_nan=False
+    )
+    try:
+        return strict(value)
+    except (TypeError, ValueError):  # keys that are no text, NaN, integers of 4,300 digits
+        return strict(_within_json(value))
+
+
+def _within_json(value: Any) -> Any:
+    """Return the value with what JSON cannot hold as text."""
+    if isinstance(value, dict):
+        return {_json_key(key): _within_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_within_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return hex(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return _within_json(to_json(value))
+
+
+def _json_key(key: Any) -> str:
+    return key if isinstance(key, str) else dump_json(key)
 
 
 def to_json(value: Any) -> Any:
@@ -50,7 +84,7 @@ def to_json(value: Any) -> Any:
 
 def print_json_line(value: Any) -> None:
     """Print one JSON document on one line, for streams of them."""
-    typer.echo(json.dumps(value, default=to_json, ensure_ascii=False))
+    typer.echo(dump_json(value))
 
 
 def print_value(value: Any, *, as_json: bool) -> None:
@@ -65,7 +99,7 @@ def to_text(value: Any) -> str:
     """Return what is shown of a value in running text: text as it is, the rest as JSON."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, default=to_json, ensure_ascii=False)
+    return "" if value is None else dump_json(value)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:

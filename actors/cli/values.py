@@ -46,7 +46,7 @@ def parse_value(text: str) -> Any:
         return _read(text[1:])
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: no message could hold it either
         return text
 
 

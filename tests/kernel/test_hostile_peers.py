@@ -179,3 +179,13 @@ def test_a_hello_with_any_declarations_is_taken_or_rejected(seed: int) -> None:
 
     (agent,) = world.agents.values()
     assert (agent.rejected is None) == (line["state"] == "idle")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "5", "two\nlines", "\x1b[31mred"])
+def test_a_name_that_would_pass_for_something_else_is_refused(name: str) -> None:
+    world = World()
+
+    refusal = world.client.system("spawn", spec={"qualname": "A", "module": "m", "name": name})
+
+    assert "a name " in refusal["fields"]["problem"]
+    assert world.client.system("ps") == []

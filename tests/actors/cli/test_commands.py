@@ -59,6 +59,15 @@ def test_a_text_answer_is_printed_bare_and_with_json_as_json(llmos: Terminal) ->
     assert llmos("ask", "hits", "greet", "--json").stdout == '"hello"\n'
 
 
+def test_what_json_cannot_hold_is_printed_as_text_within_it(llmos: Terminal) -> None:
+    answer = [float("nan"), {(1, 2): b"x", 3: {4}}, 10**5000]
+    llmos.client.handlers["all"] = answer
+
+    said = json.loads(llmos("ask", "hits", "all").stdout, parse_constant=pytest.fail)
+
+    assert said == ["nan", {"[1, 2]": {"base64": "eA=="}, "3": [4]}, hex(10**5000)]
+
+
 def test_no_answer_prints_nothing(llmos: Terminal) -> None:
     assert llmos("ask", "hits", "reset").stdout == ""
 

@@ -1,10 +1,13 @@
 """What a person sees, and a script gets, when a command fails."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from actors.cli.exits import Exit
+from actors.cli.main import main
 from ipc.errors import (
     BadSpecError,
     KernelUnavailableError,
@@ -127,3 +130,33 @@ def test_an_interrupt_ends_quietly(llmos: Terminal) -> None:
     result = llmos("ps")
 
     assert (result.exit_code, result.output) == (Exit.INTERRUPTED, "")
+
+
+def test_a_home_that_cannot_be_made_is_named(llmos: Terminal) -> None:
+    result = llmos("up", "--daemon", "--home", "/dev/null")
+
+    assert result.exit_code == Exit.OPERATOR
+    assert "cannot use the directory /dev/null" in result.stderr
+
+
+def test_a_command_whose_output_is_closed_runs_all_the_same() -> None:
+    command = [sys.executable, "-c", "from actors.cli.main import main; main()", "--help"]
+
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], check=False, timeout=60
+    )
+
+    assert ended.returncode == Exit.OK
+
+
+def test_an_interrupt_while_modules_are_read_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("actors.cli.app.run", interrupt)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == Exit.INTERRUPTED

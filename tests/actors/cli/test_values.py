@@ -29,6 +29,7 @@ JSON_VALUES = st.recursive(
         ("", ""),
         ("@@name", "@name"),
         ("{not json", "{not json"),
+        ("[" * 5000, "[" * 5000),
     ],
 )
 def test_a_value_is_json_or_else_text(word: str, value: object) -> None:
