@@ -14,6 +14,7 @@ from actors.driver import Driver
 from actors.failure import user_traceback
 from actors.handlers import Handler
 from actors.port import class_handlers
+from actors.reference import MAX_DEADLINE_S
 from actors.schema import Signature
 from ipc.errors import BadSpecError, LLMOSError, UsageError
 from ipc.protocol import Declares
@@ -97,7 +98,7 @@ def _check_attributes(cls: type[Actor]) -> None:
             raise UsageError(reason=f"{cls.__name__}.{name} is at least {least}, not {value!r}")
     lease_s = 1.0 if cls.lease_s is None else cls.lease_s
     for name, seconds in {"lease_s": lease_s, "period_s": cls.period_s}.items():
-        if not isinstance(seconds, (int, float)) or seconds <= 0:
+        if not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_DEADLINE_S:
             raise UsageError(reason=f"{cls.__name__}.{name} is in seconds, not {seconds!r}")
     if cls.strategy not in get_args(Strategy):
         known = ", ".join(get_args(Strategy))

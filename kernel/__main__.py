@@ -13,7 +13,7 @@ import json
 import os
 import random
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -77,17 +77,22 @@ def main() -> int:
         config = _config_of(options, home)
         return int(_run(home, config, options.ready_fd, user_umask))
     except LLMOSError as error:
-        if structlog.is_configured():
-            log.error("kernel_ended", error=str(error), code=error.code, **{IS_SAID: True})
-        print(f"llmos kernel: {error}", file=sys.stderr)
-        if isinstance(error, BadRecordError):
-            print(f"hint:  {_MEND}", file=sys.stderr)
+        with suppress(OSError):  # where the disk is full, the exit status must say it
+            _say(error)
         return int(_status_of(error))
     except Exception:
         if structlog.is_configured():
             log.exception("kernel_bug")
         sys.excepthook(*sys.exc_info())
         return int(KernelExit.BUG)
+
+
+def _say(error: LLMOSError) -> None:
+    print(f"llmos kernel: {error}", file=sys.stderr, flush=True)
+    if isinstance(error, BadRecordError):
+        print(f"hint:  {_MEND}", file=sys.stderr, flush=True)
+    if structlog.is_configured():
+        log.error("kernel_ended", error=str(error), code=error.code, **{IS_SAID: True})
 
 
 def _parser() -> argparse.ArgumentParser:

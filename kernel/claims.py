@@ -139,6 +139,9 @@ def _problem_of_spec(spec: SpawnSpec) -> str:
         return f"restart is {' | '.join(kinds)}, not {spec['restart']!r}"
     if spec.get("name") is not None and (problem := _problem_of_name(spec["name"] or "")):
         return problem
+    for name, value in spec.get("environment", {}).items():
+        if not name or "=" in name or "\0" in name + value:
+            return f"no environment can hold {name!r} = {value!r}"
     rlimits = spec.get("rlimits", {})
     if unknown := sorted(set(rlimits) - set(RLIMITS)):
         return f"rlimits are {', '.join(RLIMITS)}, not {unknown[0]!r}"

@@ -73,7 +73,7 @@ def _up_in_background(where: Where, settings: Settings, *, as_json: bool) -> Non
     started = start_in_background(home, settings)
     if not started.is_ready:
         said = log.read_bytes()[begin:].decode(errors="replace")  # not what kernels before it said
-        typer.echo(said.rstrip(), err=True)
+        typer.echo(said.rstrip() or f"the kernel could not write why to {log}", err=True)
         typer.echo(f"hint:  the kernel ended before it listened; see {home.logs}", err=True)
         raise typer.Exit(exit_of(started.process.wait()))
     if as_json:

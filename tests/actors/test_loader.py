@@ -119,6 +119,7 @@ def test_an_unknown_restart_is_refused() -> None:
         ("", "no attribute 'Greeter'"),
         (CLASS + "    concurrency = 0", "concurrency is at least 1, not 0"),
         (CLASS + "    lease_s = 'long'", "lease_s is in seconds, not 'long'"),
+        (CLASS + "    period_s = float('nan')", "period_s is in seconds, not nan"),
         (CLASS + "    strategy = 'all'", "strategy is one of one_for_one"),
         (CLASS + "    @receive\n    async def tell(self): ...", "cannot be called 'tell'"),
     ],

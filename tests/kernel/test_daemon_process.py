@@ -218,6 +218,15 @@ def test_a_disk_that_is_full_at_the_start_is_told(kernels: Kernels) -> None:
     assert "cannot write the journal" in said
 
 
+def test_who_cannot_say_why_it_ends_says_it_by_its_status(kernels: Kernels) -> None:
+    kernels.home.state_dir.write_text("a file")
+
+    def full() -> None:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+
+    assert kernels.refused(before=full)[0] is KernelExit.BAD_HOME
+
+
 def test_a_failed_commit_ends_the_kernel_before_it_answers(kernels: Kernels) -> None:
     child, _ = kernels.up()
     caller = Caller(kernels.home)

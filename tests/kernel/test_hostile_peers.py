@@ -189,3 +189,13 @@ def test_a_name_that_would_pass_for_something_else_is_refused(name: str) -> None
 
     assert "a name " in refusal["fields"]["problem"]
     assert world.client.system("ps") == []
+
+
+@pytest.mark.parametrize("variable", [{"": "x"}, {"A=B": "x"}, {"A": "x\0y"}])
+def test_a_variable_that_no_process_can_have_is_refused(variable: dict[str, str]) -> None:
+    world = World()
+    spec = {"qualname": "A", "module": "m", "environment": variable}
+
+    refusal = world.client.system("spawn", spec=spec)
+
+    assert "no environment can hold" in refusal["fields"]["problem"]
