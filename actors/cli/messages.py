@@ -17,6 +17,7 @@ from actors.cli.options import (
     NameOption,
     ValuesArgument,
 )
+from actors.cli.patience import explained
 from actors.cli.render import print_json, print_json_line, print_value
 from actors.cli.values import agent_key, parse_arguments
 
@@ -66,11 +67,12 @@ def ask(
     options = _given(deadline=timeout, priority=priority, key=key, affinity=affinity)
     with open_client(Where(home, name)) as client:
         call = method(client, agent, handler, "stream" if stream else "ask", options)
-        answer = call(*args, **kwargs)
         if not stream:
+            with explained(client, agent):
+                answer = call(*args, **kwargs)
             print_value(answer, as_json=as_json)
             return
-        for item in answer:
+        for item in call(*args, **kwargs):
             typer.echo(item) if isinstance(item, str) and not as_json else print_json_line(item)
             sys.stdout.flush()
 
