@@ -36,6 +36,14 @@ def program(place: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+@pytest.fixture(autouse=True)
+def hangs_up() -> Iterator[None]:
+    """Under nohup SIGHUP is ignored, here and in what is started from here: not in these tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def wait_for(process: subprocess.Popen[str], text: str) -> None:
     assert process.stdout is not None
     seen = []
