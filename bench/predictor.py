@@ -137,7 +137,7 @@ class Trial:
         def key(place: int) -> float:
             call = self.seen(self.half + place, prompt_only=prompt_only)
             estimates[place] = predictor.predict(call)
-            return estimates[place].mean
+            return estimates[place].key
 
         def ended(place: int) -> None:
             index = self.half + place

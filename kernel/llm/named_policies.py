@@ -267,7 +267,7 @@ def job_of(request: Request, now_ns: int, estimate: Estimate | None) -> Job:
         priority=request.priority,
         arrival_ns=request.arrival_ns,
         deadline_ns=deadline_ns,
-        predicted_tokens=1.0 if estimate is None else max(estimate.mean, 1.0),
+        predicted_tokens=1.0 if estimate is None else max(estimate.key, 1.0),
         prompt_tokens=request.num_prompt,
         weight=request.weight,
         parents=request.parents,

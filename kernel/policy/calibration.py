@@ -74,10 +74,14 @@ class Accuracy:
         return self.sums[0] / self.weight if self.weight else 0.0
 
     def learn(
-        self, guess: float, quantiles: tuple[tuple[float, int], ...], output_tokens: int
+        self,
+        guess: float,
+        mean: float,
+        quantiles: tuple[tuple[float, int], ...],
+        output_tokens: int,
     ) -> None:
-        """Take in one guess and what came."""
-        error = guess - output_tokens
+        """Take in what came. guess: what calls are ordered by; errors are those of the mean."""
+        error = mean - output_tokens
         ordered, to_order = self._order(guess, output_tokens)
         found = [
             float(output_tokens),

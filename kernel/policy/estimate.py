@@ -10,21 +10,24 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import mul
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A guess of a call's output tokens.
 
-    mean: what to schedule by.  sample_mean: that of the sample, also while guessing has proved to
-          be of no use and `mean` is the same for all.
+    key: what to schedule by: `guess`, or the same for all while guesses have proved of no use.
+    guess: like `mean`, but a few lengths far above the others count less.
+    mean: that of the sample.
     lengths: ascending.  cumulative: weight up to and with each length, the last is the whole.
     quantiles: calibrated, by level; `quantile` gives any other one, uncalibrated.
     history: 0, 1, 2 ...: how much the call's own program has told, see the predictor.
     """
 
+    key: float
+    guess: float
     mean: float
-    sample_mean: float
     lengths: tuple[int, ...]
     cumulative: tuple[float, ...]
     quantiles: tuple[tuple[float, int], ...]
@@ -61,7 +64,6 @@ def mixed(
     sample: Sequence[tuple[int, float]],
 ) -> tuple[tuple[int, ...], tuple[float, ...], float]:
     """Return lengths, cumulative weights and mean of weighted lengths, one at least."""
-    ordered = sorted(sample)
-    cumulative = tuple(accumulate([weight for _, weight in ordered]))
-    total = sum([length * weight for length, weight in ordered])
-    return tuple([length for length, _ in ordered]), cumulative, total / cumulative[-1]
+    lengths, weights = zip(*sorted(sample), strict=True)
+    cumulative = tuple(accumulate(weights))
+    return lengths, cumulative, sum(map(mul, lengths, weights)) / cumulative[-1]

@@ -2,12 +2,14 @@
 
 Three things are asked, and mixed as one weighted sample of lengths (kernel/policy/estimate.py):
   alike    the NEIGHBOURS calls whose prompts were about as long: of the same call site if it
-           has ENOUGH, else of all sites too; those of exactly this length count SAME_WEIGHT
-           times, and fresh ones more than old. Together they weigh ALIKE_WEIGHT.
+           has ENOUGH, else of all sites too; the nearer and the newer the more, those of exactly
+           this length most (kernel/policy/neighbours.py). Together they weigh ALIKE_WEIGHT.
   program  the last RECENT outputs of the same program (a conversation, an agent's run), weighing 1
            and FADE times less for each step back.
   error    per amount of the program's history, where to read quantiles so that they cover what
            they say, and whether guessing helps at all.
+Calls are ordered by the mean of all, but the squared mean of square roots stands for what is
+alike: one call far longer than the rest says little of the next one.
 
 Promises:
   L1  the same calls in the same order give the same guesses; no clock, no randomness.
@@ -23,14 +25,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 from kernel.policy.calibration import LEVELS, Accuracy, Coverage, Report
 from kernel.policy.estimate import Estimate, mixed, sample_quantile
 from kernel.policy.neighbours import Neighbours
 
-NEIGHBOURS = 128
+NEIGHBOURS = 192
 ALL_CALLS = {"per_octave": 4, "limit": 512}  # of all sites; 36,000 at most, 5 MB
 ENOUGH = 32  # calls of a site that need no others beside them
 SITE_CALLS = {"per_octave": 1, "limit": 64}
@@ -39,7 +43,7 @@ MAX_PROGRAMS = 16_384
 RECENT = 8  # outputs of one program
 FADE = 0.7
 ALIKE_WEIGHT = 0.5
-SAME_WEIGHT = 10.0  # of a call with exactly this prompt length, beside one of about this length
+SAME_WEIGHT = 50.0  # of all new calls with exactly this prompt length, beside one near to it
 FIRST_GUESS = 256  # tokens, before anything has ended
 TRUSTED_AFTER = 200  # calls, before which L3 is not judged
 NUM_HISTORIES = 4  # none, 1, 2 to 3, 4 or more outputs of the program
@@ -58,9 +62,10 @@ class CallFeatures:
 class LengthPredictor:
     """See the module head."""
 
-    __slots__ = ("_accuracy", "_all", "_coverage", "_programs", "_sites")
+    __slots__ = ("_accuracy", "_all", "_come", "_coverage", "_programs", "_sites")
 
     def __init__(self) -> None:
+        self._come = 0  # calls that a guess was asked for
         self._all = Neighbours(**ALL_CALLS)
         self._sites: OrderedDict[str, Neighbours] = OrderedDict()
         self._programs: OrderedDict[str, deque[int]] = OrderedDict()
@@ -68,35 +73,35 @@ class LengthPredictor:
         self._accuracy = Accuracy()
 
     def predict(self, call: CallFeatures) -> Estimate:
-        """Return a guess. Nothing is learned or forgotten by it."""
-        own = self._programs.get(call.program, ())
-        sample = [(length, FADE**age) for age, length in enumerate(reversed(own))]
-        sample += self._alike(call)
+        """Return a guess for a call that has come. What was learned is older by one call then."""
+        self._come += 1
+        alike = self._alike(call)
+        newest = sum([weight for _, weight in alike]) / ALIKE_WEIGHT
+        recent = self._programs.get(call.program, ())
+        own = [(length, newest * FADE**age) for age, length in enumerate(reversed(recent))]
         most = call.max_tokens
         if most is not None:
-            sample = [(min(length, most), weight) for length, weight in sample]
-        lengths, cumulative, mean = mixed(sample)
+            own = [(min(length, most), weight) for length, weight in own]
+            alike = [(min(length, most), weight) for length, weight in alike]
+        lengths, cumulative, mean = mixed(own + alike)
         history = history_class(len(own))
         quantiles = tuple(
             (level, sample_quantile(lengths, cumulative, at))
             for level, at in zip(LEVELS, self._coverage[history].read_at, strict=True)
         )
-        key = mean
+        key = guess = damped(own, alike)
         if not self.is_trusted:
             key = min(self._accuracy.mean_tokens, most or math.inf)  # L3
-        return Estimate(key, mean, lengths, cumulative, quantiles, history)
+        return Estimate(key, guess, mean, lengths, cumulative, quantiles, history)
 
     def _alike(self, call: CallFeatures) -> list[tuple[int, float]]:
         """Return outputs of calls with prompts about as long, of this site first, weighted."""
         # Where the site has few calls the rest comes from all sites; its own then count twice.
         site, prompt = self._sites.get(call.call_site), call.prompt_tokens
-        found = site.nearest(prompt, NEIGHBOURS, SAME_WEIGHT) if site else []
+        found = site.nearest(prompt, NEIGHBOURS, SAME_WEIGHT, self._come) if site else []
         if len(found) < ENOUGH:
-            found += self._all.nearest(prompt, NEIGHBOURS - len(found), SAME_WEIGHT)
-        if not found:
-            return [(FIRST_GUESS, ALIKE_WEIGHT)]
-        factor = ALIKE_WEIGHT / sum([weight for _, weight in found])
-        return [(output, weight * factor) for output, weight in found]
+            found += self._all.nearest(prompt, NEIGHBOURS - len(found), SAME_WEIGHT, self._come)
+        return found or [(FIRST_GUESS, 1.0)]
 
     @property
     def is_trusted(self) -> bool:
@@ -110,11 +115,11 @@ class LengthPredictor:
 
     def learn(self, call: CallFeatures, output_tokens: int, estimate: Estimate) -> None:
         """Take in how a call ended. estimate: the one that was given for it."""
-        self._accuracy.learn(estimate.sample_mean, estimate.quantiles, output_tokens)
+        self._accuracy.learn(estimate.guess, estimate.mean, estimate.quantiles, output_tokens)
         self._coverage[estimate.history].learn(estimate.quantiles, output_tokens)
-        self._all.add(call.prompt_tokens, output_tokens)
+        self._all.add(call.prompt_tokens, output_tokens, self._come)
         if call.call_site:
-            self._site(call.call_site).add(call.prompt_tokens, output_tokens)
+            self._site(call.call_site).add(call.prompt_tokens, output_tokens, self._come)
         self._program(call.program).append(output_tokens)
 
     def _site(self, name: str) -> Neighbours:
@@ -142,6 +147,7 @@ class LengthPredictor:
     def snapshot(self) -> dict[str, Any]:
         """Return all that is known, as JSON values (L4)."""
         return {
+            "come": self._come,
             "all": self._all.snapshot(),
             "sites": [[name, site.snapshot()] for name, site in self._sites.items()],
             "programs": [[name, list(recent)] for name, recent in self._programs.items()],
@@ -153,6 +159,7 @@ class LengthPredictor:
     def restored(cls, snapshot: dict[str, Any]) -> LengthPredictor:
         """Return the predictor that a snapshot describes."""
         fresh = cls()
+        fresh._come = snapshot["come"]
         fresh._all.restore(snapshot["all"])
         for name, calls in snapshot["sites"]:
             fresh._site(name).restore(calls)
@@ -161,6 +168,16 @@ class LengthPredictor:
         fresh._coverage = [Coverage(list(read_at)) for read_at in snapshot["read_at"]]
         fresh._accuracy.restore(snapshot["accuracy"])
         return fresh
+
+
+def damped(own: Sequence[tuple[int, float]], alike: Sequence[tuple[int, float]]) -> float:
+    """Return the mean of both, weighted; for `alike` stands the squared mean of square roots."""
+    lengths, weights = zip(*alike, strict=True)
+    total = sum(weights)
+    root = sum(map(mul, map(math.sqrt, lengths), weights)) / total
+    tokens: float = total * root * root + sum([length * weight for length, weight in own])
+    weight: float = total + sum([weight for _, weight in own])
+    return tokens / weight
 
 
 def history_class(num_outputs: int) -> int:

@@ -17,7 +17,7 @@ from tests.kernel.llm.world import World, prompt
 
 def certain(tokens: int) -> Estimate:
     quantiles = tuple((level, tokens) for level in LEVELS)
-    return Estimate(float(tokens), float(tokens), (tokens,), (1.0,), quantiles, 0)
+    return Estimate(*[float(tokens)] * 3, (tokens,), (1.0,), quantiles, 0)
 
 
 class Guessing(KeyPolicy):

@@ -11,7 +11,7 @@ from kernel.policy import length_predictor as module
 from kernel.policy.calibration import LEVELS, Accuracy
 from kernel.policy.estimate import Estimate
 from kernel.policy.length_predictor import CallFeatures, LengthPredictor, history_class
-from kernel.policy.neighbours import HALF_LIFE, Neighbours
+from kernel.policy.neighbours import HALF_LIFE, LEAST, NEAR, NEW, Neighbours
 
 LENGTHS = st.integers(1, 4000)
 
@@ -109,15 +109,14 @@ def test_guesses_worse_than_a_coin_become_one_constant() -> None:
 
     assert predictor.report().skill < 0
     assert not predictor.is_trusted
-    assert len({predictor.predict(which).mean for which, _ in calls[:50]}) == 1
+    assert len({predictor.predict(which).key for which, _ in calls[:50]}) == 1
 
 
 def test_the_report_measures_error_bias_and_order() -> None:
     accuracy = Accuracy()
     for number in range(5000):
-        accuracy.learn(
-            110.0 + number % 2, tuple((level, 100) for level in LEVELS), 100 + number % 2
-        )
+        guess, quantiles = 90.0 + number % 2, tuple((level, 100) for level in LEVELS)
+        accuracy.learn(guess, guess + 20, quantiles, 100 + number % 2)
 
     report = accuracy.report()
 
@@ -159,7 +158,7 @@ def test_neighbours_are_those_a_sorted_list_gives(
 ) -> None:
     neighbours, kept = Neighbours(limit=3, per_octave=1), []
     for number, (tokens, output) in enumerate(entries):
-        neighbours.add(tokens, output)
+        neighbours.add(tokens, output, number // 2)
         kept.append((tokens, number, output))
         band = [entry for entry in kept if (entry[0] + 1).bit_length() == (tokens + 1).bit_length()]
         if len(band) > 3:
@@ -170,9 +169,9 @@ def test_neighbours_are_those_a_sorted_list_gives(
     first = max(0, min((2 * below + equal - 8) // 2, len(kept) - 8))
 
     assert len(neighbours) == len(kept)
-    found = neighbours.nearest(prompt, 8, 1000.0)
+    found = neighbours.nearest(prompt, 8, 1e6, len(entries))
     assert [output for output, _ in found] == [entry[2] for entry in kept[first : first + 8]]
-    assert [weight > 100 for _, weight in found] == [
+    assert [weight > 1 for _, weight in found] == [
         entry[0] == prompt for entry in kept[first : first + 8]
     ]
 
@@ -180,20 +179,64 @@ def test_neighbours_are_those_a_sorted_list_gives(
 def test_of_many_calls_of_one_length_the_newest_count() -> None:
     neighbours = Neighbours(limit=100, per_octave=1)
     for output in range(50):
-        neighbours.add(70, output)
+        neighbours.add(70, output, 0)
 
-    assert [output for output, _ in neighbours.nearest(70, 8, 1.0)] == list(range(42, 50))
+    assert [output for output, _ in neighbours.nearest(70, 8, 0.0, 0)] == list(range(42, 50))
 
 
 def test_what_was_learned_long_ago_counts_less() -> None:
     neighbours = Neighbours(limit=9000, per_octave=1)
-    neighbours.add(70, 1)
-    for _ in range(HALF_LIFE):
-        neighbours.add(70, 2)
+    neighbours.add(70, 1, 0)
+    neighbours.add(70, 2, HALF_LIFE)
 
-    weights = dict(neighbours.nearest(70, 9000, 1.0))
+    weights = dict(neighbours.nearest(70, 9000, 0.0, HALF_LIFE))
 
     assert weights[1] == pytest.approx(weights[2] / 2, rel=0.1)
+
+
+def test_the_nearer_a_prompt_in_length_the_more_it_counts() -> None:
+    neighbours = Neighbours(limit=100, per_octave=1)
+    for prompt in range(60, 81):
+        neighbours.add(prompt, prompt, 0)
+
+    weights = dict(neighbours.nearest(70, 100, 0.0, 0))
+
+    for distance in range(1, 11):
+        expected = pytest.approx(weights[70] / (1 + distance / NEAR))
+        assert (weights[70 - distance], weights[70 + distance]) == (expected, expected)
+
+
+def test_calls_of_a_rare_length_count_more_each_than_those_of_a_common_one() -> None:
+    neighbours = Neighbours(limit=100, per_octave=1)
+    for prompt, number in ((50, 1), (70, 20)):
+        for output in range(number):
+            neighbours.add(prompt, output, 0)
+
+    rare, common = neighbours.nearest(50, 1, 60.0, 0), neighbours.nearest(70, 20, 60.0, 0)
+
+    assert rare[0][1] > 10 * max(weight for _, weight in common)
+    assert sum(weight for _, weight in common) == pytest.approx((60 + 20) * (1 + LEAST), rel=0.01)
+
+
+def test_that_a_rare_length_came_again_tells_while_it_is_new_though_nothing_ends() -> None:
+    crowd = [(call(f"p{n}", "", 1000 + n % 50), 400) for n in range(400)]
+    predictor = taught([*crowd, (call("asks", "", 1100), 20)])
+    again = call("again", "", 1100)
+
+    new = predictor.predict(again).key
+    for _ in range(10 * NEW):
+        predictor.predict(crowd[0][0])
+
+    assert new < 200
+    assert predictor.predict(again).key > 300
+
+
+def test_one_call_far_longer_than_the_rest_moves_the_guess_less_than_the_mean() -> None:
+    predictor = taught([*[(call(f"p{n}"), 100) for n in range(50)], (call("long"), 4000)])
+
+    estimate = predictor.predict(call("new"))
+
+    assert 100 < estimate.key == estimate.guess < 0.9 * estimate.mean
 
 
 @settings(deadline=None)
@@ -203,7 +246,7 @@ def test_what_remains_is_the_mean_of_what_is_longer(
 ) -> None:
     lengths.sort()
     cumulative = tuple(float(number) for number in range(1, len(lengths) + 1))
-    estimate = Estimate(0, 0, tuple(lengths), cumulative, (), 0)
+    estimate = Estimate(0, 0, 0, tuple(lengths), cumulative, (), 0)
     longer = [length - generated for length in lengths if length > generated]
     expected = sum(longer) / len(longer) if longer else max(1, generated)
 
