@@ -276,13 +276,21 @@ cdef class TurnLine:
         return 0
 
     cdef Py_ssize_t follow_many(self, Place place, Py_ssize_t concurrency, now_ns) except -1:
-        """Do so for several at once: those parked have begun, of the others the first run."""
+        """Do so for several at once: those parked have begun, of the others the first run.
+
+        One that had a slot may have none any more: an adopted turn is found to be parked late.
+        """
         cdef Py_ssize_t may_run = min(concurrency, <Py_ssize_t>len(place.turns)), running = 0
+        cdef Seat seat
         for turn in place.turns.values():
             may_run -= is_waiting(turn)
         for number, turn in place.turns.items():
             if running < may_run or is_waiting(turn):
                 running += self.follow(place, number, turn, now_ns)
+            else:
+                seat = self.seats.get(number)
+                if seat is not None and seat.place is place and seat.since_ns:
+                    self.charge(seat, now_ns)
         return running
 
     cdef bint follow(self, Place place, number, Turn turn, now_ns) except -1:

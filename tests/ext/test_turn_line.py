@@ -184,6 +184,22 @@ def test_a_parked_turn_is_at_work_wherever_it_stands_and_holds_no_slot(
     line.check_integrity()
 
 
+def test_a_turn_that_is_found_to_be_parked_late_takes_the_slot_of_the_last_that_runs() -> None:
+    """Of an adopted agent's three turns two may run, until the third is known to be parked."""
+    agent = Agent(1, concurrency=2)
+    line = line_of(Watched())
+    for number in (1, 2, 3):
+        begin(agent, number)
+        park(agent.open[number], is_parked=False)
+    assert line.account(agent, 1) == 2
+
+    park(agent.open[3], is_parked=True)
+
+    assert line.account(agent, 2) == 1
+    assert [seat.id for seat in agent.place.begun if seat.since_ns] == [1]
+    line.check_integrity()
+
+
 def test_the_policy_is_told_of_an_end_after_the_next_arrival_of_the_agent() -> None:
     policy, agent = Watched(), Agent(1)
     line = line_of(policy)
