@@ -10,13 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ipc.errors import LLMOSError, UnknownActorError, UsageError
 from ipc.home import DEFAULT_NAME, Home, home_at, named_home
 
 if TYPE_CHECKING:
     from actors.client import Client
+
+
+class Operator(Protocol):
+    """Who makes system calls: a client, for what needs no more of it."""
+
+    def system(self, call: str, /, **arguments: Any) -> Any:
+        """Make a system call."""
+        ...
 
 
 class Where(NamedTuple):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import typer
 
+from actors.cli.connection import Operator
 from actors.cli.dead_letters import first_line
 from actors.cli.interruption import interruptible, signals_held
 from actors.cli.kernel_process import Settings, launch_kernel, open_boot_log
@@ -171,7 +172,7 @@ class Tally:
         return self.counters.get(name, 0)
 
 
-def check_letters(client: Client) -> None:
+def check_letters(client: Operator) -> None:
     """Raise StalledError if the kernel has given up a message: what waits for it waits for ever."""
     for letter in client.system("dead_letters", limit=1):
         why = first_line(letter["error"]) or letter["reason"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
 
 import typer
 
+from actors.cli.connection import Operator
 from actors.cli.values import agent_key
 from ipc.errors import LLMOSError
 
@@ -23,16 +23,8 @@ REMEDIES = {
 }
 
 
-class Asks(Protocol):
-    """The part of a client that is needed here."""
-
-    def system(self, call: str, /, **arguments: Any) -> Any:
-        """Make a system call."""
-        ...
-
-
 @contextmanager
-def explained(client: Asks, agent: str, *, after_s: float = PATIENCE_S) -> Iterator[None]:
+def explained(client: Operator, agent: str, *, after_s: float = PATIENCE_S) -> Iterator[None]:
     """Say what the agent does if the block takes longer."""
     timer = threading.Timer(after_s, _tell, (client, agent))
     timer.daemon = True
@@ -43,7 +35,7 @@ def explained(client: Asks, agent: str, *, after_s: float = PATIENCE_S) -> Itera
         timer.cancel()
 
 
-def _tell(client: Asks, agent: str) -> None:
+def _tell(client: Operator, agent: str) -> None:
     try:
         state = client.system("inspect", actor=agent_key(agent))["state"]
     except LLMOSError:

@@ -42,12 +42,18 @@ def load(text: str) -> float:
     Raises:
         BadLoadError: it is none.
     """
+    share: float | str
     try:
         share = float(text)
     except ValueError:
-        share = 0.0
-    if not 0 < share < MAX_LOAD:
-        raise BadLoadError(what="--load", value=text, needs="above 0, and a share: 0.9")
+        share = text
+    return check_load(share)
+
+
+def check_load(share: float | str) -> float:
+    """Return the share. Raises BadLoadError: it is none."""
+    if isinstance(share, str) or not 0 < share < MAX_LOAD:
+        raise BadLoadError(what="--load", value=share, needs="above 0, and a share: 0.9")
     return share
 
 

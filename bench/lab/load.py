@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.lab.arguments import check_load
 from bench.lab.call import Call, scaled
 from bench.lab.engine_model import EngineModel
 from bench.lab.replay import Recorded, Replay
@@ -40,8 +41,7 @@ def at_load(calls: Sequence[Call], load: float, per_s: float) -> list[Call]:
     Raises:
         BadLoadError: the load is not above 0.
     """
-    if not 0 < load < 100:
-        raise BadLoadError(what="--load", value=load, needs="above 0, and a share: 0.9")
+    check_load(load)
     span_s = calls[-1].arrival_ns / 1e9
     if not span_s:
         return list(calls)

@@ -184,11 +184,11 @@ def test_a_message_that_was_given_up_is_not_waited_for(llmos: Terminal) -> None:
     error = EndpointError(endpoint="http://h/v1", status=0, problem="no connection")
     letter = {"receiver_name": "triage", "reason": "failed", "error": to_wire(error)}
     llmos.client.answers["dead_letters"] = lambda limit: []
-    check_letters(llmos.client)  # type: ignore[arg-type]
+    check_letters(llmos.client)
     llmos.client.answers["dead_letters"] = lambda limit: [letter]
 
     with pytest.raises(StalledError, match=r"to triage was given up: .*no connection"):
-        check_letters(llmos.client)  # type: ignore[arg-type]
+        check_letters(llmos.client)
 
 
 def test_patience_ends_when_nothing_changes() -> None:
